@@ -1,5 +1,6 @@
 """The command line: the flags that scripts share, and how errors reach a person."""
 import argparse
+import os
 import sys
 
 from common.errors import UserError
@@ -7,15 +8,18 @@ from common.errors import UserError
 
 def run(main):
     """Call `main()`, turn what goes wrong into one line, and exit: 0 well, 1 partly, 2 an error, 130 Ctrl-C."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter; its errors still raise
     try:
-        sys.exit(main())
+        code = main()
+        sys.stdout.flush()
+        sys.exit(code)
     except UserError as error:
         message = str(error)
     except KeyboardInterrupt:
         print("\ninterrupted; what was saved is kept", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output left, as `head` does
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:  # a full disk, a folder that may not be written
         message = f"{error.filename or 'a file'}: {error.strerror or error}"
@@ -28,3 +32,78 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
 
     def _get_help_string(self, action):
         return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+def script(variant, doc, arguments=None):
+    """Parse and run a model's command line: `train` or `test`.  Returns the exit code."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=Help, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _train_flags(commands.add_parser("train", help="train on ROOT/train, keep the best epoch on ROOT/valid",
+                                     formatter_class=Help, allow_abbrev=False), variant)
+    _test_flags(commands.add_parser("test", help="predict the levels of ROOT/test",
+                                    formatter_class=Help, allow_abbrev=False), variant)
+    options = parser.parse_args(arguments)
+    options.level = int(options.jnd_value[-1])
+    if options.command == "train":
+        from common.training import train as command
+    else:
+        from common.testing import test as command
+    return command(variant, options)
+
+
+def positive(kind):
+    """An argparse type: a number of `kind` above 0."""
+
+    def parse(text):
+        try:
+            number = kind(text)
+        except ValueError:
+            number = 0
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number above 0")
+        return number
+
+    return parse
+
+
+def training_flags(parser, *, epochs, batch_size, learning_rate):
+    """Add the flags that every training shares, with the defaults given."""
+    parser.add_argument("--epochs", type=positive(int), default=epochs, help="times each training picture is seen")
+    parser.add_argument("--batch_size", type=positive(int), default=batch_size, help="pictures a training step")
+    parser.add_argument("--learning_rate", type=positive(float), default=learning_rate, help="of Adam")
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights and order of pictures")
+    parser.add_argument("--overwrite", action="store_true", help="replace the weights of an earlier training")
+
+
+def _common_flags(parser, variant):
+    parser.add_argument("--jnd_value", choices=("JND1", "JND2", "JND3"), required=True, help="the level")
+    parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir with train/, valid/, test/")
+    parser.add_argument("--label_unit", choices=("QP", "QF"), default="QP",
+                        help="of JND-Levels.txt: QP 0 to 51, or JPEG quality factors 0 to 100")
+    return parser
+
+
+def _train_flags(parser, variant):
+    _common_flags(parser, variant)
+    parser.add_argument("--checkpoint_path", required=True, metavar="C", help="folder for the best weights")
+    parser.add_argument("--csv_log_path", required=True, metavar="L", help="folder for the CSV log of losses")
+    _backbone_flag(parser, variant, required=True)
+    training_flags(parser, epochs=variant.paper.epochs, batch_size=variant.paper.batch_size,
+                   learning_rate=variant.paper.learning_rate)
+    parser.add_argument("--output_bias", choices=("mean", "zero"), default="mean",
+                        help="where the output's bias starts: the mean training label, or zero as released, which often never learns")
+
+
+def _test_flags(parser, variant):
+    _common_flags(parser, variant)
+    parser.add_argument("--model_weights_path", required=True, metavar="W",
+                        help=f"{variant.weights.format(level='1')} or another level's, or a folder that holds it")
+    parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file itself")
+    _backbone_flag(parser, variant, required=False)
+    parser.add_argument("--batch_size", type=positive(int), default=4, help="pictures predicted at once")
+
+
+def _backbone_flag(parser, variant, required):
+    note = "" if required else "; may be left out, the model's own weights hold what it needs of them"
+    parser.add_argument("--JND_Recon_Models_Path", dest="backbone_path", required=required, metavar="R",
+                        help=f"{', '.join(variant.backbones).format(level='1')}, or a folder that holds it{note}")

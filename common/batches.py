@@ -1,0 +1,80 @@
+"""Batches for a network: pictures decoded in threads while the network works, never more than a few at once."""
+import collections
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import numpy as np
+
+WORKERS = os.cpu_count() or 1
+
+
+class Batches(keras.utils.PyDataset):
+    """Pictures and their targets as batches for `fit`: float32 (B, H, W, 3) and a dictionary of targets.
+
+    input_format: how a picture is decoded, a common.images.InputFormat.
+    pictures: paths.
+    targets: output name -> an array with a row a picture, or a path a picture, decoded as the pictures are.
+    shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
+    patch: (height, width) of the patch that is cut at random from each picture and its target frames; None takes all.
+    """
+
+    def __init__(self, input_format, pictures, targets, batch_size, *, shuffle_seed=None, patch=None):
+        super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=2 * WORKERS)
+        self.input_format, self.pictures, self.targets = input_format, pictures, targets
+        self.batch_size, self.shuffle_seed, self.patch = batch_size, shuffle_seed, patch
+        self.epoch = 0
+        self._draw_order()
+
+    def __len__(self):
+        return -(-len(self.pictures) // self.batch_size)
+
+    def __getitem__(self, number):
+        chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        crops = {index: self._crop(index) for index in chosen}
+
+        def column(values):
+            if isinstance(values[0], Path):
+                return np.stack([self.input_format.load(values[index])[crops[index]] for index in chosen])
+            return np.asarray(values, "float32")[chosen]
+
+        return column(self.pictures), {name: column(values) for name, values in self.targets.items()}
+
+    def on_epoch_end(self):
+        self.epoch += 1
+        self._draw_order()
+
+    def _draw_order(self):
+        self.order = np.arange(len(self.pictures))
+        if self.shuffle_seed is not None:
+            np.random.default_rng([self.shuffle_seed, self.epoch]).shuffle(self.order)
+
+    def _crop(self, index):
+        if self.patch is None:
+            return slice(None)
+        random = np.random.default_rng([self.shuffle_seed or 0, self.epoch, int(index)])
+        corners = [random.integers(whole - part + 1) for whole, part in zip(self.input_format.shape, self.patch)]
+        return tuple(slice(corner, corner + part) for corner, part in zip(corners, self.patch))
+
+
+def predict(network, input_format, pictures, batch_size):
+    """Yield what `network` answers for each batch of pictures, in order; decoding runs ahead in threads.
+
+    Memory does not grow with the number of pictures.  What reading a picture raises passes through.
+    """
+    with ThreadPoolExecutor(WORKERS) as pool:
+        waiting, left = collections.deque(), iter(pictures)
+        try:
+            while True:
+                for path in left:
+                    waiting.append(pool.submit(input_format.load, path))
+                    if len(waiting) >= batch_size + 2 * WORKERS:
+                        break
+                if not waiting:
+                    return
+                batch = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
+                yield network.predict_on_batch(np.stack(batch))
+        finally:
+            for future in waiting:
+                future.cancel()

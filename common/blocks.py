@@ -1,0 +1,33 @@
+"""The papers' blocks: LAT block, REC block and the regression head.
+
+BatchNormalization has Keras's defaults (momentum 0.99, epsilon 1e-3), as in the released models.
+"""
+from keras import layers
+
+from common.attention import channel_attention
+
+
+def lat_block(x, filters, name):
+    """Conv 3x3, BatchNormalization, ReLU, channel attention: (B, H, W, C) -> (B, H, W, filters)."""
+    return channel_attention(_conv_norm_relu(x, filters, name), f"{name}_attention")
+
+
+def rec_block(x, filters, name):
+    """Conv 3x3, BatchNormalization, ReLU, maximum of 2x2: (B, H, W, C) -> (B, H // 2, W // 2, filters)."""
+    return layers.MaxPooling2D(name=f"{name}_pool")(_conv_norm_relu(x, filters, name))
+
+
+def regression_head(x, hidden, name):
+    """Dense layers of `hidden` units, then the level: features (B, F) -> QP (B, 1), not below 0; all with ReLU.
+
+    name: of the last layer, such as `JND_output`.
+    """
+    for number, units in enumerate(hidden, start=1):
+        x = layers.Dense(units, "relu", name=f"{name}_dense_{number}")(x)
+    return layers.Dense(1, "relu", name=name)(x)
+
+
+def _conv_norm_relu(x, filters, name):
+    x = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv")(x)
+    x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)

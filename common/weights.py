@@ -1,0 +1,110 @@
+"""Weight files in the layout of the released ones: Keras 2 HDF5, weights only, matched by the order of layers.
+
+Such a file has a group a layer, listed in order in the attribute `layer_names`; each group lists its arrays in
+`weight_names`.  Names do not matter when a file is read, order and shapes do.
+"""
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.errors import UserError
+from common.files import whole_file
+
+KERAS_VERSION = b"2.9.0"  # whose layout this is; Keras converts the arrays of files that say 1
+
+
+def find(path, names, what):
+    """The weight file at `path`: the file itself, or the one called one of `names` in or below the folder `path`.
+
+    what: whose weights these are, for the messages.  Raises UserError when there is none, or more than one.
+    """
+    path, wanted = Path(path), " or ".join(names)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder; expected {what}'s weights: {wanted}, or a folder that holds it")
+    found = sorted(match for name in names for match in path.rglob(name) if match.is_file())
+    if not found:
+        others = sorted({other.name for other in path.rglob("*.h5")})
+        seen = f"it holds {', '.join(others[:6])}{', ...' if len(others) > 6 else ''}" if others else "it holds no .h5 file"
+        raise UserError(f"{path}: no {wanted} in or below this folder ({seen}); is this the folder of {what}'s weights?")
+    if len(found) > 1:
+        listed = ", ".join(str(match.relative_to(path)) for match in found)
+        raise UserError(f"{path}: {len(found)} files could be {what}'s weights: {listed}; name the one you mean")
+    return found[0]
+
+
+def load(model, path, what=None):
+    """Give `model` the weights of the file at `path`, after comparing every shape.
+
+    what: how messages call the network, by default the model's name.  Raises UserError, with the model untouched, when the
+    file is damaged, no weight file of this layout, or for another network.
+    """
+    what = what or model.name
+    path = Path(path)
+    stored = _read(path)
+    layers = _weighted(model)
+    for number, ((stored_name, arrays), layer) in enumerate(zip(stored, layers), start=1):
+        holds = [array.shape for array in arrays]
+        expects = [tuple(weight.shape) for weight in layer.weights]
+        if holds != expects:
+            held, expected = next(pair for pair in zip([*holds, "nothing"], [*expects, "nothing"]) if pair[0] != pair[1])
+            raise UserError(
+                f"{path}: layer {number} of {len(stored)} ({stored_name}) holds {held}, {what} expects {expected} "
+                f"({layer.name}); is this a file for another model?"
+            )
+    if len(stored) != len(layers):
+        raise UserError(
+            f"{path}: holds {len(stored)} layers with weights, {what} expects {len(layers)}; is this a file for another model?"
+        )
+    for (_, arrays), layer in zip(stored, layers):
+        layer.set_weights(arrays)
+
+
+def save(model, path):
+    """Write the weights of `model` to `path` in the released layout, whole or not at all."""
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
+        file.attrs["backend"] = np.bytes_("tensorflow")
+        file.attrs["keras_version"] = np.bytes_(KERAS_VERSION)
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
+            group.attrs["weight_names"] = np.array([name.encode() for name in names], dtype="S")
+            for name, array in zip(names, layer.get_weights()):
+                group.create_dataset(name, data=array)
+
+
+def _weighted(model):
+    return [layer for layer in model.layers if layer.weights]
+
+
+def _read(path):
+    """The layers of a weight file that have weights, in order: a list of (name, list of arrays)."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if not h5py.is_hdf5(path):
+        raise UserError(f"{path}: not an HDF5 file ({path.stat().st_size} bytes); expected a Keras weight file (.h5)")
+    try:
+        with h5py.File(path, "r") as file:
+            # A whole model saved by Keras 2 keeps its weights in a group of their own.
+            root = file["model_weights"] if "model_weights" in file else file
+            if "layer_names" not in root.attrs:
+                kind = "a Keras 3 weight file" if "layers" in file or "_layer_checkpoint_dependencies" in file else "HDF5"
+                raise UserError(
+                    f"{path}: {kind}, but not in the Keras 2 layout of the released weights (no layer_names); "
+                    "load it with Keras and write it with common.weights.save"
+                )
+            names = [_text(name) for name in root.attrs["layer_names"]]
+            layers = [(name, [root[name][_text(key)][()] for key in root[name].attrs["weight_names"]]) for name in names]
+    except (OSError, KeyError, RuntimeError) as error:
+        raise UserError(f"{path}: damaged or cut off, its weights cannot be read ({error}); fetch or copy it again") from None
+    for name, arrays in layers:
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise UserError(f"{path}: layer {name} holds NaN or infinite weights; its training has failed")
+    return [(name, arrays) for name, arrays in layers if arrays]
+
+
+def _text(name):
+    return name.decode() if isinstance(name, bytes) else str(name)
