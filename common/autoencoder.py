@@ -1,7 +1,7 @@
 """The autoencoder behind every TCSVT model: a picture in, its latent and a reconstructed frame out.
 
-Four weight files fit this one network: `ImgReconstruction.h5` gives the picture back as it was, `JND1Reconstruction.h5`,
-`JND2Reconstruction.h5` and `JND3Reconstruction.h5` give the frame as it looks at that JND level.
+Four weight files fit this one network: `ImgReconstruction.h5` gives the picture back as it was,
+`JND1Reconstruction.h5`, `JND2Reconstruction.h5` and `JND3Reconstruction.h5` the frame as it looks at that JND level.
 
     picture (B, 352, 640, 3), pixel values 0..255, channel 0 is blue
       | Conv 5x5/2, 128, LeakyReLU          -> (B, 176, 320, 128)
@@ -40,18 +40,38 @@ def build_autoencoder(inputs=None, *, shape=SHAPE, prefix=""):
         inputs = keras.Input(shape, name=f"{prefix}picture")
     x = inputs
     for stage in (1, 2, 3):
-        x = layers.Conv2D(FILTERS, 5, strides=2, padding="same", name=f"{prefix}encoder_conv_{stage}")(x)
+        x = _conv(FILTERS, f"{prefix}encoder_conv_{stage}")(x)
         x = layers.LeakyReLU(negative_slope=SLOPE, name=f"{prefix}encoder_leaky_{stage}")(x)
     # (B, H/8, W/8, 128) -> (B, H/16, W/16, 192)
-    x = layers.Conv2D(LATENT_FILTERS, 5, strides=2, padding="same", name=f"{prefix}latent")(x)
+    x = _conv(LATENT_FILTERS, f"{prefix}latent", gain=1)(x)
     for stage in (1, 2, 3):
-        x = layers.Conv2DTranspose(FILTERS, 5, strides=2, padding="same", name=f"{prefix}decoder_deconv_{stage}")(x)
+        x = _deconv(FILTERS, f"{prefix}decoder_deconv_{stage}")(x)
         x = layers.LeakyReLU(negative_slope=SLOPE, name=f"{prefix}decoder_leaky_{stage}")(x)
     # (B, H/2, W/2, 128) -> (B, H, W, 3)
-    x = layers.Conv2DTranspose(3, 5, strides=2, padding="same", name=f"{prefix}reconstruction")(x)
+    x = _deconv(3, f"{prefix}reconstruction", gain=1)(x)
     return keras.Model(inputs, x, name=f"{prefix}autoencoder")
 
 
 def latent(autoencoder):
     """The latent of an autoencoder as a Keras tensor, (B, H/16, W/16, 192), linear."""
     return next(layer for layer in autoencoder.layers if layer.name.endswith("latent")).output
+
+
+def _conv(filters, name, gain=2):
+    return layers.Conv2D(filters, 5, strides=2, padding="same", kernel_initializer=_initial(gain), name=name)
+
+
+def _deconv(filters, name, gain=2):
+    initial = _initial(gain, transposed=True)
+    return layers.Conv2DTranspose(filters, 5, strides=2, padding="same", kernel_initializer=initial, name=name)
+
+
+def _initial(gain, transposed=False):
+    """A random start that keeps the scale of its input, a LeakyReLU (gain 2) or nothing (gain 1) behind it.
+
+    How the papers' autoencoders started is not known; from Keras's default start they learn many times slower.
+    """
+    # A stride of 2 leaves each output of a transposed convolution a quarter of the kernel's taps, and Keras calls the
+    # inputs of its kernel, (height, width, outputs, inputs), fan-out.
+    scale, mode = (4 * gain, "fan_out") if transposed else (gain, "fan_in")
+    return keras.initializers.VarianceScaling(scale, mode)

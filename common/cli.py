@@ -1,14 +1,15 @@
 """The command line: the flags that scripts share, and how errors reach a person."""
 import argparse
+import contextlib
 import os
 import sys
+import tempfile
 
 from common.errors import UserError
 
 
 def run(main):
     """Call `main()`, turn what goes wrong into one line, and exit: 0 well, 1 partly, 2 an error, 130 Ctrl-C."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter; its errors still raise
     try:
         code = main()
         sys.stdout.flush()
@@ -27,23 +28,54 @@ def run(main):
     sys.exit(2)
 
 
+def load_keras():
+    """Import Keras and its backend without TensorFlow's start-up chatter, which no setting of its own silences."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _silent_stderr():
+        import keras
+
+        keras.ops.zeros(1)  # finds the devices
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    """Hold back what is written to the process's stderr, native libraries included; show it if the block raises."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(original, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Help that keeps the layout of descriptions and shows every default that says something."""
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        silent = action.default is None or action.default is False
+        return action.help if silent else super()._get_help_string(action)
 
 
 def script(variant, doc, arguments=None):
     """Parse and run a model's command line: `train` or `test`.  Returns the exit code."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=Help, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    _train_flags(commands.add_parser("train", help="train on ROOT/train, keep the best epoch on ROOT/valid",
-                                     formatter_class=Help, allow_abbrev=False), variant)
-    _test_flags(commands.add_parser("test", help="predict the levels of ROOT/test",
-                                    formatter_class=Help, allow_abbrev=False), variant)
+    style = {"formatter_class": Help, "allow_abbrev": False}
+    command = commands.add_parser("train", help="train on ROOT/train, keep the epoch best on ROOT/valid", **style)
+    _train_flags(command, variant)
+    command = commands.add_parser("test", help="predict the levels of ROOT/test", **style)
+    _test_flags(command, variant)
     options = parser.parse_args(arguments)
     options.level = int(options.jnd_value[-1])
+    load_keras()
     if options.command == "train":
         from common.training import train as command
     else:
@@ -91,14 +123,14 @@ def _train_flags(parser, variant):
     training_flags(parser, epochs=variant.paper.epochs, batch_size=variant.paper.batch_size,
                    learning_rate=variant.paper.learning_rate)
     parser.add_argument("--output_bias", choices=("mean", "zero"), default="mean",
-                        help="where the output's bias starts: the mean training label, or zero as released, which often never learns")
+                        help="start of the output's bias: the mean training label, or zero as released")
 
 
 def _test_flags(parser, variant):
     _common_flags(parser, variant)
     parser.add_argument("--model_weights_path", required=True, metavar="W",
                         help=f"{variant.weights.format(level='1')} or another level's, or a folder that holds it")
-    parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file itself")
+    parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or a .csv file")
     _backbone_flag(parser, variant, required=False)
     parser.add_argument("--batch_size", type=positive(int), default=4, help="pictures predicted at once")
 

@@ -7,12 +7,13 @@ from tqdm import tqdm
 from common import batches, dataset, metrics, weights
 from common.errors import UserError
 from common.files import whole_file
-from common.training import build_backbones
+from common.training import build_backbones, read_splits
 
 
 def test(variant, options):
     """Write the result CSV of `variant` and print its error where the test pictures have labels."""
-    split = dataset.read_splits(options.data_dir, ("test",), labels="optional", scale=options.label_unit, decode=False)["test"]
+    how = {"labels": "optional", "scale": options.label_unit}
+    split = read_splits(options.data_dir, ("test",), decode=False, **how)["test"]
     level = options.level
     file = weights.find(options.model_weights_path, variant.weight_names(level), f"{variant.name} JND{level}")
     model = variant.build(*build_backbones(variant, level, options.backbone_path))
@@ -26,7 +27,7 @@ def test(variant, options):
                 bar.update(len(batch))
         except UserError:
             # One picture is bad: before giving up, look at all of them, so that all can be mended at once.
-            dataset.read_splits(options.data_dir, ("test",), labels="optional", scale=options.label_unit)
+            dataset.read_splits(options.data_dir, ("test",), **how)
             raise
 
     column = f"JND{level}"
@@ -45,14 +46,15 @@ def test(variant, options):
 
 def report(table, column, options):
     """Print the mean absolute error of a column beside that of always answering the training median."""
-    unit = options.label_unit
-    print(f"{column}: mean absolute error {metrics.qp_mae(table[column], table[f'{column}_label']):.2f} {unit}", end="")
-    train = dataset.read_levels(options.data_dir, "train", scale=unit)
-    if train is None:
-        print(" (no train/JND-Levels.txt, so no training median to compare with)")
-    else:
-        floor = metrics.median_floor(train[:, int(column[-1]) - 1], table[f"{column}_label"])
-        print(f"; always answering the training median gives {floor:.2f} {unit}")
+    unit, labels = options.label_unit, table[f"{column}_label"]
+    error = metrics.qp_mae(table[column], labels)
+    try:
+        train, _ = dataset.read_splits(options.data_dir, ("train",), scale=unit, decode=False)
+        floor = metrics.median_floor(train["train"].levels[:, int(column[-1]) - 1], labels)
+        beside = f"; always answering the training median gives {floor:.2f} {unit}"
+    except UserError as missing:
+        beside = f" (no training median to compare with: {missing})"
+    print(f"{column}: mean absolute error {error:.2f} {unit}{beside}")
 
 
 def result_file(path, name):

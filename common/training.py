@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from common import dataset, metrics, weights
 from common.autoencoder import build_autoencoder
@@ -13,7 +14,7 @@ from common.errors import UserError
 
 
 class Best(keras.callbacks.Callback):
-    """Keep the weights of the epoch with the least `val_loss`, in the released layout; stop where the loss is no number."""
+    """Keep the weights of the epoch with the least `val_loss`, in the released layout; stop when it is no number."""
 
     def __init__(self, path):
         super().__init__()
@@ -22,9 +23,8 @@ class Best(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not np.isfinite([logs["loss"], logs["val_loss"]]).all():
             kept = f"the best epoch before is kept in {self.path}" if self.epoch else "nothing was saved"
-            raise UserError(
-                f"epoch {epoch + 1}: the loss is {logs['loss']}, on valid {logs['val_loss']}; {kept}; lower --learning_rate"
-            )
+            losses = f"the loss is {logs['loss']}, on valid {logs['val_loss']}"
+            raise UserError(f"epoch {epoch + 1}: {losses}; {kept}; lower --learning_rate")
         if logs["val_loss"] < self.loss:
             weights.save(self.model, self.path)
             self.loss, self.epoch, self.logs = logs["val_loss"], epoch + 1, dict(logs)
@@ -41,6 +41,20 @@ def fit(model, train, valid, *, checkpoint, log, epochs):
     verbose = 1 if sys.stdout.isatty() else 2  # a bar for a person, a line an epoch for a file
     model.fit(train, validation_data=valid, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=verbose)
     return best
+
+
+def read_splits(data_dir, names, **how):
+    """common.dataset.read_splits with a progress bar, its warnings printed: {name: Split}."""
+    with tqdm(unit="picture", desc="checking pictures", disable=None, leave=False) as bar:
+
+        def progress(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        splits, warnings = dataset.read_splits(data_dir, names, progress=progress, **how)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return splits
 
 
 def refuse_to_overwrite(path, overwrite):
@@ -66,8 +80,9 @@ def build_backbones(variant, level, path=None):
     prefixes = [f"jnd{number}_" for number in range(1, len(names) + 1)] if len(names) > 1 else [""]
     backbones = [build_autoencoder(prefix=prefix) for prefix in prefixes]
     if path is not None:
+        what = f"{variant.name}'s autoencoder"
         for name, backbone in zip(names, backbones):
-            weights.load(backbone, weights.find(path, [name], f"{variant.name}'s autoencoder"), f"{variant.name}'s autoencoder")
+            weights.load(backbone, weights.find(path, [name], what), what)
     return backbones
 
 
@@ -77,10 +92,9 @@ def train(variant, options):
     checkpoint = Path(options.checkpoint_path) / variant.checkpoint_name(level)
     log = Path(options.csv_log_path) / variant.log_name(level)
     refuse_to_overwrite(checkpoint, options.overwrite)
-    splits = dataset.read_splits(options.data_dir, ("train", "valid"), scale=options.label_unit)
-    backbone_path = options.backbone_path
+    splits = read_splits(options.data_dir, ("train", "valid"), scale=options.label_unit)
     keras.utils.set_random_seed(options.seed)
-    model = variant.build(*build_backbones(variant, level, backbone_path))
+    model = variant.build(*build_backbones(variant, level, options.backbone_path))
     check_writable(checkpoint.parent, log.parent)
 
     def batches(split, **how):

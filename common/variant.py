@@ -1,6 +1,7 @@
 """What a script says of its model, so that the command line, training and testing need not know which one it is."""
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 from common.images import TCSVT, InputFormat
 

@@ -19,27 +19,27 @@ def find(path, names, what):
 
     what: whose weights these are, for the messages.  Raises UserError when there is none, or more than one.
     """
-    path, wanted = Path(path), " or ".join(names)
+    path, wanted = Path(path), f"{what}'s weights, {' or '.join(names)}"
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder; expected {what}'s weights: {wanted}, or a folder that holds it")
+        raise UserError(f"{path}: no such file or folder; expected {wanted}, or a folder that holds it")
     found = sorted(match for name in names for match in path.rglob(name) if match.is_file())
     if not found:
         others = sorted({other.name for other in path.rglob("*.h5")})
-        seen = f"it holds {', '.join(others[:6])}{', ...' if len(others) > 6 else ''}" if others else "it holds no .h5 file"
-        raise UserError(f"{path}: no {wanted} in or below this folder ({seen}); is this the folder of {what}'s weights?")
+        seen = f"only {', '.join(others[:6])}{' ...' if len(others) > 6 else ''}" if others else "no .h5 file"
+        raise UserError(f"{path}: {seen} in or below this folder; expected {wanted}")
     if len(found) > 1:
         listed = ", ".join(str(match.relative_to(path)) for match in found)
-        raise UserError(f"{path}: {len(found)} files could be {what}'s weights: {listed}; name the one you mean")
+        raise UserError(f"{path}: {len(found)} files here could be {what}'s weights: {listed}; name the one you mean")
     return found[0]
 
 
 def load(model, path, what=None):
     """Give `model` the weights of the file at `path`, after comparing every shape.
 
-    what: how messages call the network, by default the model's name.  Raises UserError, with the model untouched, when the
-    file is damaged, no weight file of this layout, or for another network.
+    what: how messages call the network, by default the model's name.  Raises UserError, with the model untouched, when
+    the file is damaged, no weight file of this layout, or for another network.
     """
     what = what or model.name
     path = Path(path)
@@ -49,15 +49,15 @@ def load(model, path, what=None):
         holds = [array.shape for array in arrays]
         expects = [tuple(weight.shape) for weight in layer.weights]
         if holds != expects:
-            held, expected = next(pair for pair in zip([*holds, "nothing"], [*expects, "nothing"]) if pair[0] != pair[1])
+            pairs = zip([*holds, "nothing"], [*expects, "nothing"])
+            held, expected = next(pair for pair in pairs if pair[0] != pair[1])
             raise UserError(
                 f"{path}: layer {number} of {len(stored)} ({stored_name}) holds {held}, {what} expects {expected} "
                 f"({layer.name}); is this a file for another model?"
             )
     if len(stored) != len(layers):
-        raise UserError(
-            f"{path}: holds {len(stored)} layers with weights, {what} expects {len(layers)}; is this a file for another model?"
-        )
+        counts = f"holds {len(stored)} layers with weights, {what} expects {len(layers)}"
+        raise UserError(f"{path}: {counts}; is this a file for another model?")
     for (_, arrays), layer in zip(stored, layers):
         layer.set_weights(arrays)
 
@@ -89,17 +89,16 @@ def _read(path):
     try:
         with h5py.File(path, "r") as file:
             # A whole model saved by Keras 2 keeps its weights in a group of their own.
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             if "layer_names" not in root.attrs:
-                kind = "a Keras 3 weight file" if "layers" in file or "_layer_checkpoint_dependencies" in file else "HDF5"
                 raise UserError(
-                    f"{path}: {kind}, but not in the Keras 2 layout of the released weights (no layer_names); "
-                    "load it with Keras and write it with common.weights.save"
+                    f"{path}: HDF5, but not in the Keras 2 layout of the released weights (no layer_names); "
+                    "load it with the Keras that wrote it and write it with common.weights.save"
                 )
-            names = [_text(name) for name in root.attrs["layer_names"]]
-            layers = [(name, [root[name][_text(key)][()] for key in root[name].attrs["weight_names"]]) for name in names]
+            groups = [(name, root[name]) for name in map(_text, root.attrs["layer_names"])]
+            layers = [(name, [group[_text(key)][()] for key in group.attrs["weight_names"]]) for name, group in groups]
     except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged or cut off, its weights cannot be read ({error}); fetch or copy it again") from None
+        raise UserError(f"{path}: damaged or cut off ({error}); fetch or copy it again") from None
     for name, arrays in layers:
         if not all(np.isfinite(array).all() for array in arrays):
             raise UserError(f"{path}: layer {name} holds NaN or infinite weights; its training has failed")

@@ -1,0 +1,37 @@
+# make demo: the main job from photographs to a table.  make test: the tests.  Both set everything up first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: help setup demo test lint benchmark clean
+help:
+	@echo "make setup      install everything into $(VENV)"
+	@echo "make demo       photographs in, JND levels out (into demo/)"
+	@echo "make test       the tests"
+	@echo "make lint       ruff"
+	@echo "make benchmark  time and memory of LAT.py test"
+	@echo "make clean      remove $(VENV) and demo/"
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else \
+	  "Python %d.%d found; 3.10 to 3.13 expected: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+demo: setup
+	$(BIN)/python -m common.demo
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/python -m ruff check .
+
+benchmark: setup
+	$(BIN)/python -m benchmarks.lat_test
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,54 @@
+"""How far apart: two pictures in PSNR and SSIM, two lists of JND levels in QP; and the floor that a model must beat."""
+import numpy as np
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+
+def psnr(a, b):
+    """PSNR in dB of two pictures (H, W, 3), values 0..255, over all samples of the three channels; inf where equal."""
+    with np.errstate(divide="ignore"):
+        return float(peak_signal_noise_ratio(np.asarray(a), np.asarray(b), data_range=255))
+
+
+def ssim(a, b):
+    """SSIM, at most 1, of two pictures (H, W, 3), values 0..255, at least 11 x 11: the mean over the channels.
+
+    The original's variant (Wang et al., IEEE Trans. Image Processing 2004): 11 x 11 Gaussian window of sigma 1.5,
+    biased covariances.  `tf.image.ssim`, which the released programs report, gives the same.
+    """
+    return float(structural_similarity(np.asarray(a), np.asarray(b), data_range=255, channel_axis=-1,
+                                       gaussian_weights=True, sigma=1.5, use_sample_covariance=False))
+
+
+def qp_mae(predicted, true):
+    """Mean absolute error in QP.  Levels (N,) give a float; (N, levels) give one error a level, shape (levels,)."""
+    predicted, true = np.asarray(predicted, float), np.asarray(true, float)
+    if predicted.shape != true.shape or not len(true):
+        raise ValueError(f"as many predictions as labels expected, at least one; got {predicted.shape}, {true.shape}")
+    return np.abs(predicted - true).mean(axis=0)
+
+
+def median_floor(train_levels, levels):
+    """The error, in QP, of always answering the median of `train_levels`, on `levels`: both (N,) or both (N, levels).
+
+    Whoever has learned anything from the pictures is below it.
+    """
+    levels = np.asarray(levels, float)
+    return qp_mae(np.broadcast_to(np.median(np.asarray(train_levels, float), axis=0), levels.shape), levels)
+
+
+def image_metrics():
+    """Keras metrics for an image output in pixel values 0..255, `psnr` (dB) and `ssim`, a value a picture.
+
+    SSIM is TensorFlow's (Gaussian window 11 x 11, sigma 1.5), as the released programs report it; `ssim` above has the
+    same window.
+    """
+    import keras
+    import tensorflow as tf
+
+    def psnr(true, predicted):
+        return tf.image.psnr(true, predicted, max_val=255)
+
+    def ssim(true, predicted):
+        return tf.image.ssim(true, predicted, max_val=255)
+
+    return [keras.metrics.MeanMetricWrapper(function, name=function.__name__) for function in (psnr, ssim)]

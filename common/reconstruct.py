@@ -1,0 +1,164 @@
+"""Train and try the autoencoders: python3 -m common.reconstruct train|test
+
+Four weight files of one network (common/autoencoder.py): ImgReconstruction.h5 gives a picture back as it was,
+JND1Reconstruction.h5 to JND3Reconstruction.h5 give the frame as it looks coded at that JND level.  LAT, REC and MJ
+stand on the JND ones, E2E on the image one.
+
+The programs that trained the papers' files were never released.  Ours: mean squared error on pixel values 0..255, Adam;
+the JND autoencoders start from ImgReconstruction.h5 where it lies in --checkpoint_path, as the released files' names
+suggest that theirs did.  --patch trains on random patches, many times faster: the network is convolutional, so what it
+learns holds for whole frames.
+"""
+import argparse
+import itertools
+from pathlib import Path
+
+TARGETS = ("Img", "JND1", "JND2", "JND3")
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 8, 1e-4  # ours; the papers name none
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit code."""
+    from common import cli
+
+    style = {"formatter_class": cli.Help, "allow_abbrev": False}
+    parser = argparse.ArgumentParser(prog="python3 -m common.reconstruct", description=__doc__, **style)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("train", help="train one weight file", **style)
+    _common_flags(command)
+    command.add_argument("--checkpoint_path", required=True, metavar="R", help="folder for the weights")
+    command.add_argument("--csv_log_path", metavar="L", help="folder for the CSV log; by default --checkpoint_path")
+    command.add_argument("--start_from", metavar="FILE",
+                         help="weights to start from, or `scratch`; by default R/ImgReconstruction.h5 if it is there")
+    command.add_argument("--patch", type=cli.positive(int), nargs=2, metavar=("H", "W"),
+                         help="train on random patches, multiples of 16, instead of whole frames")
+    cli.training_flags(command, epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE)
+
+    command = commands.add_parser("test", help="reconstruct ROOT/test; PSNR and SSIM", **style)
+    _common_flags(command)
+    command.add_argument("--model_weights_path", required=True, metavar="R", help="the file, or a folder that holds it")
+    command.add_argument("--result_path", required=True, metavar="OUT", help="folder for pictures and CSV")
+    command.add_argument("--batch_size", type=cli.positive(int), default=4, help="pictures reconstructed at once")
+
+    options = parser.parse_args(arguments)
+    cli.load_keras()
+    return {"train": train, "test": test}[options.command](options)
+
+
+def _common_flags(parser):
+    parser.add_argument("--target", choices=TARGETS, required=True, help="what it gives: picture, or JND frame")
+    parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir; JND needs jnd1train/ ...")
+
+
+def train(options):
+    """Train the autoencoder of one target and keep the epoch with the least error on valid."""
+    import keras
+
+    from common import metrics, training, weights
+    from common.autoencoder import SHAPE, build_autoencoder
+    from common.batches import Batches
+    from common.errors import UserError
+    from common.images import TCSVT
+
+    if options.patch and any(side % 16 or side > whole for side, whole in zip(options.patch, SHAPE)):
+        height, width = options.patch
+        raise UserError(f"--patch {height} {width}: expected multiples of 16, at most {SHAPE[0]} x {SHAPE[1]}")
+    checkpoint = Path(options.checkpoint_path) / f"{options.target}Reconstruction.h5"
+    log = Path(options.csv_log_path or options.checkpoint_path) / f"logs{options.target}Reconstruction.csv"
+    training.refuse_to_overwrite(checkpoint, options.overwrite)
+    splits = training.read_splits(options.data_dir, ("train", "valid"), labels="optional")
+    frames = {name: _frames(split, options.data_dir, options.target) for name, split in splits.items()}
+    training.check_writable(checkpoint.parent, log.parent)
+
+    keras.utils.set_random_seed(options.seed)
+    start = _start(options, checkpoint)
+    autoencoder = build_autoencoder(shape=(*options.patch, 3) if options.patch else SHAPE)
+    if start:
+        weights.load(autoencoder, start)
+    print(f"{options.target}Reconstruction starts from {start or 'scratch'}")
+
+    def batches(name, **how):
+        return Batches(TCSVT, splits[name].pictures, {"reconstruction": frames[name]}, options.batch_size, **how)
+
+    autoencoder.compile(
+        keras.optimizers.Adam(options.learning_rate), loss="mse", metrics=metrics.image_metrics()
+    )
+    best = training.fit(
+        autoencoder,
+        batches("train", shuffle_seed=options.seed, patch=options.patch),
+        batches("valid", patch=options.patch),
+        checkpoint=checkpoint,
+        log=log,
+        epochs=options.epochs,
+    )
+    print(
+        f"best epoch {best.epoch} of {options.epochs}: on valid{' patches' if options.patch else ''} "
+        f"PSNR {best.logs['val_psnr']:.2f} dB, SSIM {best.logs['val_ssim']:.4f}\nweights: {checkpoint}\nlog: {log}"
+    )
+    return 0
+
+
+def test(options):
+    """Write each test picture's reconstruction as PNG; where the target frames exist, its PSNR and SSIM beside them."""
+    import pandas as pd
+    from tqdm import tqdm
+
+    from common import batches, metrics, training, weights
+    from common.autoencoder import build_autoencoder
+    from common.files import whole_file
+    from common.images import TCSVT, write_png
+
+    split = training.read_splits(options.data_dir, ("test",), labels="optional")["test"]
+    file = weights.find(options.model_weights_path, [f"{options.target}Reconstruction.h5"], "the autoencoder")
+    autoencoder = build_autoencoder()
+    weights.load(autoencoder, file)
+    known = options.target == "Img" or (Path(options.data_dir) / f"{options.target.lower()}test").is_dir()
+    frames = _frames(split, options.data_dir, options.target) if known else [None] * len(split.pictures)
+
+    folder = Path(options.result_path) / f"{options.target}Reconstruction"
+    rows = []
+    with tqdm(total=len(frames), unit="picture", desc=folder.name, disable=None) as bar:
+        answers = batches.predict(autoencoder, TCSVT, split.pictures, options.batch_size)
+        for path, frame, answer in zip(split.pictures, frames, itertools.chain.from_iterable(answers)):
+            picture = TCSVT.to_picture(answer)
+            write_png(folder / f"{path.stem}.png", picture)
+            row = {"image": path.name}
+            if frame:
+                target = TCSVT.to_picture(TCSVT.load(frame))
+                row |= {"PSNR": metrics.psnr(target, picture), "SSIM": metrics.ssim(target, picture)}
+            rows.append(row)
+            bar.update()
+    table = pd.DataFrame(rows)
+    result = folder.with_name(f"{folder.name}_test_results.csv")
+    with whole_file(result) as temporary:
+        table.to_csv(temporary, index=False)
+    print(f"{len(table)} pictures of {split.folder}, weights {file}")
+    if known:
+        print(f"against the {'pictures' if options.target == 'Img' else f'{options.target} frames'}: "
+              f"PSNR {table['PSNR'].mean():.2f} dB, SSIM {table['SSIM'].mean():.4f}")
+    print(f"reconstructions: {folder}\nresults: {result}")
+    return 0
+
+
+def _frames(split, data_dir, target):
+    """The pictures that the autoencoder is to give, one a picture of `split`."""
+    from common import dataset
+
+    if target == "Img":
+        return split.pictures
+    return dataset.pair(split, Path(data_dir) / f"{target.lower()}{split.name}")
+
+
+def _start(options, checkpoint):
+    """The weight file to start from, None for a random start."""
+    image = checkpoint.with_name("ImgReconstruction.h5")
+    if options.start_from is None:
+        return image if options.target != "Img" and image.is_file() else None
+    return None if options.start_from == "scratch" else Path(options.start_from)
+
+
+if __name__ == "__main__":
+    from common import cli
+
+    cli.run(main)

@@ -1,0 +1,79 @@
+"""What several tests share: golden weight files, a small rootdir of real photographs, the programs as a user runs them."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from golden import seeded
+from skimage import data
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """What the released programs answered, and the pictures and weight files they saw."""
+    return Golden()
+
+
+class Golden:
+    answers = json.loads((seeded.HERE / "golden.json").read_text())
+    layouts = seeded.LAYOUTS
+    pictures = seeded.images(352, 640).astype("float32")
+
+    @staticmethod
+    def write_weights(model, path):
+        """A weight file of `model`, a key of layouts.json, as the released programs store it."""
+        seeded.write_h5(model, path)
+        return path
+
+    @staticmethod
+    def write_pictures(folder):
+        seeded.write_images(folder)
+        return Path(folder) / "640x352"
+
+
+@pytest.fixture(scope="session")
+def weight_files(golden, tmp_path_factory):
+    """A folder with LATJND1.h5 and JND1Reconstruction.h5."""
+    folder = tmp_path_factory.mktemp("weights")
+    golden.write_weights("LAT", folder / "LATJND1.h5")
+    golden.write_weights("Reconstruction", folder / "JND1Reconstruction.h5")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rootdir(tmp_path_factory):
+    """A rootdir of 6 train, 3 valid and 3 test crops of real photographs, with made-up labels."""
+    from common.dataset import write_levels
+    from common.images import write_png
+
+    root = tmp_path_factory.mktemp("rootdir")
+    photographs = {"train": data.coffee(), "valid": data.rocket(), "test": data.astronaut()}
+    for split, count in (("train", 6), ("valid", 3), ("test", 3)):
+        names = [f"img{number}.png" for number in range(1, count + 1)]
+        for number, name in enumerate(names):
+            frame = photographs[split][8 * number : 8 * number + 180, 8 * number : 8 * number + 320]
+            write_png(root / split / name, frame)
+            write_png(root / f"jnd1{split}" / name, frame // 16 * 16)  # visibly worse
+        levels = np.array([[22, 27, 31]]) + np.arange(count)[:, None]
+        write_levels(root / split, names, levels)
+    return root
+
+
+@pytest.fixture
+def run():
+    """Run `python ARGUMENTS...` in the project's folder, as a user would: stdout, stderr, returncode."""
+
+    def run(*arguments, **environment):
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=PROJECT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600
+        )
+
+    return run
