@@ -11,11 +11,12 @@ WORKERS = os.cpu_count() or 1
 
 
 class Batches(keras.utils.PyDataset):
-    """Pictures and their targets as batches for `fit`: float32 (B, H, W, 3) and a dictionary of targets.
+    """Pictures and their targets as batches for `fit`: float32 (B, H, W, 3), and a float32 array an output.
 
     input_format: how a picture is decoded, a common.images.InputFormat.
     pictures: paths.
-    targets: output name -> an array with a row a picture, or a path a picture, decoded as the pictures are.
+    targets: for each output of the network, in order, an array with a row a picture, or a path a picture, whose
+        frame is decoded as the pictures are.
     shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
     patch: (height, width) of the patch that is cut at random from each picture and its target frames; None takes all.
     """
@@ -39,7 +40,8 @@ class Batches(keras.utils.PyDataset):
                 return np.stack([self.input_format.load(values[index])[crops[index]] for index in chosen])
             return np.asarray(values, "float32")[chosen]
 
-        return column(self.pictures), {name: column(values) for name, values in self.targets.items()}
+        targets = [column(values) for values in self.targets]
+        return column(self.pictures), targets[0] if len(targets) == 1 else targets
 
     def on_epoch_end(self):
         self.epoch += 1

@@ -79,7 +79,7 @@ def train(options):
     print(f"{options.target}Reconstruction starts from {start or 'scratch'}")
 
     def batches(name, **how):
-        return Batches(TCSVT, splits[name].pictures, {"reconstruction": frames[name]}, options.batch_size, **how)
+        return Batches(TCSVT, splits[name].pictures, [frames[name]], options.batch_size, **how)
 
     autoencoder.compile(
         keras.optimizers.Adam(options.learning_rate), loss="mse", metrics=metrics.image_metrics()

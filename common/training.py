@@ -98,12 +98,12 @@ def train(variant, options):
     check_writable(checkpoint.parent, log.parent)
 
     def batches(split, **how):
-        targets = {"JND_output": split.levels[:, level - 1 : level]}
+        targets = [split.levels[:, level - 1 : level]]
         return Batches(variant.input, split.pictures, targets, options.batch_size, **how)
 
     if options.output_bias == "mean":
         start_at(model, {"JND_output": splits["train"].levels[:, level - 1].mean()})
-    model.compile(keras.optimizers.Adam(options.learning_rate), loss={"JND_output": "mae"})
+    model.compile(keras.optimizers.Adam(options.learning_rate), loss="mae")
     best = fit(
         model,
         batches(splits["train"], shuffle_seed=options.seed),

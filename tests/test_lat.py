@@ -1,0 +1,137 @@
+"""LAT.py as a user runs it: test with released weights, train, and test with what was trained."""
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common import cli
+from common.errors import UserError
+from LAT import LAT
+
+
+@pytest.fixture
+def lat(capsys):
+    """Call the command line inside this process: what it printed."""
+
+    def call(*arguments):
+        assert cli.script(LAT, "", list(map(str, arguments))) == 0
+        return capsys.readouterr()
+
+    return call
+
+
+def flags(command, root, files, out, **more):
+    paths = {
+        "test": {"--model_weights_path": files, "--result_path": out},
+        "train": {"--checkpoint_path": out, "--csv_log_path": out, "--epochs": 2, "--batch_size": 4, "--learning_rate": 1e-4},
+    }[command]
+    options = {"--jnd_value": "JND1", "--data_dir": root, "--JND_Recon_Models_Path": files, **paths, **more}
+    return [command, *(part for pair in options.items() for part in pair if pair[1] is not None)]
+
+
+def test_the_papers_command_answers_as_the_released_program(run, golden, weight_files, tmp_path):
+    pictures = golden.write_pictures(tmp_path / "pictures")
+    (tmp_path / "root").mkdir()
+    shutil.move(pictures, tmp_path / "root" / "test")
+    done = run("LAT.py", *flags("test", f"{tmp_path}/root/", f"{weight_files}/", f"{tmp_path}/out/"))
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert str(weight_files / "LATJND1.h5") in done.stdout
+    table = pd.read_csv(tmp_path / "out" / "JND1test_results.csv")
+    assert list(table.columns) == ["image", "JND1"] and list(table["image"]) == ["gradient.png", "pattern.png"]
+    np.testing.assert_allclose(table[["JND1"]], golden.answers["LAT"]["outputs"][0]["values"], rtol=1e-4)
+
+
+def test_labels_give_the_error_beside_the_median(lat, rootdir, weight_files, tmp_path):
+    printed = lat(*flags("test", rootdir, weight_files, tmp_path / "mine.csv", **{"--batch_size": 2})).out
+    table = pd.read_csv(tmp_path / "mine.csv")
+    assert list(table.columns) == ["image", "JND1", "JND1_label"]
+    assert list(table["image"]) == ["img1.png", "img2.png", "img3.png"] and list(table["JND1_label"]) == [22, 23, 24]
+    error = (table["JND1"] - table["JND1_label"]).abs().mean()
+    assert f"mean absolute error {error:.2f} QP; always answering the training median gives 1.50 QP" in printed
+
+
+def test_batches_of_any_size_give_the_same(lat, rootdir, weight_files, tmp_path):
+    tables = []
+    for size in (1, 3):
+        lat(*flags("test", rootdir, weight_files, tmp_path / f"{size}.csv", **{"--batch_size": size}))
+        tables.append(pd.read_csv(tmp_path / f"{size}.csv"))
+    np.testing.assert_allclose(tables[0]["JND1"], tables[1]["JND1"], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def trained(rootdir, weight_files, tmp_path_factory):
+    """The folder of a short training."""
+    folder = tmp_path_factory.mktemp("trained")
+    cli.script(LAT, "", list(map(str, flags("train", rootdir, weight_files, folder, **{"--epochs": 3}))))
+    return folder
+
+
+def test_a_training_learns_and_its_best_epoch_can_be_tested(trained, lat, rootdir, tmp_path):
+    log = pd.read_csv(trained / "logsJND1.csv", sep=";")
+    assert list(log.columns) == ["epoch", "loss", "val_loss"] and len(log) == 3
+    # The output starts at the mean label, so the first epoch is already near the labels and no unit is dead.
+    assert log["loss"][0] < 15 and log["loss"].nunique() == 3
+
+    lat(*flags("test", rootdir, trained, tmp_path, **{"--JND_Recon_Models_Path": None}))
+    assert len(pd.read_csv(tmp_path / "JND1test_results.csv")) == 3
+
+
+def test_the_same_seed_gives_the_same_losses(trained, lat, rootdir, weight_files, tmp_path):
+    printed = lat(*flags("train", rootdir, weight_files, tmp_path, **{"--epochs": 3})).out
+    log = pd.read_csv(tmp_path / "logsJND1.csv", sep=";")
+    np.testing.assert_allclose(log, pd.read_csv(trained / "logsJND1.csv", sep=";"), rtol=1e-5)
+    best = log["val_loss"].idxmin()
+    assert f"best epoch {best + 1} of 3: error on valid {log['val_loss'][best]:.2f} QP" in printed
+
+
+def test_output_bias_zero_starts_as_released(rootdir, weight_files, tmp_path, lat):
+    lat(*flags("train", rootdir, weight_files, tmp_path, **{"--output_bias": "zero", "--epochs": 1}))
+    assert pd.read_csv(tmp_path / "logsJND1.csv", sep=";")["loss"][0] > 15
+
+
+def test_a_training_does_not_replace_an_earlier_one(rootdir, weight_files, tmp_path):
+    (tmp_path / "BestModelJND1.h5").write_bytes(b"three nights of work")
+    with pytest.raises(UserError, match="exists, from an earlier training"):
+        cli.script(LAT, "", list(map(str, flags("train", rootdir, weight_files, tmp_path))))
+    assert (tmp_path / "BestModelJND1.h5").read_bytes() == b"three nights of work"
+
+
+def test_mistakes_give_one_line_and_code_2(run, rootdir, weight_files, tmp_path):
+    """Everything that is wrong with the data comes before TensorFlow has cost anybody's time on it."""
+    broken = tmp_path / "broken"
+    shutil.copytree(rootdir, broken)
+    (broken / "train" / "img2.png").write_bytes((rootdir / "train" / "img2.png").read_bytes()[:2000])
+    with open(broken / "valid" / "JND-Levels.txt", "a") as file:
+        file.write("25 30 99\n")
+    done = run("LAT.py", *flags("train", broken, weight_files, tmp_path / "C"))
+    assert done.returncode == 2 and "Traceback" not in done.stderr and not (tmp_path / "C").exists()
+    assert "img2.png" in done.stderr and "JND-Levels.txt" in done.stderr
+
+    done = run("LAT.py", *flags("test", rootdir, weight_files / "JND1Reconstruction.h5", tmp_path / "out"))
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "another model" in done.stderr
+
+
+def test_an_unreadable_test_picture_is_named_with_all_others(rootdir, weight_files, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(rootdir, broken)
+    for name in ("img1.png", "img3.png"):
+        (broken / "test" / name).write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        cli.script(LAT, "", list(map(str, flags("test", broken, weight_files, tmp_path / "out"))))
+    assert "img1.png" in str(error.value) and "img3.png" in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_help_is_quick_and_shows_the_papers_defaults(run):
+    done = run("-X", "importtime", "LAT.py", "train", "--help")
+    assert done.returncode == 0
+    for default in ("(default: 300)", "(default: 8)", "(default: 1e-05)", "(default: mean)"):
+        assert default in done.stdout
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"tensorflow", "keras", "pandas", "skimage", "h5py"}
+
+
+def test_unknown_flags_fail(run):
+    done = run("LAT.py", "test", "--jnd", "JND1")
+    assert done.returncode == 2 and "error" in done.stderr

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from skimage import data
+
+from common.metrics import median_floor, psnr, qp_mae, ssim
+
+
+def test_psnr_of_a_known_error():
+    a = np.full((20, 30, 3), 100, np.uint8)
+    assert psnr(a, a + np.uint8(5)) == pytest.approx(10 * np.log10(255**2 / 25))
+    assert psnr(a, a) == np.inf
+
+
+def test_ssim_is_one_for_equal_pictures_and_falls_with_noise():
+    a = data.chelsea()[:100, :120]
+    noise = np.random.default_rng(0).normal(0, 10, a.shape)
+    values = [ssim(a, np.clip(a + k * noise, 0, 255).astype(np.uint8)) for k in (0, 1, 2)]
+    assert values[0] == 1 and values[0] > values[1] > values[2]
+
+
+def test_ssim_is_the_original_variant():
+    """Against the definition, written out: Gaussian window, biased moments, only where the window fits."""
+    from scipy.ndimage import gaussian_filter
+    a, b = data.chelsea()[:60, :70].astype(float), data.chelsea()[1:61, :70].astype(float)
+
+    def mean(x):
+        return gaussian_filter(x, 1.5, truncate=3.5, axes=(0, 1))
+
+    over = mean(a * b) - mean(a) * mean(b)
+    parts = (2 * mean(a) * mean(b) + 2.55**2) * (2 * over + 7.65**2)
+    parts /= (mean(a)**2 + mean(b)**2 + 2.55**2) * (mean(a * a) - mean(a)**2 + mean(b * b) - mean(b)**2 + 7.65**2)
+    assert ssim(a, b) == pytest.approx(parts[5:-5, 5:-5].mean(), abs=1e-9)
+
+
+def test_qp_error_and_the_floor():
+    assert qp_mae([25, 30], [26, 27]) == 2
+    assert qp_mae([[25, 30], [27, 30]], [[26, 30], [24, 30]]).tolist() == [2, 0]
+    assert median_floor([20, 30, 90], [28, 31, 30]) == pytest.approx(1)  # the median, not the mean
+    assert median_floor([[20, 1], [30, 2], [90, 9]], [[28, 2], [32, 5]]).tolist() == [2, 1.5]
+    with pytest.raises(ValueError):
+        qp_mae([1, 2], [1])
+    with pytest.raises(ValueError):
+        qp_mae([], [])
