@@ -4,6 +4,7 @@ The papers call it squeeze-and-excitation (arXiv 1709.01507); the released model
 (Woo et al., arXiv 1807.06521) instead: average *and* maximum of each channel pass the same two Dense layers.  The two
 have the same weight shapes, so a plain SE block would load the released weights without complaint and answer wrongly.
 """
+
 from keras import layers
 
 RATIO = 8

@@ -14,6 +14,7 @@ Four weight files fit this one network: `ImgReconstruction.h5` gives the picture
 Source: Nami et al., "Lightweight Multitask Learning for Robust JND Prediction using Latent Space and Reconstructed
 Frames", IEEE TCSVT 2024.
 """
+
 import keras
 from keras import layers
 

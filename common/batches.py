@@ -1,4 +1,5 @@
 """Batches for a network: pictures decoded in threads while the network works, never more than a few at once."""
+
 import collections
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,8 @@ class Batches(keras.utils.PyDataset):
     targets: for each output of the network, in order, an array with a row a picture, or a path a picture, whose
         frame is decoded as the pictures are.
     shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
-    patch: (height, width) of the patch that is cut at random from each picture and its target frames; None takes all.
+    patch: (height, width) of the patch that is cut at random from each picture and its target frames, with a seed in each
+        epoch another one; None takes all.
     """
 
     def __init__(self, input_format, pictures, targets, batch_size, *, shuffle_seed=None, patch=None):
@@ -55,7 +57,8 @@ class Batches(keras.utils.PyDataset):
     def _crop(self, index):
         if self.patch is None:
             return slice(None)
-        random = np.random.default_rng([self.shuffle_seed or 0, self.epoch, int(index)])
+        drawn = [0, 0] if self.shuffle_seed is None else [self.shuffle_seed, self.epoch]
+        random = np.random.default_rng([*drawn, int(index)])
         corners = [random.integers(whole - part + 1) for whole, part in zip(self.input_format.shape, self.patch)]
         return tuple(slice(corner, corner + part) for corner, part in zip(corners, self.patch))
 

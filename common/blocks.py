@@ -2,6 +2,7 @@
 
 BatchNormalization has Keras's defaults (momentum 0.99, epsilon 1e-3), as in the released models.
 """
+
 from keras import layers
 
 from common.attention import channel_attention

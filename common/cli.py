@@ -1,4 +1,5 @@
 """The command line: the flags that scripts share, and how errors reach a person."""
+
 import argparse
 import contextlib
 import os
@@ -110,8 +111,12 @@ def training_flags(parser, *, epochs, batch_size, learning_rate):
 def _common_flags(parser, variant):
     parser.add_argument("--jnd_value", choices=("JND1", "JND2", "JND3"), required=True, help="the level")
     parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir with train/, valid/, test/")
-    parser.add_argument("--label_unit", choices=("QP", "QF"), default="QP",
-                        help="of JND-Levels.txt: QP 0 to 51, or JPEG quality factors 0 to 100")
+    parser.add_argument(
+        "--label_unit",
+        choices=("QP", "QF"),
+        default="QP",
+        help="of JND-Levels.txt: QP 0 to 51, or JPEG quality factors 0 to 100",
+    )
     return parser
 
 
@@ -120,16 +125,28 @@ def _train_flags(parser, variant):
     parser.add_argument("--checkpoint_path", required=True, metavar="C", help="folder for the best weights")
     parser.add_argument("--csv_log_path", required=True, metavar="L", help="folder for the CSV log of losses")
     _backbone_flag(parser, variant, required=True)
-    training_flags(parser, epochs=variant.paper.epochs, batch_size=variant.paper.batch_size,
-                   learning_rate=variant.paper.learning_rate)
-    parser.add_argument("--output_bias", choices=("mean", "zero"), default="mean",
-                        help="start of the output's bias: the mean training label, or zero as released")
+    training_flags(
+        parser,
+        epochs=variant.paper.epochs,
+        batch_size=variant.paper.batch_size,
+        learning_rate=variant.paper.learning_rate,
+    )
+    parser.add_argument(
+        "--output_bias",
+        choices=("mean", "zero"),
+        default="mean",
+        help="start of the output's bias: the mean training label, or zero as released",
+    )
 
 
 def _test_flags(parser, variant):
     _common_flags(parser, variant)
-    parser.add_argument("--model_weights_path", required=True, metavar="W",
-                        help=f"{variant.weights.format(level='1')} or another level's, or a folder that holds it")
+    parser.add_argument(
+        "--model_weights_path",
+        required=True,
+        metavar="W",
+        help=f"{variant.weights.format(level='1')} or another level's, or a folder that holds it",
+    )
     parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or a .csv file")
     _backbone_flag(parser, variant, required=False)
     parser.add_argument("--batch_size", type=positive(int), default=4, help="pictures predicted at once")
@@ -137,5 +154,10 @@ def _test_flags(parser, variant):
 
 def _backbone_flag(parser, variant, required):
     note = "" if required else "; may be left out, the model's own weights hold what it needs of them"
-    parser.add_argument("--JND_Recon_Models_Path", dest="backbone_path", required=required, metavar="R",
-                        help=f"{', '.join(variant.backbones).format(level='1')}, or a folder that holds it{note}")
+    parser.add_argument(
+        "--JND_Recon_Models_Path",
+        dest="backbone_path",
+        required=required,
+        metavar="R",
+        help=f"{', '.join(variant.backbones).format(level='1')}, or a folder that holds it{note}",
+    )

@@ -7,6 +7,7 @@
 (`natural_key`), separated by white space or commas.  A first column with the file name is allowed and then decides
 (names with spaces need commas).  Blank lines, lines that start with `#` and a header line are skipped.
 """
+
 import csv
 import math
 import os
@@ -171,14 +172,17 @@ def _check_rows(rows, header, file, names, scale, problems, warnings):
         problems += [f"{file}: no row for {name}; add one" for name in names if name not in line_of]
     elif len(rows) != len(names):
         below = f" below the header in line {header}" if header else ""
-        problems.append(f"{file}: {len(rows)} rows{below}, but {len(names)} pictures; "
-                        "expected a row JND1 JND2 JND3 for each picture, in natural order of file names")
+        problems.append(
+            f"{file}: {len(rows)} rows{below}, but {len(names)} pictures; "
+            "expected a row JND1 JND2 JND3 for each picture, in natural order of file names"
+        )
     if wrong_way:
         way = "ascend" if scale == "QP" else "descend"
         rows_, lines_ = ("row", "line") if len(wrong_way) == 1 else ("rows", "lines")
         shown = ", ".join(map(str, wrong_way[:_LINES_SHOWN])) + (", ..." if len(wrong_way) > _LINES_SHOWN else "")
-        warnings.append(f"{file.parent.name}/{file.name}: {len(wrong_way)} {rows_} where levels do not {way} "
-                        f"({lines_} {shown})")
+        warnings.append(
+            f"{file.parent.name}/{file.name}: {len(wrong_way)} {rows_} where levels do not {way} ({lines_} {shown})"
+        )
     if len(problems) == wrong:
         return np.array([levels[name] for name in (names if named else range(len(names)))], np.float32)
 
@@ -229,6 +233,7 @@ def _is_picture_name(field):
 
 def _broken(pictures, progress):
     """Decode each of `pictures` and return what is wrong with them, a line each."""
+
     def problem(path):
         try:
             read_picture(path)

@@ -3,6 +3,7 @@
 The released programs read with OpenCV, so its conventions hold here, without depending on it: its EXIF rotation, its
 16-bit and CMYK conversions, its sampling.  Outside `InputFormat` a picture is always uint8 RGB.
 """
+
 import warnings
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,5 @@
 """How far apart: two pictures in PSNR and SSIM, two lists of JND levels in QP; and the floor that a model must beat."""
+
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -15,8 +16,17 @@ def ssim(a, b):
     The original's variant (Wang et al., IEEE Trans. Image Processing 2004): 11 x 11 Gaussian window of sigma 1.5,
     biased covariances.  `tf.image.ssim`, which the released programs report, gives the same.
     """
-    return float(structural_similarity(np.asarray(a), np.asarray(b), data_range=255, channel_axis=-1,
-                                       gaussian_weights=True, sigma=1.5, use_sample_covariance=False))
+    return float(
+        structural_similarity(
+            np.asarray(a),
+            np.asarray(b),
+            data_range=255,
+            channel_axis=-1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
 
 
 def qp_mae(predicted, true):

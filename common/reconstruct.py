@@ -9,6 +9,7 @@ the JND autoencoders start from ImgReconstruction.h5 where it lies in --checkpoi
 suggest that theirs did.  --patch trains on random patches, many times faster: the network is convolutional, so what it
 learns holds for whole frames.
 """
+
 import argparse
 import itertools
 from pathlib import Path
@@ -29,10 +30,18 @@ def main(arguments=None):
     _common_flags(command)
     command.add_argument("--checkpoint_path", required=True, metavar="R", help="folder for the weights")
     command.add_argument("--csv_log_path", metavar="L", help="folder for the CSV log; by default --checkpoint_path")
-    command.add_argument("--start_from", metavar="FILE",
-                         help="weights to start from, or `scratch`; by default R/ImgReconstruction.h5 if it is there")
-    command.add_argument("--patch", type=cli.positive(int), nargs=2, metavar=("H", "W"),
-                         help="train on random patches, multiples of 16, instead of whole frames")
+    command.add_argument(
+        "--start_from",
+        metavar="FILE",
+        help="weights to start from, or `scratch`; by default R/ImgReconstruction.h5 if it is there",
+    )
+    command.add_argument(
+        "--patch",
+        type=cli.positive(int),
+        nargs=2,
+        metavar=("H", "W"),
+        help="train on random patches, multiples of 16, instead of whole frames",
+    )
     cli.training_flags(command, epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE)
 
     command = commands.add_parser("test", help="reconstruct ROOT/test; PSNR and SSIM", **style)
@@ -81,9 +90,7 @@ def train(options):
     def batches(name, **how):
         return Batches(TCSVT, splits[name].pictures, [frames[name]], options.batch_size, **how)
 
-    autoencoder.compile(
-        keras.optimizers.Adam(options.learning_rate), loss="mse", metrics=metrics.image_metrics()
-    )
+    autoencoder.compile(keras.optimizers.Adam(options.learning_rate), loss="mse", metrics=metrics.image_metrics())
     best = training.fit(
         autoencoder,
         batches("train", shuffle_seed=options.seed, patch=options.patch),
@@ -135,8 +142,10 @@ def test(options):
         table.to_csv(temporary, index=False)
     print(f"{len(table)} pictures of {split.folder}, weights {file}")
     if known:
-        print(f"against the {'pictures' if options.target == 'Img' else f'{options.target} frames'}: "
-              f"PSNR {table['PSNR'].mean():.2f} dB, SSIM {table['SSIM'].mean():.4f}")
+        print(
+            f"against the {'pictures' if options.target == 'Img' else f'{options.target} frames'}: "
+            f"PSNR {table['PSNR'].mean():.2f} dB, SSIM {table['SSIM'].mean():.4f}"
+        )
     print(f"reconstructions: {folder}\nresults: {result}")
     return 0
 

@@ -1,4 +1,5 @@
 """`SCRIPT.py test`: predict the levels of a rootdir's test pictures, write them, and say how far off they are."""
+
 from pathlib import Path
 
 import pandas as pd

@@ -1,4 +1,5 @@
 """The loop around `fit`: what each training does alike, whichever network it trains."""
+
 import os
 import sys
 from pathlib import Path

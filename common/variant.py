@@ -1,4 +1,5 @@
 """What a script says of its model, so that the command line, training and testing need not know which one it is."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -3,6 +3,7 @@
 Such a file has a group a layer, listed in order in the attribute `layer_names`; each group lists its arrays in
 `weight_names`.  Names do not matter when a file is read, order and shapes do.
 """
+
 from pathlib import Path
 
 import h5py

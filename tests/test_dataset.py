@@ -1,4 +1,5 @@
 """The rootdir layout: order, pairing, and everything wrong listed together."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,15 +49,19 @@ def test_rows_belong_to_pictures_in_natural_order(tmp_path):
     assert split.levels.dtype == np.float32 and split.levels.tolist() == PLAIN
 
 
-@pytest.mark.parametrize("text", [
-    "20,30,31\n21,31,32.5\n22,33,34",
-    "20, 30, 31,\n21 , 31, 32.5\n22,33,34\n,,,\n",
-    "20\t30\t31\n21\t31\t32.5\n22 33  34\n",
-    b"\xef\xbb\xbf20 30 31\r\n21 31 32.5\r\n\r\n22 33 34\r\n\r\n",
-    "# QP\nJND1 JND2 JND3\n20 30 31\n  # the next\n21 31 32.5\n22 33 34",
-    "name,JND1,JND2,JND3\nimg10.png,22,33,34\nimg1.png,20,30,31\nimg2.png,21,31,32.5\n",
-    "img10.png 22 33 34\nimg2.png 21 31 32.5\nimg1.png 20 30 31\n",
-], ids=["commas", "spreadsheet", "tabs", "windows", "comments", "names", "names and spaces"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20,30,31\n21,31,32.5\n22,33,34",
+        "20, 30, 31,\n21 , 31, 32.5\n22,33,34\n,,,\n",
+        "20\t30\t31\n21\t31\t32.5\n22 33  34\n",
+        b"\xef\xbb\xbf20 30 31\r\n21 31 32.5\r\n\r\n22 33 34\r\n\r\n",
+        "# QP\nJND1 JND2 JND3\n20 30 31\n  # the next\n21 31 32.5\n22 33 34",
+        "name,JND1,JND2,JND3\nimg10.png,22,33,34\nimg1.png,20,30,31\nimg2.png,21,31,32.5\n",
+        "img10.png 22 33 34\nimg2.png 21 31 32.5\nimg1.png 20 30 31\n",
+    ],
+    ids=["commas", "spreadsheet", "tabs", "windows", "comments", "names", "names and spaces"],
+)
 def test_ways_to_write_the_levels(tmp_path, text):
     make_split(tmp_path, text)
     assert read(tmp_path).levels.tolist() == PLAIN
@@ -83,23 +88,29 @@ def test_labels_may_be_absent_but_not_wrong(tmp_path):
     assert "JND-Levels.txt:1: 2 numbers" in error_of(read, tmp_path, "test", labels="optional")
 
 
-@pytest.mark.parametrize("text, found", [
-    ("1 2 3\n4 5 6\n", "2 rows, but 3 pictures"),
-    ("JND1 JND2 JND3\n1 2 3\n4 5 6\n", "2 rows below the header in line 1, but 3 pictures"),
-    ("1 2 3\n4 5 6\n7 8 9\n1 2 3\n", "4 rows, but 3 pictures"),
-    ("1 2 3\n4 5\n7 8 9\n", "txt:2: 2 numbers where three"),
-    ("1 2 3\n\n4 5 6 7\n7 8 9\n", "txt:3: 4 numbers where three"),
-    ("1 2 3\n4 x 6\n7 8 9\n", "txt:2: 'x' is not a number"),
-    ("1 2 3\n4 nan 6\n7 8 9\n", "txt:2: nan is not a finite number"),
-    ("1 2 3\n4 5 inf\n7 8 9\n", "txt:2: inf is not a finite number"),
-    ("1 2 3\n4 5 51.5\n7 8 9\n", "txt:2: 51.5 is outside 0 to 51"),
-    ("1 2 3\n-1 5 6\n7 8 9\n", "txt:2: -1 is outside 0 to 51"),
-    ("img1.png 1 2 3\nimg2.png 1 2 3\n", "no row for img10.png"),
-    ("img1.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\nimg3.png 1 2 3\n", "txt:4: no picture 'img3.png'"),
-    ("img1.png 1 2 3\nimg2.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\n", "txt:3: 'img2.png' again, it has a row in "),
-    (b"\xff\xfe1\0 \x002\0", "not UTF-8 text"),
-    ("", "0 rows, but 3 pictures"),
-])
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("1 2 3\n4 5 6\n", "2 rows, but 3 pictures"),
+        ("JND1 JND2 JND3\n1 2 3\n4 5 6\n", "2 rows below the header in line 1, but 3 pictures"),
+        ("1 2 3\n4 5 6\n7 8 9\n1 2 3\n", "4 rows, but 3 pictures"),
+        ("1 2 3\n4 5\n7 8 9\n", "txt:2: 2 numbers where three"),
+        ("1 2 3\n\n4 5 6 7\n7 8 9\n", "txt:3: 4 numbers where three"),
+        ("1 2 3\n4 x 6\n7 8 9\n", "txt:2: 'x' is not a number"),
+        ("1 2 3\n4 nan 6\n7 8 9\n", "txt:2: nan is not a finite number"),
+        ("1 2 3\n4 5 inf\n7 8 9\n", "txt:2: inf is not a finite number"),
+        ("1 2 3\n4 5 51.5\n7 8 9\n", "txt:2: 51.5 is outside 0 to 51"),
+        ("1 2 3\n-1 5 6\n7 8 9\n", "txt:2: -1 is outside 0 to 51"),
+        ("img1.png 1 2 3\nimg2.png 1 2 3\n", "no row for img10.png"),
+        ("img1.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\nimg3.png 1 2 3\n", "txt:4: no picture 'img3.png'"),
+        (
+            "img1.png 1 2 3\nimg2.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\n",
+            "txt:3: 'img2.png' again, it has a row in ",
+        ),
+        (b"\xff\xfe1\0 \x002\0", "not UTF-8 text"),
+        ("", "0 rows, but 3 pictures"),
+    ],
+)
 def test_a_wrong_label_file_is_one_line(tmp_path, text, found):
     make_split(tmp_path, text)
     message = error_of(read, tmp_path)
@@ -130,8 +141,13 @@ def test_everything_wrong_is_listed_together(tmp_path):
     (tmp_path / "valid" / "img1.png").write_bytes(b"")
     heading, *lines = error_of(read_splits, tmp_path, ["train", "valid", "test"]).splitlines()
     assert heading == f"5 problems in {tmp_path}:"
-    starts = ["train/JND-Levels.txt:2: 60 is", "train/JND-Levels.txt: 2 rows, but 3", "test: no such folder",
-              "valid/img1.png: an empty file", "valid/img2.png: cannot be decoded"]
+    starts = [
+        "train/JND-Levels.txt:2: 60 is",
+        "train/JND-Levels.txt: 2 rows, but 3",
+        "test: no such folder",
+        "valid/img1.png: an empty file",
+        "valid/img2.png: cannot be decoded",
+    ]
     for line, start in zip(lines, starts, strict=True):
         assert line.startswith(f"  {start}")
 

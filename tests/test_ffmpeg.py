@@ -18,7 +18,7 @@ CAT = data.chelsea()[:180, :320]
 def clip():
     """Nine frames of 320x180: a window that moves over a photograph."""
     coffee = data.coffee()
-    return np.stack([coffee[20 + 2 * i:200 + 2 * i, 30 + 5 * i:350 + 5 * i] for i in range(9)])
+    return np.stack([coffee[20 + 2 * i : 200 + 2 * i, 30 + 5 * i : 350 + 5 * i] for i in range(9)])
 
 
 def options(bitstream):
@@ -34,7 +34,8 @@ def test_options_are_videosets():
         "trellis=2 8x8dct=1 cqm=0 deadzone=21,11 fast_pskip=0 chroma_qp_offset=0 sliced_threads=0 nr=0 decimate=1 "
         "interlaced=0 bluray_compat=0 constrained_intra=0 bframes=3 b_pyramid=2 b_adapt=2 b_bias=0 direct=3 weightb=1 "
         "open_gop=0 weightp=2 keyint=60 keyint_min=31 scenecut=0 intra_refresh=0 rc=cqp mbtree=0 qp=28 ip_ratio=1.00 "
-        "pb_ratio=1.00 aq=0")
+        "pb_ratio=1.00 aq=0"
+    )
 
 
 @pytest.mark.parametrize("qp", [1, 28, 51])
@@ -48,7 +49,8 @@ def test_an_intra_frame_gets_its_qp(tmp_path, qp):
 def test_plain_qp_would_code_the_intra_frame_three_qp_finer(tmp_path, clip):
     source = graphs.input("pipe:", format="rawvideo", pixel_format="rgb24", s="320x180")
     source.output(str(tmp_path / "plain.264"), vcodec="libx264", pix_fmt="yuv420p", qp=28).run(
-        cmd=find_ffmpeg(), input=clip.tobytes(), quiet=True)
+        cmd=find_ffmpeg(), input=clip.tobytes(), quiet=True
+    )
     qps = ffmpeg.frame_qps(tmp_path / "plain.264")
     assert qps[0] == ("I", 25) and ("P", 28) in qps
     assert {qp for kind, qp in qps if kind == "B"} and all(qp > 28 for kind, qp in qps if kind == "B")
@@ -83,8 +85,11 @@ def test_colours_survive_both_ways():
 
 def test_luma_is_bt601_limited(tmp_path):
     ffmpeg.encode(np.full((32, 48, 3), [255, 0, 0], np.uint8), tmp_path / "red.264", 0)
-    raw, _ = graphs.input(str(tmp_path / "red.264")).output("pipe:", format="rawvideo", pix_fmt="yuv420p").run(
-        cmd=find_ffmpeg(), quiet=True)
+    raw, _ = (
+        graphs.input(str(tmp_path / "red.264"))
+        .output("pipe:", format="rawvideo", pix_fmt="yuv420p")
+        .run(cmd=find_ffmpeg(), quiet=True)
+    )
     assert abs(raw[0] - 81) <= 1  # BT.709 has 63, full range 76
 
 
@@ -92,7 +97,8 @@ def test_untagged_clips_are_bt601(tmp_path, clip):
     ffmpeg.encode(clip, tmp_path / "tagged.264", 30)
     untag = "h264_metadata=video_full_range_flag=0:colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2"
     graphs.input(str(tmp_path / "tagged.264")).output(
-        str(tmp_path / "plain.264"), vcodec="copy", **{"bsf:v": untag}).run(cmd=find_ffmpeg(), quiet=True)
+        str(tmp_path / "plain.264"), vcodec="copy", **{"bsf:v": untag}
+    ).run(cmd=find_ffmpeg(), quiet=True)
     assert (tmp_path / "plain.264").read_bytes() != (tmp_path / "tagged.264").read_bytes()
     for name in ("plain", "tagged"):
         frame = next(ffmpeg.decode(tmp_path / f"{name}.264"))
@@ -101,7 +107,7 @@ def test_untagged_clips_are_bt601(tmp_path, clip):
 
 @pytest.mark.parametrize("shape", [(179, 321), (180, 321), (179, 320), (1, 1)])
 def test_odd_sizes(tmp_path, shape):
-    picture = data.chelsea()[:shape[0], :shape[1]]
+    picture = data.chelsea()[: shape[0], : shape[1]]
     coded = ffmpeg.code_picture(picture, 10)
     assert coded.pixels.shape == picture.shape and np.abs(coded.pixels.astype(int) - picture).mean() < 4
     ffmpeg.encode(picture, tmp_path / "odd.264", 10)
@@ -120,7 +126,8 @@ def test_a_clip_is_coded_from_its_own_samples(tmp_path, clip):
 def test_a_clip_of_odd_size(tmp_path, clip):
     source = graphs.input("pipe:", format="rawvideo", pixel_format="rgb24", s="320x180").filter("crop", 319, 177)
     source.output(str(tmp_path / "odd.mkv"), vcodec="ffv1", pix_fmt="yuv444p").run(
-        cmd=find_ffmpeg(), input=clip.tobytes(), quiet=True)
+        cmd=find_ffmpeg(), input=clip.tobytes(), quiet=True
+    )
     ffmpeg.encode(tmp_path / "odd.mkv", tmp_path / "odd.264", 5)
     frame = next(ffmpeg.decode(tmp_path / "odd.264"))
     assert frame.shape == (178, 320, 3)
@@ -128,7 +135,9 @@ def test_a_clip_of_odd_size(tmp_path, clip):
     assert abs(frame[-1].mean() - frame[-2].mean()) < 5 and abs(frame[:, -1].mean() - frame[:, -2].mean()) < 5
 
 
-@pytest.mark.parametrize("name", ["with space.264", "%03d.264", "-y.264", "http:x.264", "Café 日本:x.mp4", "a'b;[c],d=e.264"])
+@pytest.mark.parametrize(
+    "name", ["with space.264", "%03d.264", "-y.264", "http:x.264", "Café 日本:x.mp4", "a'b;[c],d=e.264"]
+)
 def test_any_name_will_do(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     ffmpeg.encode(CAT, name, 33)
@@ -150,7 +159,7 @@ def test_damaged_clips_are_refused(tmp_path, clip):
     ffmpeg.encode(clip, tmp_path / "whole.264", 20)
     whole = (tmp_path / "whole.264").read_bytes()
     (tmp_path / "text.264").write_text("this is no clip\n" * 100)
-    (tmp_path / "cut.264").write_bytes(whole[:len(whole) // 3])
+    (tmp_path / "cut.264").write_bytes(whole[: len(whole) // 3])
     for name in ("text.264", "cut.264"):
         with pytest.raises(UserError, match=name):
             list(ffmpeg.decode(tmp_path / name))
@@ -177,28 +186,37 @@ START = ffmpeg.start
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """fake(script): let $FFMPEG be that shell script."""
+
     def install(script):
         path = tmp_path / "fake-ffmpeg"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
         monkeypatch.setenv("FFMPEG", str(path))
+
     return install
 
 
-@pytest.mark.parametrize("script, said", [
-    ("echo '[error] the sky fell' >&2; exit 7", r"failed \(exit code 7\); its last words: \"the sky fell\""),
-    ("head -c 1000 >/dev/null; echo '[error] half way' >&2; kill -9 $$", r"killed by SIGKILL.*half way.*memory"),
-    ("kill -11 $$", "killed by SIGSEGV; it said nothing"),
-    ("echo \"[error] Unknown encoder 'libx264'\" >&2; exit 8", "without libx264, imageio-ffmpeg's has it"),
-    ("echo \"[AVFilterGraph @ 0x1] [error] No such filter: 'libvmaf'\" >&2; exit 8", "without libvmaf, imageio"),
-    ("echo \"[fatal] Unrecognized option 'fps_mode'.\" >&2; exit 1", "5.1 or newer"),
-    ("cat >/dev/null", "bytes of pixels|wrote nothing|no picture|no score"),  # ends well, but is no ffmpeg
-])
+@pytest.mark.parametrize(
+    "script, said",
+    [
+        ("echo '[error] the sky fell' >&2; exit 7", r"failed \(exit code 7\); its last words: \"the sky fell\""),
+        ("head -c 1000 >/dev/null; echo '[error] half way' >&2; kill -9 $$", r"killed by SIGKILL.*half way.*memory"),
+        ("kill -11 $$", "killed by SIGSEGV; it said nothing"),
+        ("echo \"[error] Unknown encoder 'libx264'\" >&2; exit 8", "without libx264, imageio-ffmpeg's has it"),
+        ("echo \"[AVFilterGraph @ 0x1] [error] No such filter: 'libvmaf'\" >&2; exit 8", "without libvmaf, imageio"),
+        ("echo \"[fatal] Unrecognized option 'fps_mode'.\" >&2; exit 1", "5.1 or newer"),
+        ("cat >/dev/null", "bytes of pixels|wrote nothing|no picture|no score"),  # ends well, but is no ffmpeg
+    ],
+)
 def test_a_broken_ffmpeg(tmp_path, fake, clip, script, said):
     ffmpeg.encode(clip, tmp_path / "a.264", 40)
     fake(script)
-    for call in (lambda: ffmpeg.encode(clip, tmp_path / "b.264", 30), lambda: ffmpeg.code_picture(CAT, 30),
-                 lambda: list(ffmpeg.decode(tmp_path / "a.264")), lambda: ffmpeg.vmaf(CAT, CAT)):
+    for call in (
+        lambda: ffmpeg.encode(clip, tmp_path / "b.264", 30),
+        lambda: ffmpeg.code_picture(CAT, 30),
+        lambda: list(ffmpeg.decode(tmp_path / "a.264")),
+        lambda: ffmpeg.vmaf(CAT, CAT),
+    ):
         with pytest.raises(UserError, match=said) as error:
             call()
         assert "\n" not in str(error.value) and "fake-ffmpeg" in str(error.value)
@@ -238,6 +256,7 @@ def test_ffmpeg_that_cannot_be_found_or_run(tmp_path, monkeypatch):
 
     def nothing():
         raise RuntimeError("No ffmpeg exe could be found.")
+
     monkeypatch.delenv("FFMPEG")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert subprocess.run([find_ffmpeg(), "-version"], capture_output=True).returncode == 0  # imageio-ffmpeg's

@@ -1,4 +1,5 @@
 """Pictures must reach the networks as OpenCV would have read and resized them."""
+
 import struct
 import zlib
 from pathlib import Path

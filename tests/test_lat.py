@@ -1,4 +1,5 @@
 """LAT.py as a user runs it: test with released weights, train, and test with what was trained."""
+
 import shutil
 
 import numpy as np
@@ -24,7 +25,13 @@ def lat(capsys):
 def flags(command, root, files, out, **more):
     paths = {
         "test": {"--model_weights_path": files, "--result_path": out},
-        "train": {"--checkpoint_path": out, "--csv_log_path": out, "--epochs": 2, "--batch_size": 4, "--learning_rate": 1e-4},
+        "train": {
+            "--checkpoint_path": out,
+            "--csv_log_path": out,
+            "--epochs": 2,
+            "--batch_size": 4,
+            "--learning_rate": 1e-4,
+        },
     }[command]
     options = {"--jnd_value": "JND1", "--data_dir": root, "--JND_Recon_Models_Path": files, **paths, **more}
     return [command, *(part for pair in options.items() for part in pair if pair[1] is not None)]

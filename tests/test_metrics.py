@@ -21,6 +21,7 @@ def test_ssim_is_one_for_equal_pictures_and_falls_with_noise():
 def test_ssim_is_the_original_variant():
     """Against the definition, written out: Gaussian window, biased moments, only where the window fits."""
     from scipy.ndimage import gaussian_filter
+
     a, b = data.chelsea()[:60, :70].astype(float), data.chelsea()[1:61, :70].astype(float)
 
     def mean(x):
@@ -28,7 +29,9 @@ def test_ssim_is_the_original_variant():
 
     over = mean(a * b) - mean(a) * mean(b)
     parts = (2 * mean(a) * mean(b) + 2.55**2) * (2 * over + 7.65**2)
-    parts /= (mean(a)**2 + mean(b)**2 + 2.55**2) * (mean(a * a) - mean(a)**2 + mean(b * b) - mean(b)**2 + 7.65**2)
+    parts /= (mean(a) ** 2 + mean(b) ** 2 + 2.55**2) * (
+        mean(a * a) - mean(a) ** 2 + mean(b * b) - mean(b) ** 2 + 7.65**2
+    )
     assert ssim(a, b) == pytest.approx(parts[5:-5, 5:-5].mean(), abs=1e-9)
 
 

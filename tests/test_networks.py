@@ -1,4 +1,5 @@
 """The networks: exact sizes, and the released programs' answers from weight files in the released layout."""
+
 import numpy as np
 import pytest
 

@@ -28,16 +28,21 @@ def command(*arguments):
 
 
 def prepare(*arguments, **environment):
-    return subprocess.run(command(*arguments), cwd=HERE, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, **environment})
+    return subprocess.run(
+        command(*arguments), cwd=HERE, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}
+    )
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Four photographs, large enough, in folders and formats of several kinds."""
     folder = tmp_path_factory.mktemp("photographs")
-    names = {"astronaut.png": data.astronaut(), "über uns/coffee %d.jpg": data.coffee(),
-             "über uns/chelsea.bmp": data.chelsea(), "rocket.tif": data.rocket()}
+    names = {
+        "astronaut.png": data.astronaut(),
+        "über uns/coffee %d.jpg": data.coffee(),
+        "über uns/chelsea.bmp": data.chelsea(),
+        "rocket.tif": data.rocket(),
+    }
     for name, pixels in names.items():
         (folder / name).parent.mkdir(exist_ok=True)
         picture = Image.fromarray(pixels)
@@ -56,8 +61,11 @@ def made(photos, tmp_path_factory):
 
 def contents(root):
     """Digests of the pictures, label files and manifest below `root`."""
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in root.rglob("*") if path.is_file() and ".prepare" not in path.parts}
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file() and ".prepare" not in path.parts
+    }
 
 
 def test_the_layout(made):
@@ -138,7 +146,8 @@ def test_a_record_counts_only_with_its_files_and_its_plan(tmp_path):
     for path in frame.files(tmp_path):
         path.parent.mkdir()
         path.touch()
-    assert prepare_module.read_record(tmp_path, frame, "this") and not prepare_module.read_record(tmp_path, frame, "that")
+    assert prepare_module.read_record(tmp_path, frame, "this")
+    assert prepare_module.read_record(tmp_path, frame, "that") is None
 
 
 def test_other_settings_are_not_mixed_in(made, photos, tmp_path):
@@ -179,20 +188,30 @@ def test_what_cannot_be_used_is_named(photos, tmp_path):
     (folder / "broken.jpg").write_bytes((photos / "über uns/coffee %d.jpg").read_bytes()[:5000])
     Image.open(photos / "astronaut.png").save(folder / "same pixels.bmp")
     Image.fromarray(data.chelsea()).save(folder / "small.png")
-    result = prepare(folder, "--data_dir", root, "--crops", 1, "--split", 1, 0, 1)
+    arguments = folder, "--data_dir", root, "--crops", 1, "--split", 1, 0, 1
+    result = prepare(*arguments)
     assert result.returncode == 1 and result.stderr.count("error") == 0
     assert "broken.jpg: cannot be decoded" in result.stdout
     assert "same pixels.bmp: the same picture as astronaut.png" in result.stdout
     assert "small.png: 451x300 is smaller" in result.stdout and result.stdout.count("not needed for the split") == 2
     assert len(list(root.glob("train/*.png"))) == len(list(root.glob("test/*.png"))) == 1
     assert not (root / "valid").exists()
+    again = prepare(*arguments)  # its own frames, below the photographs by now, are none
+    assert again.returncode == 1 and "0 frames made with 0 encodes, 2 were there" in again.stdout
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (("--split", 3, 1, 1), "4 usable photographs, but --split needs at least 5"),
-    (("--split", 0.7, 0.2, 0.2), "shares that sum to 1"), (("--split", "nan", 1, 1), "shares that sum to 1"),
-    (("--vmaf", 76, 84, 92), "descending"), (("--crops", 0), "at least 1"), (("--jobs", "two"), "whole number"),
-    (("--unknown", 1), "unrecognized")])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("--split", 3, 1, 1), "4 usable photographs, but --split needs at least 5"),
+        (("--split", 0.7, 0.2, 0.2), "shares that sum to 1"),
+        (("--split", "nan", 1, 1), "shares that sum to 1"),
+        (("--vmaf", 76, 84, 92), "descending"),
+        (("--crops", 0), "at least 1"),
+        (("--jobs", "two"), "whole number"),
+        (("--unknown", 1), "unrecognized"),
+    ],
+)
 def test_wrong_arguments(photos, tmp_path, arguments, said):
     result = prepare(photos, "--data_dir", tmp_path / "root", *arguments)
     assert result.returncode == 2 and said in result.stderr and "Traceback" not in result.stderr
@@ -226,9 +245,16 @@ def test_help_is_quick():
     assert min(times) < 0.5
 
 
-@pytest.mark.parametrize("count, split, sizes", [
-    (23, [0.7, 0.15, 0.15], [16, 4, 3]), (3, [0.7, 0.15, 0.15], [1, 1, 1]), (10, [0.8, 0.2, 0.0], [8, 2, 0]),
-    (10, [5.0, 2.0, 1.0], [5, 2, 1]), (2, [1.0, 0.0, 0.0], [2, 0, 0])])
+@pytest.mark.parametrize(
+    "count, split, sizes",
+    [
+        (23, [0.7, 0.15, 0.15], [16, 4, 3]),
+        (3, [0.7, 0.15, 0.15], [1, 1, 1]),
+        (10, [0.8, 0.2, 0.0], [8, 2, 0]),
+        (10, [5.0, 2.0, 1.0], [5, 2, 1]),
+        (2, [1.0, 0.0, 0.0], [2, 0, 0]),
+    ],
+)
 def test_split_sizes(count, split, sizes):
     names = [f"p{i}.png" for i in range(count)]
     given = photographs.assign(names, split, 0)
@@ -245,8 +271,10 @@ def test_crops_differ_in_place_and_scale():
     assert photographs.crop_boxes(320, 400, 1, "seed")[0][2:] == (320, 180)
 
 
-@pytest.mark.parametrize("knees, levels", [((24, 31, 35), [24, 31, 35]), ((0, 0, 7), [1, 1, 7]),
-                                           ((51, 51, 51), [51, 51, 51]), ((20, 20, 20), [20, 20, 20])])
+@pytest.mark.parametrize(
+    "knees, levels",
+    [((24, 31, 35), [24, 31, 35]), ((0, 0, 7), [1, 1, 7]), ((51, 51, 51), [51, 51, 51]), ((20, 20, 20), [20, 20, 20])],
+)
 def test_the_search(monkeypatch, knees, levels):
     """On curves that cross the thresholds behind `knees`, with far fewer than 51 encodes, none of them twice."""
     asked = []
@@ -254,6 +282,7 @@ def test_the_search(monkeypatch, knees, levels):
     def scored(pixels, qp):
         asked.append(qp)
         return Coded(pixels, b"", 60 - qp / 10 + 11 * sum(qp <= knee for knee in knees))
+
     monkeypatch.setattr("common.ffmpeg.code_and_score", scored)
     found, coded = pseudolabels.find_levels(None, (86, 75, 64))
     assert found == levels and set(levels) <= set(coded)

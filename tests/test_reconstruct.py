@@ -1,4 +1,5 @@
 """python3 -m common.reconstruct: train the autoencoders, try them, and hand them to LAT."""
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,4 +1,5 @@
 """Weight files: the released layout in and out, and a clear line for every file that does not fit."""
+
 import h5py
 import numpy as np
 import pytest

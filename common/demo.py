@@ -1,0 +1,217 @@
+"""The main job from photographs to a table, on photographs that installed packages bring: python3 -m common.demo
+
+Prepares a dataset, trains the JND1 autoencoder and LAT on it, and tests LAT, each by the command that it prints, so that
+you can go on from any of them with pictures of your own.  Everything lies in demo/; a second run reuses what is done.
+
+The labels are pseudo-labels: a metric (VMAF) chose them, no viewer did.  The weights come from minutes of training on a
+dozen photographs: a demonstration, not the papers'.
+"""
+
+import argparse
+import importlib.util
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from common.errors import UserError
+
+PHOTOGRAPHS = {
+    "skimage": (
+        "data",
+        (
+            "astronaut.png",
+            "brick.png",
+            "camera.png",
+            "chelsea.png",
+            "coffee.png",
+            "grass.png",
+            "gravel.png",
+            "hubble_deep_field.jpg",
+            "motorcycle_left.png",
+            "rocket.jpg",
+        ),
+    ),
+    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
+    "matplotlib": ("mpl-data/sample_data", ("grace_hopper.jpg",)),
+}
+NOTICE = "The labels are pseudo-labels, chosen by VMAF, not by viewers; the weights are a demonstration of minutes, not the papers'."
+
+
+def main(arguments=None):
+    """Run the steps that are not done yet and print the table; returns the exit code."""
+    from common import cli
+
+    parser = argparse.ArgumentParser(prog="python3 -m common.demo", description=__doc__, formatter_class=cli.Help)
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
+    folder = parser.parse_args(arguments).folder
+    root, weights, results = folder / "rootdir", folder / "weights", folder / "results"
+
+    collect(folder / "photographs")
+    step(
+        folder,
+        "-m",
+        "common.prepare",
+        "photos",
+        folder / "photographs",
+        "--data_dir",
+        root,
+        "--crops",
+        6,
+        "--split",
+        0.6,
+        0.15,
+        0.25,
+        "--enlarge",
+    )
+    step(
+        folder,
+        "-m",
+        "common.reconstruct",
+        "train",
+        "--target",
+        "JND1",
+        "--data_dir",
+        root,
+        "--checkpoint_path",
+        weights,
+        "--patch",
+        64,
+        64,
+        "--epochs",
+        150,
+        "--batch_size",
+        8,
+        "--learning_rate",
+        5e-4,
+        "--overwrite",
+    )
+    step(
+        folder,
+        "LAT.py",
+        "train",
+        "--jnd_value",
+        "JND1",
+        "--data_dir",
+        root,
+        "--checkpoint_path",
+        weights,
+        "--csv_log_path",
+        folder / "logs",
+        "--JND_Recon_Models_Path",
+        weights,
+        "--epochs",
+        25,
+        "--batch_size",
+        4,
+        "--learning_rate",
+        1e-4,
+        "--overwrite",
+    )
+    step(
+        folder,
+        "LAT.py",
+        "test",
+        "--jnd_value",
+        "JND1",
+        "--data_dir",
+        root,
+        "--model_weights_path",
+        weights,
+        "--result_path",
+        results,
+        "--JND_Recon_Models_Path",
+        weights,
+    )
+    show(root, results)
+    return 0
+
+
+def collect(folder):
+    """Copy the photographs out of the packages that bring them; a package that is not installed brings none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for package, (place, names) in PHOTOGRAPHS.items():
+        found = importlib.util.find_spec(package)
+        for name in names if found else ():
+            source = Path(found.origin).parent / place / name
+            if source.is_file() and not (folder / name).is_file():
+                shutil.copyfile(source, folder / name)
+    if not any(folder.iterdir()):
+        raise UserError(f"no photographs found in the packages {', '.join(PHOTOGRAPHS)}; `make setup` installs them")
+
+
+def step(folder, *arguments):
+    """Run `python ARGUMENTS...`, unless the very same command has ended well here before."""
+    shown = shlex.join(["python3", *map(str, arguments)])
+    done = folder / "steps.txt"
+    if done.is_file() and shown in done.read_text().splitlines():
+        print(f"done before: {shown}")
+        return
+    print(f"\n$ {shown}", flush=True)
+    code = subprocess.run([sys.executable, *map(str, arguments)]).returncode
+    if code:
+        raise UserError(f"the command above ended with code {code}; mend what it says and run the demonstration again")
+    with open(done, "a") as file:
+        print(shown, file=file)
+
+
+def show(root, results):
+    """Print the result table with its errors and draw it."""
+    import pandas as pd
+
+    from common import dataset, metrics
+
+    file = results / "JND1test_results.csv"
+    table = pd.read_csv(file)
+    error = metrics.qp_mae(table["JND1"], table["JND1_label"])
+    train = dataset.read_splits(root, ("train",), decode=False)[0]["train"].levels[:, 0]
+    floor = metrics.median_floor(train, table["JND1_label"])
+    shown = table.rename(columns={"image": "picture", "JND1_label": "pseudo-label", "JND1": "prediction"})
+    shown["error"] = shown["prediction"] - shown["pseudo-label"]
+    print(f"\n{shown[['picture', 'pseudo-label', 'prediction', 'error']].to_string(index=False, float_format='%.1f')}")
+    print(f"\nmean absolute error: LAT {error:.2f} QP, always answering the training median {floor:.2f} QP")
+    picture = draw(
+        table, root / "test", f"LAT {error:.2f} QP, training median {floor:.2f} QP", results / "JND1test_results.png"
+    )
+    print(f"results: {file}\npicture: {picture}\n{NOTICE}")
+
+
+def draw(table, folder, title, target):
+    """The test pictures with their pseudo-labels and predictions, the worst error last, as a PNG at `target`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    from common.files import whole_file
+    from common.images import read_picture
+
+    errors = (table["JND1"] - table["JND1_label"]).abs()
+    chosen = errors.sort_values().index[np.linspace(0, len(errors) - 1, min(6, len(errors))).astype(int)]
+    figure = plt.figure(figsize=(14, 6), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6))
+    axes = left.subplots()
+    limits = (table[["JND1", "JND1_label"]].min().min() - 1, table[["JND1", "JND1_label"]].max().max() + 1)
+    axes.plot(limits, limits, color="0.7", zorder=0)
+    axes.scatter(table["JND1_label"], table["JND1"])
+    axes.set(xlabel="JND1 pseudo-label (QP)", ylabel="predicted (QP)", xlim=limits, ylim=limits, aspect="equal")
+    axes.set_title(f"mean absolute error: {title}", fontsize=10)
+    for axes, index in zip(right.subplots(2, 3).flat, chosen):
+        row = table.loc[index]
+        axes.imshow(read_picture(folder / row["image"]))
+        axes.set_title(f"{row['image']}\npseudo-label {row['JND1_label']:.0f}, predicted {row['JND1']:.1f}", fontsize=8)
+    for axes in right.axes:
+        axes.axis("off")
+    figure.suptitle(NOTICE, fontsize=9)
+    with whole_file(target) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+    return target
+
+
+if __name__ == "__main__":
+    from common import cli
+
+    cli.run(main)

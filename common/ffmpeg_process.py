@@ -1,0 +1,102 @@
+"""The ffmpeg program as a process: found, started, waited for, and its failures put into one line for a person."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+from common.errors import UserError
+
+TIMEOUT = 60  # seconds for one picture, which takes 0.1
+
+# What ffmpeg still says after the line that tells the reason.
+ECHO = r"Conversion failed|Task finished|Terminating thread|Error opening (in|out)put file|Nothing was written"
+
+
+def find_ffmpeg():
+    """The ffmpeg program's path: `$FFMPEG`, else the PATH's, else imageio-ffmpeg's.  UserError where there is none."""
+    wanted = os.environ.get("FFMPEG")
+    if wanted:
+        found = shutil.which(wanted)
+        if not found:
+            raise UserError(f"FFMPEG={wanted}: no program that can be run; correct or unset the FFMPEG variable")
+        return os.path.abspath(found)
+    found = shutil.which("ffmpeg")
+    if found:
+        return os.path.abspath(found)
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        raise UserError(
+            "no ffmpeg: not in $FFMPEG, not on the PATH, not in Python's packages; "
+            "`pip install imageio-ffmpeg` brings one"
+        ) from None
+
+
+def start(graph, **pipes):
+    """Start ffmpeg on an ffmpeg-python graph: a Popen.  pipes: its `stdin` (else none), `stdout`, `stderr`."""
+    binary = find_ffmpeg()
+    # Levels in the log tell errors from chatter; -xerror makes damaged input an error.  A session of its own keeps
+    # Ctrl-C from ffmpeg: who started it decides what is finished and what is killed.
+    flags = ["-nostdin", "-hide_banner", "-nostats", "-xerror", "-y", "-loglevel", "level+info"]
+    command = graph.compile([binary, *flags])
+    try:
+        return subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
+    except OSError as error:
+        raise UserError(f"{binary} cannot be run ({error.strerror}); point $FFMPEG to an FFmpeg, or unset it") from None
+
+
+def run(graph, doing, data=None, timeout=TIMEOUT, target=None):
+    """Run a graph to its end with `data` as standard input: (standard output as bytes, log as text), or a UserError.
+
+    doing: what an error says was being done.  target: the file that must be there afterwards.
+    """
+    pipe = subprocess.PIPE
+    with start(graph, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL if data is None else pipe) as process:
+        try:
+            out, log = process.communicate(data, timeout)
+        except subprocess.TimeoutExpired as late:
+            process.kill()
+            words = (late.stderr or b"").decode(errors="replace")
+            raise failure(doing, process.args[0], f"did not end within {timeout} s", words) from None
+        except BaseException:
+            process.kill()
+            raise
+    log = log.decode(errors="replace")
+    if process.returncode:
+        raise failure(doing, process.args[0], ending(process.returncode), log)
+    if target and not (target.exists() and target.stat().st_size):
+        raise failure(doing, process.args[0], "ended well but wrote nothing; is it an FFmpeg?", log)
+    return out, log
+
+
+def ending(code):
+    """What an exit status says: "failed (exit code 1)", "was killed by SIGKILL"."""
+    if code > 0:
+        return f"failed (exit code {code})"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def failure(doing, binary, how, log):
+    """The UserError for an ffmpeg that went wrong, with its own last words and what to do."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"\[(error|fatal)\]", line)] or lines[-1:]
+    words = [re.sub(r"\[[^\]]* @ \w+\] |\[\w+\] ", "", line).strip(" .") for line in errors]
+    words = list(dict.fromkeys(word for word in words if not re.match(ECHO, word)))[-2:] or words[-1:]
+    said = f'; its last words: "{" / ".join(words)[-400:]}"' if words else "; it said nothing"
+    lacking = re.search(r"(?:encoder|filter)\W+lib(x264|vmaf)\b", log)
+    if lacking:
+        advice = f"that FFmpeg is built without lib{lacking[1]}, imageio-ffmpeg's has it: point $FFMPEG there"
+    elif re.search(r"Unrecognized option|Option not found", log):
+        advice = "FFmpeg 5.1 or newer is needed, imageio-ffmpeg's is: point $FFMPEG there"
+    elif "SIGKILL" in how:
+        advice = "is memory short? Try again, or point $FFMPEG to another FFmpeg"
+    else:
+        advice = "check the file, or point $FFMPEG to another FFmpeg"
+    return UserError(f"{doing}: {binary} {how}{said}; {advice}")
