@@ -1,14 +1,13 @@
-"""Batches for a network: pictures decoded in threads while the network works, never more than a few at once."""
+"""Pictures in batches, decoded in threads while the network works, never more than a few at once."""
 
-import collections
-import os
-from concurrent.futures import ThreadPoolExecutor
+import itertools
 from pathlib import Path
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
-WORKERS = os.cpu_count() or 1
+from common.images import WORKERS
 
 
 class Batches(keras.utils.PyDataset):
@@ -19,8 +18,8 @@ class Batches(keras.utils.PyDataset):
     targets: for each output of the network, in order, an array with a row a picture, or a path a picture, whose
         frame is decoded as the pictures are.
     shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
-    patch: (height, width) of the patch that is cut at random from each picture and its target frames, with a seed in each
-        epoch another one; None takes all.
+    patch: (height, width) of the patch that is cut at random from each picture and its target frames, with a seed in
+        each epoch another one; None takes all.
     """
 
     def __init__(self, input_format, pictures, targets, batch_size, *, shuffle_seed=None, patch=None):
@@ -63,23 +62,12 @@ class Batches(keras.utils.PyDataset):
         return tuple(slice(corner, corner + part) for corner, part in zip(corners, self.patch))
 
 
-def predict(network, input_format, pictures, batch_size):
-    """Yield what `network` answers for each batch of pictures, in order; decoding runs ahead in threads.
+def predict(network, pictures, batch_size, total, name):
+    """Yield what `network` answers for each picture of the iterator `pictures`, with a progress bar called `name`.
 
-    Memory does not grow with the number of pictures.  What reading a picture raises passes through.
+    Memory does not grow with their number, `total`.
     """
-    with ThreadPoolExecutor(WORKERS) as pool:
-        waiting, left = collections.deque(), iter(pictures)
-        try:
-            while True:
-                for path in left:
-                    waiting.append(pool.submit(input_format.load, path))
-                    if len(waiting) >= batch_size + 2 * WORKERS:
-                        break
-                if not waiting:
-                    return
-                batch = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
-                yield network.predict_on_batch(np.stack(batch))
-        finally:
-            for future in waiting:
-                future.cancel()
+    with tqdm(total=total, unit="picture", desc=name, disable=None) as bar:
+        while batch := list(itertools.islice(pictures, batch_size)):
+            yield from network.predict_on_batch(np.stack(batch))
+            bar.update(len(batch))

@@ -1,10 +1,8 @@
 """The command line: the flags that scripts share, and how errors reach a person."""
 
 import argparse
-import contextlib
 import os
 import sys
-import tempfile
 
 from common.errors import UserError
 
@@ -29,34 +27,6 @@ def run(main):
     sys.exit(2)
 
 
-def load_keras():
-    """Import Keras and its backend without TensorFlow's start-up chatter, which no setting of its own silences."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _silent_stderr():
-        import keras
-
-        keras.ops.zeros(1)  # finds the devices
-
-
-@contextlib.contextmanager
-def _silent_stderr():
-    """Hold back what is written to the process's stderr, native libraries included; show it if the block raises."""
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(original, 2)
-            held.seek(0)
-            os.write(2, held.read())
-            raise
-        finally:
-            os.dup2(original, 2)
-            os.close(original)
-
-
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Help that keeps the layout of descriptions and shows every default that says something."""
 
@@ -76,12 +46,9 @@ def script(variant, doc, arguments=None):
     _test_flags(command, variant)
     options = parser.parse_args(arguments)
     options.level = int(options.jnd_value[-1])
-    load_keras()
-    if options.command == "train":
-        from common.training import train as command
-    else:
-        from common.testing import test as command
-    return command(variant, options)
+    from common import scripts
+
+    return {"train": scripts.train, "test": scripts.test}[options.command](variant, options)
 
 
 def positive(kind):
@@ -149,7 +116,7 @@ def _test_flags(parser, variant):
     )
     parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or a .csv file")
     _backbone_flag(parser, variant, required=False)
-    parser.add_argument("--batch_size", type=positive(int), default=4, help="pictures predicted at once")
+    parser.add_argument("--batch_size", type=positive(int), default=2, help="pictures predicted at once")
 
 
 def _backbone_flag(parser, variant, required):

@@ -1,7 +1,8 @@
 """The main job from photographs to a table, on photographs that installed packages bring: python3 -m common.demo
 
-Prepares a dataset, trains the JND1 autoencoder and LAT on it, and tests LAT, each by the command that it prints, so that
-you can go on from any of them with pictures of your own.  Everything lies in demo/; a second run reuses what is done.
+Prepares a dataset, trains the JND1 autoencoder and LAT on it, and tests LAT, each by the command that it prints, so
+that you can go on from any of them with pictures of your own.  Everything lies in demo/; a second run reuses what is
+done.
 
 The labels are pseudo-labels: a metric (VMAF) chose them, no viewer did.  The weights come from minutes of training on a
 dozen photographs: a demonstration, not the papers'.
@@ -29,14 +30,18 @@ PHOTOGRAPHS = {
             "grass.png",
             "gravel.png",
             "hubble_deep_field.jpg",
+            "ihc.png",
+            "moon.png",
             "motorcycle_left.png",
             "rocket.jpg",
         ),
     ),
-    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
     "matplotlib": ("mpl-data/sample_data", ("grace_hopper.jpg",)),
 }
-NOTICE = "The labels are pseudo-labels, chosen by VMAF, not by viewers; the weights are a demonstration of minutes, not the papers'."
+NOTICE = (
+    "The labels are pseudo-labels, chosen by VMAF, not by viewers; "
+    "the weights are a demonstration, trained for minutes, not the papers'."
+)
 
 
 def main(arguments=None):

@@ -4,7 +4,11 @@ The released programs read with OpenCV, so its conventions hold here, without de
 16-bit and CMYK conversions, its sampling.  Outside `InputFormat` a picture is always uint8 RGB.
 """
 
+import collections
+import itertools
+import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +20,9 @@ from common.files import whole_file
 
 # Remarks on odd EXIF, palettes and sizes that do not change a pixel; what is really wrong raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+WORKERS = os.cpu_count() or 1
+"""How many threads decode at once."""
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Suffixes, in lower case, of the files that count as pictures in a folder."""
@@ -101,9 +108,12 @@ def resize(picture, width, height):
     blend = 2  # half of the 4 that the shifts below leave
     for row, weight in ((upper, 2048 - y_weight), (lower, y_weight)):
         line = samples.take(row, axis=0)  # (height, 3 W)
-        across = line.take(left, axis=1) * (2048 - x_weight)  # (height, 3 width), int32
-        across += line.take(right, axis=1) * x_weight
-        across >>= 4
+        if columns == width:
+            across = line.astype(np.int32) << 7
+        else:
+            across = line.take(left, axis=1) * (2048 - x_weight)  # (height, 3 width), int32
+            across += line.take(right, axis=1) * x_weight
+            across >>= 4
         across *= weight
         across >>= 16
         blend = across + blend
@@ -159,3 +169,23 @@ def write_png(path, picture):
     """Write the uint8 RGB `picture` (H, W, 3) as the PNG file `path`, whole or not at all."""
     with whole_file(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def read_ahead(load, paths, ahead=32):
+    """Start calling `load` on each of `paths` in threads, and return an iterator over what it returns, in order.
+
+    At most `ahead` results wait at any time.  What `load` raises is raised when its result is due.
+    """
+    pool, left = ThreadPoolExecutor(WORKERS), iter(paths)
+    waiting = collections.deque(pool.submit(load, path) for path in itertools.islice(left, ahead))
+
+    def results():
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(load, path) for path in itertools.islice(left, 1))
+                yield result
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    return results()

@@ -1,11 +1,12 @@
 """How far apart: two pictures in PSNR and SSIM, two lists of JND levels in QP; and the floor that a model must beat."""
 
 import numpy as np
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 
 def psnr(a, b):
     """PSNR in dB of two pictures (H, W, 3), values 0..255, over all samples of the three channels; inf where equal."""
+    from skimage.metrics import peak_signal_noise_ratio
+
     with np.errstate(divide="ignore"):
         return float(peak_signal_noise_ratio(np.asarray(a), np.asarray(b), data_range=255))
 
@@ -16,6 +17,8 @@ def ssim(a, b):
     The original's variant (Wang et al., IEEE Trans. Image Processing 2004): 11 x 11 Gaussian window of sigma 1.5,
     biased covariances.  `tf.image.ssim`, which the released programs report, gives the same.
     """
+    from skimage.metrics import structural_similarity
+
     return float(
         structural_similarity(
             np.asarray(a),

@@ -11,8 +11,13 @@ learns holds for whole frames.
 """
 
 import argparse
-import itertools
 from pathlib import Path
+
+from common import dataset, weights
+from common.errors import UserError
+from common.files import whole_file
+from common.images import TCSVT, read_ahead, write_png
+from common.programs import check_writable, load_keras, read_splits, refuse_to_overwrite
 
 TARGETS = ("Img", "JND1", "JND2", "JND3")
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 8, 1e-4  # ours; the papers name none
@@ -48,10 +53,9 @@ def main(arguments=None):
     _common_flags(command)
     command.add_argument("--model_weights_path", required=True, metavar="R", help="the file, or a folder that holds it")
     command.add_argument("--result_path", required=True, metavar="OUT", help="folder for pictures and CSV")
-    command.add_argument("--batch_size", type=cli.positive(int), default=4, help="pictures reconstructed at once")
+    command.add_argument("--batch_size", type=cli.positive(int), default=2, help="pictures reconstructed at once")
 
     options = parser.parse_args(arguments)
-    cli.load_keras()
     return {"train": train, "test": test}[options.command](options)
 
 
@@ -62,36 +66,36 @@ def _common_flags(parser):
 
 def train(options):
     """Train the autoencoder of one target and keep the epoch with the least error on valid."""
-    import keras
-
-    from common import metrics, training, weights
-    from common.autoencoder import SHAPE, build_autoencoder
-    from common.batches import Batches
-    from common.errors import UserError
-    from common.images import TCSVT
-
-    if options.patch and any(side % 16 or side > whole for side, whole in zip(options.patch, SHAPE)):
-        height, width = options.patch
-        raise UserError(f"--patch {height} {width}: expected multiples of 16, at most {SHAPE[0]} x {SHAPE[1]}")
+    height, width = options.patch or TCSVT.shape[:2]
+    if height % 16 or width % 16 or height > TCSVT.height or width > TCSVT.width:
+        raise UserError(f"--patch {height} {width}: expected multiples of 16, at most {TCSVT.height} x {TCSVT.width}")
     checkpoint = Path(options.checkpoint_path) / f"{options.target}Reconstruction.h5"
     log = Path(options.csv_log_path or options.checkpoint_path) / f"logs{options.target}Reconstruction.csv"
-    training.refuse_to_overwrite(checkpoint, options.overwrite)
-    splits = training.read_splits(options.data_dir, ("train", "valid"), labels="optional")
+    refuse_to_overwrite(checkpoint, options.overwrite)
+    splits = read_splits(options.data_dir, ("train", "valid"), labels="optional")
     frames = {name: _frames(split, options.data_dir, options.target) for name, split in splits.items()}
-    training.check_writable(checkpoint.parent, log.parent)
+    start = _start(options, checkpoint)
+
+    load_keras()
+    import keras
+
+    from common import metrics
+    from common.autoencoder import build_autoencoder
+    from common.batches import Batches
+    from common.training import fit
 
     keras.utils.set_random_seed(options.seed)
-    start = _start(options, checkpoint)
-    autoencoder = build_autoencoder(shape=(*options.patch, 3) if options.patch else SHAPE)
+    autoencoder = build_autoencoder(shape=(height, width, 3))
     if start:
         weights.load(autoencoder, start)
+    check_writable(checkpoint.parent, log.parent)
     print(f"{options.target}Reconstruction starts from {start or 'scratch'}")
 
     def batches(name, **how):
         return Batches(TCSVT, splits[name].pictures, [frames[name]], options.batch_size, **how)
 
     autoencoder.compile(keras.optimizers.Adam(options.learning_rate), loss="mse", metrics=metrics.image_metrics())
-    best = training.fit(
+    best = fit(
         autoencoder,
         batches("train", shuffle_seed=options.seed, patch=options.patch),
         batches("valid", patch=options.patch),
@@ -108,34 +112,35 @@ def train(options):
 
 def test(options):
     """Write each test picture's reconstruction as PNG; where the target frames exist, its PSNR and SSIM beside them."""
-    import pandas as pd
-    from tqdm import tqdm
-
-    from common import batches, metrics, training, weights
-    from common.autoencoder import build_autoencoder
-    from common.files import whole_file
-    from common.images import TCSVT, write_png
-
-    split = training.read_splits(options.data_dir, ("test",), labels="optional")["test"]
+    split = read_splits(options.data_dir, ("test",), labels="optional")["test"]
     file = weights.find(options.model_weights_path, [f"{options.target}Reconstruction.h5"], "the autoencoder")
-    autoencoder = build_autoencoder()
-    weights.load(autoencoder, file)
     known = options.target == "Img" or (Path(options.data_dir) / f"{options.target.lower()}test").is_dir()
     frames = _frames(split, options.data_dir, options.target) if known else [None] * len(split.pictures)
 
     folder = Path(options.result_path) / f"{options.target}Reconstruction"
-    rows = []
-    with tqdm(total=len(frames), unit="picture", desc=folder.name, disable=None) as bar:
-        answers = batches.predict(autoencoder, TCSVT, split.pictures, options.batch_size)
-        for path, frame, answer in zip(split.pictures, frames, itertools.chain.from_iterable(answers)):
-            picture = TCSVT.to_picture(answer)
-            write_png(folder / f"{path.stem}.png", picture)
-            row = {"image": path.name}
-            if frame:
-                target = TCSVT.to_picture(TCSVT.load(frame))
-                row |= {"PSNR": metrics.psnr(target, picture), "SSIM": metrics.ssim(target, picture)}
-            rows.append(row)
-            bar.update()
+    names = [path.with_suffix(".png").name for path in split.pictures]
+    if len(set(names)) < len(names):
+        raise UserError(f"{split.folder}: pictures that differ in their suffix only would overwrite each other; rename")
+
+    load_keras()
+    import pandas as pd
+
+    from common import metrics
+    from common.autoencoder import build_autoencoder
+    from common.batches import predict
+
+    autoencoder = build_autoencoder()
+    weights.load(autoencoder, file)
+    pictures, rows = read_ahead(TCSVT.load, split.pictures), []
+    answers = predict(autoencoder, pictures, options.batch_size, len(split), folder.name)
+    for path, name, frame, answer in zip(split.pictures, names, frames, answers):
+        picture = TCSVT.to_picture(answer)
+        write_png(folder / name, picture)
+        row = {"image": path.name}
+        if frame:
+            target = TCSVT.to_picture(TCSVT.load(frame))
+            row |= {"PSNR": metrics.psnr(target, picture), "SSIM": metrics.ssim(target, picture)}
+        rows.append(row)
     table = pd.DataFrame(rows)
     result = folder.with_name(f"{folder.name}_test_results.csv")
     with whole_file(result) as temporary:
@@ -152,8 +157,6 @@ def test(options):
 
 def _frames(split, data_dir, target):
     """The pictures that the autoencoder is to give, one a picture of `split`."""
-    from common import dataset
-
     if target == "Img":
         return split.pictures
     return dataset.pair(split, Path(data_dir) / f"{target.lower()}{split.name}")

@@ -35,3 +35,6 @@ class Variant:
 
     def log_name(self, level):
         return f"logsJND{level}.csv"
+
+    def result_name(self, level):
+        return f"JND{level}test_results.csv"

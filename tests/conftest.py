@@ -1,4 +1,4 @@
-"""What several tests share: golden weight files, a small rootdir of real photographs, the programs as a user runs them."""
+"""What several tests share: golden weight files, a small rootdir of photographs, the programs as a user runs them."""
 
 import json
 import os

@@ -23,7 +23,7 @@ def lat(weight_files):
 
 
 def assert_golden(answers, network, pictures):
-    """Each output of `network` is what golden.json states: its values, or its means, deviations and a grid of pixels."""
+    """Each output of `network` is as golden.json states: its values, or means, deviations and a grid of pixels."""
     outputs = network.predict_on_batch(pictures)
     for answer, output in zip(answers, outputs if isinstance(outputs, list) else [outputs], strict=True):
         assert list(output.shape) == answer["shape"]

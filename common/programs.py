@@ -1,0 +1,74 @@
+"""What the programs do alike before a network starts: read the data, check where results go, start Keras."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common import dataset
+from common.errors import UserError
+
+
+def read_splits(data_dir, names, **how):
+    """common.dataset.read_splits with a progress bar, its warnings printed: {name: Split}."""
+    with tqdm(unit="picture", desc="checking pictures", disable=None, leave=False) as bar:
+
+        def progress(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        splits, warnings = dataset.read_splits(data_dir, names, progress=progress, **how)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return splits
+
+
+def refuse_to_overwrite(path, overwrite):
+    """Raise UserError when a training would replace the best weights of an earlier one without being told to."""
+    if Path(path).exists() and not overwrite:
+        raise UserError(f"{path}: exists, from an earlier training; give another folder, or --overwrite to replace it")
+
+
+def check_writable(*folders):
+    """Raise UserError now, not after the first epoch, when a folder cannot be made or written."""
+    for folder in map(Path, folders):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: this folder cannot be made ({error.strerror}); give another one") from None
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"{folder}: this folder cannot be written to; give another one")
+
+
+def load_keras():
+    """Import Keras and its backend without TensorFlow's start-up chatter, which no setting of its own silences.
+
+    Called once everything is checked that can be checked without, so that a mistake costs nobody these seconds.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _silent_stderr():
+        import keras
+
+        keras.ops.zeros(1)  # finds the devices
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    """Hold back what is written to the process's stderr, native libraries included; show it if the block raises."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(original, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
