@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import whole_file
 
 PHOTOGRAPHS = {
     "skimage": (
@@ -27,12 +28,14 @@ PHOTOGRAPHS = {
             "camera.png",
             "chelsea.png",
             "coffee.png",
+            "coins.png",
             "grass.png",
             "gravel.png",
             "hubble_deep_field.jpg",
             "ihc.png",
             "moon.png",
             "motorcycle_left.png",
+            "retina.jpg",
             "rocket.jpg",
         ),
     ),
@@ -44,6 +47,18 @@ NOTICE = (
 )
 
 
+STEPS = (
+    "-m common.prepare photos {folder}/photographs --data_dir {folder}/rootdir --crops 5 --split 9 2 4 --enlarge",
+    "-m common.reconstruct train --target JND1 --data_dir {folder}/rootdir --checkpoint_path {folder}/weights "
+    "--patch 96 160 --epochs 36 --batch_size 8 --learning_rate 5e-4 --overwrite",
+    "LAT.py train --jnd_value JND1 --data_dir {folder}/rootdir --checkpoint_path {folder}/weights "
+    "--csv_log_path {folder}/weights --JND_Recon_Models_Path {folder}/weights "
+    "--epochs 16 --batch_size 4 --learning_rate 1e-4 --overwrite",
+    "LAT.py test --jnd_value JND1 --data_dir {folder}/rootdir --model_weights_path {folder}/weights "
+    "--result_path {folder}/results --JND_Recon_Models_Path {folder}/weights",
+)
+
+
 def main(arguments=None):
     """Run the steps that are not done yet and print the table; returns the exit code."""
     from common import cli
@@ -51,85 +66,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python3 -m common.demo", description=__doc__, formatter_class=cli.Help)
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
     folder = parser.parse_args(arguments).folder
-    root, weights, results = folder / "rootdir", folder / "weights", folder / "results"
-
     collect(folder / "photographs")
-    step(
-        folder,
-        "-m",
-        "common.prepare",
-        "photos",
-        folder / "photographs",
-        "--data_dir",
-        root,
-        "--crops",
-        6,
-        "--split",
-        0.6,
-        0.15,
-        0.25,
-        "--enlarge",
-    )
-    step(
-        folder,
-        "-m",
-        "common.reconstruct",
-        "train",
-        "--target",
-        "JND1",
-        "--data_dir",
-        root,
-        "--checkpoint_path",
-        weights,
-        "--patch",
-        64,
-        64,
-        "--epochs",
-        150,
-        "--batch_size",
-        8,
-        "--learning_rate",
-        5e-4,
-        "--overwrite",
-    )
-    step(
-        folder,
-        "LAT.py",
-        "train",
-        "--jnd_value",
-        "JND1",
-        "--data_dir",
-        root,
-        "--checkpoint_path",
-        weights,
-        "--csv_log_path",
-        folder / "logs",
-        "--JND_Recon_Models_Path",
-        weights,
-        "--epochs",
-        25,
-        "--batch_size",
-        4,
-        "--learning_rate",
-        1e-4,
-        "--overwrite",
-    )
-    step(
-        folder,
-        "LAT.py",
-        "test",
-        "--jnd_value",
-        "JND1",
-        "--data_dir",
-        root,
-        "--model_weights_path",
-        weights,
-        "--result_path",
-        results,
-        "--JND_Recon_Models_Path",
-        weights,
-    )
-    show(root, results)
+    run_steps(folder)
+    show(folder / "rootdir", folder / "results")
     return 0
 
 
@@ -146,19 +85,24 @@ def collect(folder):
         raise UserError(f"no photographs found in the packages {', '.join(PHOTOGRAPHS)}; `make setup` installs them")
 
 
-def step(folder, *arguments):
-    """Run `python ARGUMENTS...`, unless the very same command has ended well here before."""
-    shown = shlex.join(["python3", *map(str, arguments)])
-    done = folder / "steps.txt"
-    if done.is_file() and shown in done.read_text().splitlines():
-        print(f"done before: {shown}")
-        return
-    print(f"\n$ {shown}", flush=True)
-    code = subprocess.run([sys.executable, *map(str, arguments)]).returncode
-    if code:
-        raise UserError(f"the command above ended with code {code}; mend what it says and run the demonstration again")
-    with open(done, "a") as file:
-        print(shown, file=file)
+def run_steps(folder):
+    """Run each step as its own program, but for the first ones that ended well here before, word for word."""
+    record = folder / "steps.txt"
+    done = record.read_text().splitlines() if record.is_file() else []
+    for number, step in enumerate(STEPS):
+        arguments = [part.format(folder=folder) for part in step.split()]
+        shown = shlex.join(["python3", *arguments])
+        if done[number : number + 1] == [shown]:
+            print(f"done before: {shown}")
+            continue
+        done = done[:number]  # what follows a step that runs again runs again
+        print(f"\n$ {shown}", flush=True)
+        code = subprocess.run([sys.executable, *arguments]).returncode
+        if code:
+            raise UserError(f"the command above ended with code {code}; mend what it says and run this again")
+        done.append(shown)
+        with whole_file(record) as temporary:
+            temporary.write_text("\n".join(done) + "\n")
 
 
 def show(root, results):
@@ -190,7 +134,6 @@ def draw(table, folder, title, target):
     import matplotlib.pyplot as plt
     import numpy as np
 
-    from common.files import whole_file
     from common.images import read_picture
 
     errors = (table["JND1"] - table["JND1_label"]).abs()
