@@ -19,15 +19,15 @@ dead on arrival; `--output_bias zero` starts as the released program does.
 from dataclasses import dataclass
 
 from common import cli
-from common.variant import Variant
+from common.variant import one_level
 
 
 @dataclass(frozen=True)
 class Paper:
     """The numbers of the paper and of the released program."""
 
-    blocks_before_pool: tuple = (64, 128)
-    blocks_after_pool: tuple = (256, 512)
+    stem_filters: int = 64
+    trunk_filters: tuple = (128, 256, 512)
     hidden: tuple = (256, 128)
     epochs: int = 300
     batch_size: int = 8
@@ -47,26 +47,41 @@ def build_model(autoencoder):
         9783225
     """
     import keras
-    from keras import layers
 
     from common.autoencoder import latent
-    from common.blocks import lat_block, regression_head
+    from common.blocks import regression_head
 
     autoencoder.trainable = False
-    x = layers.BatchNormalization(name="latent_norm")(latent(autoencoder))
-    for filters in PAPER.blocks_before_pool:
-        x = lat_block(x, filters, f"lat_{filters}")
+    features = trunk(stem(latent(autoencoder)))
+    return keras.Model(autoencoder.input, regression_head(features, PAPER.hidden, "JND_output"), name="LAT")
+
+
+def stem(latent, prefix=""):
+    """What comes before the first sharing of MJ-LAT: latent (B, 22, 40, 192) -> (B, 22, 40, 64)."""
+    from keras import layers
+
+    from common.blocks import lat_block
+
+    x = layers.BatchNormalization(name=f"{prefix}latent_norm")(latent)
+    return lat_block(x, PAPER.stem_filters, f"{prefix}lat_{PAPER.stem_filters}")
+
+
+def trunk(x):
+    """The other LAT blocks: (B, 22, 40, 64) -> features (B, 25600)."""
+    from keras import layers
+
+    from common.blocks import lat_block
+
+    first, *others = PAPER.trunk_filters
+    x = lat_block(x, first, f"lat_{first}")
     x = layers.MaxPooling2D(name="pool_1")(x)  # (B, 22, 40, 128) -> (B, 11, 20, 128)
-    for filters in PAPER.blocks_after_pool:
+    for filters in others:
         x = lat_block(x, filters, f"lat_{filters}")
     x = layers.MaxPooling2D(name="pool_2")(x)  # (B, 11, 20, 512) -> (B, 5, 10, 512)
-    x = layers.Flatten(name="flatten")(x)
-    return keras.Model(autoencoder.input, regression_head(x, PAPER.hidden, "JND_output"), name="LAT")
+    return layers.Flatten(name="flatten")(x)
 
 
-LAT = Variant(
-    name="LAT", build=build_model, backbones=("JND{level}Reconstruction.h5",), weights="LATJND{level}.h5", paper=PAPER
-)
+LAT = one_level("LAT", build_model, PAPER, weights="LATJND{level}.h5")
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.script(LAT, __doc__))
+    cli.run(lambda: cli.script(__doc__, LAT))

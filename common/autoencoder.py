@@ -58,6 +58,12 @@ def latent(autoencoder):
     return next(layer for layer in autoencoder.layers if layer.name.endswith("latent")).output
 
 
+def new_reconstruction(autoencoder, name):
+    """An image output like the autoencoder's, by a new last layer called `name` in Keras's default start."""
+    x = next(layer for layer in autoencoder.layers if layer.name.endswith("decoder_leaky_3")).output
+    return layers.Conv2DTranspose(3, 5, strides=2, padding="same", name=name)(x)
+
+
 def _conv(filters, name, gain=2):
     return layers.Conv2D(filters, 5, strides=2, padding="same", kernel_initializer=_initial(gain), name=name)
 

@@ -41,7 +41,7 @@ class Batches(keras.utils.PyDataset):
                 return np.stack([self.input_format.load(values[index])[crops[index]] for index in chosen])
             return np.asarray(values, "float32")[chosen]
 
-        targets = [column(values) for values in self.targets]
+        targets = tuple(column(values) for values in self.targets)
         return column(self.pictures), targets[0] if len(targets) == 1 else targets
 
     def on_epoch_end(self):
@@ -63,11 +63,12 @@ class Batches(keras.utils.PyDataset):
 
 
 def predict(network, pictures, batch_size, total, name):
-    """Yield what `network` answers for each picture of the iterator `pictures`, with a progress bar called `name`.
+    """Yield the outputs of `network`, a tuple a picture of the iterator `pictures`; a progress bar is called `name`.
 
-    Memory does not grow with their number, `total`.
+    Memory does not grow with the number of pictures, `total`.
     """
     with tqdm(total=total, unit="picture", desc=name, disable=None) as bar:
         while batch := list(itertools.islice(pictures, batch_size)):
-            yield from network.predict_on_batch(np.stack(batch))
+            answers = network.predict_on_batch(np.stack(batch))
+            yield from zip(*(answers if isinstance(answers, list) else [answers]))
             bar.update(len(batch))

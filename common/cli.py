@@ -48,17 +48,30 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
         return action.help if silent else super()._get_help_string(action)
 
 
-def script(variant, doc, arguments=None):
-    """Parse and run a model's command line: `train` or `test`.  Returns the exit code."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=Help, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True)
+def script(doc, *variants, arguments=None):
+    """Parse and run a model's command line: `train` or `test`.  Returns the exit code.
+
+    doc: the script's docstring, its help.  variants: the model, or several, among which `--head` chooses.
+    """
     style = {"formatter_class": Help, "allow_abbrev": False}
+    parser = argparse.ArgumentParser(description=doc, **style)
+    commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("train", help="train on ROOT/train, keep the epoch best on ROOT/valid", **style)
-    _train_flags(command, variant)
+    _train_flags(command, variants)
     command = commands.add_parser("test", help="predict the levels of ROOT/test", **style)
-    _test_flags(command, variant)
+    _test_flags(command, variants)
     options = parser.parse_args(arguments)
-    options.level = int(options.jnd_value[-1])
+    variant = next(v for v in variants if len(variants) == 1 or v.name == options.head)
+    options.level = int(options.jnd_value[-1]) if options.jnd_value else None
+    column = getattr(options, "jnd_column", None)
+    if column is not None:
+        if options.level not in (None, column + 1):
+            parser.error(f"--jnd_value {options.jnd_value} is column {options.level - 1}, not --jnd_column {column}")
+        options.level = column + 1
+    if options.level is None and not variant.joint:
+        parser.error(f"{variant.name} has one level: --jnd_value JND1, JND2 or JND3 is missing")
+    if options.level and variant.joint:
+        print(f"{variant.name} has all three levels at once; JND{options.level} changes nothing", file=sys.stderr)
     from common import scripts
 
     return {"train": scripts.train, "test": scripts.test}[options.command](variant, options)
@@ -88,8 +101,18 @@ def training_flags(parser, *, epochs, batch_size, learning_rate):
     parser.add_argument("--overwrite", action="store_true", help="replace the weights of an earlier training")
 
 
-def _common_flags(parser, variant):
-    parser.add_argument("--jnd_value", choices=("JND1", "JND2", "JND3"), required=True, help="the level")
+def _common_flags(parser, variants):
+    if len(variants) > 1:
+        parser.add_argument("--head", choices=[v.name for v in variants], required=True, help="which of the models")
+    needless = all(v.joint for v in variants)
+    parser.add_argument(
+        "--jnd_value",
+        choices=("JND1", "JND2", "JND3"),
+        required=not any(v.joint for v in variants),
+        help="taken, changes nothing: all levels at once" if needless else "the level",
+    )
+    if any(v.vgg for v in variants):
+        parser.add_argument("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")
     parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir with train/, valid/, test/")
     parser.add_argument(
         "--label_unit",
@@ -97,20 +120,29 @@ def _common_flags(parser, variant):
         default="QP",
         help="of JND-Levels.txt: QP 0 to 51, or JPEG quality factors 0 to 100",
     )
-    return parser
 
 
-def _train_flags(parser, variant):
-    _common_flags(parser, variant)
-    parser.add_argument("--checkpoint_path", required=True, metavar="C", help="folder for the best weights")
-    parser.add_argument("--csv_log_path", required=True, metavar="L", help="folder for the CSV log of losses")
-    _backbone_flag(parser, variant, required=True)
-    training_flags(
-        parser,
-        epochs=variant.paper.epochs,
-        batch_size=variant.paper.batch_size,
-        learning_rate=variant.paper.learning_rate,
+def _train_flags(parser, variants):
+    first, *_ = variants
+    _common_flags(parser, variants)
+    names = ", ".join(sorted({name.format(label="JND1") for v in variants for name in (v.checkpoint, v.log)}))
+    parser.add_argument(
+        "--checkpoint_path", required=True, metavar="C", help="folder for the best weights, or the file"
     )
+    parser.add_argument(
+        "--csv_log_path", required=True, metavar="L", help=f"folder for the losses, or the file ({names})"
+    )
+    _backbone_flag(parser, first, required=True)
+    training_flags(
+        parser, epochs=first.paper.epochs, batch_size=first.paper.batch_size, learning_rate=first.paper.learning_rate
+    )
+    if first.vgg:
+        parser.add_argument(
+            "--vgg_weights",
+            default="imagenet",
+            metavar="FILE",
+            help="what VGG16 starts from: imagenet, a local file of its weights without top, or none",
+        )
     parser.add_argument(
         "--output_bias",
         choices=("mean", "zero"),
@@ -119,25 +151,27 @@ def _train_flags(parser, variant):
     )
 
 
-def _test_flags(parser, variant):
-    _common_flags(parser, variant)
+def _test_flags(parser, variants):
+    first, *_ = variants
+    _common_flags(parser, variants)
+    files = ", ".join(dict.fromkeys(v.weights.format(level=1) for v in variants))
     parser.add_argument(
-        "--model_weights_path",
-        required=True,
-        metavar="W",
-        help=f"{variant.weights.format(level='1')} or another level's, or a folder that holds it",
+        "--model_weights_path", required=True, metavar="W", help=f"{files} ..., or a folder that holds it"
     )
-    parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or a .csv file")
-    _backbone_flag(parser, variant, required=False)
-    parser.add_argument("--batch_size", type=positive(int), default=2, help="pictures predicted at once")
+    parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file")
+    _backbone_flag(parser, first, required=False)
+    parser.add_argument(
+        "--batch_size", type=positive(int), default=first.test_batch_size, help="pictures predicted at once"
+    )
 
 
 def _backbone_flag(parser, variant, required):
-    note = "" if required else "; may be left out, the model's own weights hold what it needs of them"
-    parser.add_argument(
-        "--JND_Recon_Models_Path",
-        dest="backbone_path",
-        required=required,
-        metavar="R",
-        help=f"{', '.join(variant.backbones).format(level='1')}, or a folder that holds it{note}",
-    )
+    if variant.backbones:
+        note = "" if required else "; may be left out: the model's own weights hold what it needs of them"
+        parser.add_argument(
+            variant.backbone_flag,
+            dest="backbone_path",
+            required=required,
+            metavar="R",
+            help=f"{', '.join(variant.backbones).format(level=1)}, or a folder that holds it{note}",
+        )

@@ -133,7 +133,7 @@ def test(options):
     weights.load(autoencoder, file)
     pictures, rows = read_ahead(TCSVT.load, split.pictures), []
     answers = predict(autoencoder, pictures, options.batch_size, len(split), folder.name)
-    for path, name, frame, answer in zip(split.pictures, names, frames, answers):
+    for path, name, frame, (answer,) in zip(split.pictures, names, frames, answers):
         picture = TCSVT.to_picture(answer)
         write_png(folder / name, picture)
         row = {"image": path.name}

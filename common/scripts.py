@@ -10,13 +10,17 @@ from common.programs import check_writable, load_keras, read_splits, refuse_to_o
 
 def train(variant, options):
     """Train `variant` on a rootdir, keep the weights of the epoch that is best on valid, say how good it is."""
-    level = options.level
-    checkpoint = Path(options.checkpoint_path) / variant.checkpoint_name(level)
-    log = Path(options.csv_log_path) / variant.log_name(level)
+    level, outputs = options.level, variant.outputs(options.level)
+    checkpoint = named(options.checkpoint_path, variant.checkpoint_name(level))
+    log = named(options.csv_log_path, variant.log_name(level))
     refuse_to_overwrite(checkpoint, options.overwrite)
     backbone_files = find_backbones(variant, options)
     splits = read_splits(options.data_dir, ("train", "valid"), scale=options.label_unit)
-    targets = {name: split.levels[:, level - 1 : level] for name, split in splits.items()}
+    labels = {name: [split.levels[:, n - 1 : n] for n in outputs.values()] for name, split in splits.items()}
+    frames = {}
+    if variant.image_output:
+        root = Path(options.data_dir)
+        frames = {name: dataset.pair(split, root / f"jnd{level}{name}") for name, split in splits.items()}
 
     load_keras()
     import keras
@@ -26,15 +30,27 @@ def train(variant, options):
     from common.training import fit
 
     keras.utils.set_random_seed(options.seed)
-    model = variant.build(*build_backbones(variant, backbone_files))
+    model = build(variant, level, backbone_files, options.vgg_weights if variant.vgg else "none")
     if options.output_bias == "mean":
         # A ReLU unit that starts below zero never learns.
-        model.get_layer("JND_output").bias.assign(targets["train"].mean(axis=0))
-    model.compile(keras.optimizers.Adam(options.learning_rate), loss="mae")
+        for name, column in zip(outputs, labels["train"]):
+            model.get_layer(name).bias.assign(column.mean(axis=0))
+    losses, shares, measured = ["mae"] * len(outputs), [1.0] * len(outputs), [[]] * len(outputs)
+    if variant.image_output:
+        losses = ["mse", *losses]
+        shares = [variant.image_loss_weight, 1 - variant.image_loss_weight]
+        measured = [[*metrics.image_metrics(), "mae"], *measured]
+    model.compile(
+        keras.optimizers.Adam(options.learning_rate),
+        loss=losses if len(losses) > 1 else losses[0],
+        loss_weights=shares if len(losses) > 1 else None,
+        metrics=measured if variant.image_output else None,
+    )
     check_writable(checkpoint.parent, log.parent)
 
     def batches(name, **how):
-        return Batches(variant.input, splits[name].pictures, [targets[name]], options.batch_size, **how)
+        targets = [frames[name], *labels[name]] if frames else labels[name]
+        return Batches(variant.input, splits[name].pictures, targets, options.batch_size, **how)
 
     best = fit(
         model,
@@ -44,87 +60,132 @@ def train(variant, options):
         log=log,
         epochs=options.epochs,
     )
-    floor = metrics.median_floor(targets["train"][:, 0], targets["valid"][:, 0])
-    print(
-        f"best epoch {best.epoch} of {options.epochs}: error on valid {best.loss:.2f} {options.label_unit}; "
-        f"always answering the training median gives {floor:.2f}\nweights: {checkpoint}\nlog: {log}"
-    )
+    print(f"best epoch {best.epoch} of {options.epochs}:")
+    for (output, number), known, asked in zip(outputs.items(), labels["train"], labels["valid"]):
+        error = best.logs.get(f"val_{output}_loss", best.loss)
+        print(f"JND{number}: error on valid {error:.2f} {options.label_unit}; {beside(known, asked, options)}")
+    print(f"weights: {checkpoint}\nlog: {log}")
     return 0
 
 
 def test(variant, options):
     """Write the levels that `variant` predicts for a rootdir's test pictures, and its error where they have labels."""
+    level, outputs, root = options.level, variant.outputs(options.level), Path(options.data_dir)
     how = {"labels": "optional", "scale": options.label_unit}
-    split = read_splits(options.data_dir, ("test",), decode=False, **how)["test"]
-    file = weights.find(options.model_weights_path, variant.weight_names(options.level), variant.name)
+    split = read_splits(root, ("test",), decode=False, **how)["test"]
+    file = weights.find(options.model_weights_path, variant.weight_names(level), variant.name)
     backbone_files = find_backbones(variant, options)
+    frames = None
+    if variant.image_output and (root / f"jnd{level}test").is_dir():
+        frames = dataset.pair(split, root / f"jnd{level}test")
     pictures = images.read_ahead(variant.input.load, split.pictures)  # decoding starts while Keras does
 
     load_keras()
+    import keras
+
     from common.batches import predict
 
-    model = variant.build(*build_backbones(variant, backbone_files))
+    model = build(variant, level, backbone_files)
     weights.load(model, file)
+    wanted = [*outputs, variant.image_output] if frames else list(outputs)
+    network = keras.Model(model.input, [model.get_layer(name).output for name in wanted])
+    answers, quality = [], []
     try:
-        answers = [answer[0] for answer in predict(model, pictures, options.batch_size, len(split), variant.name)]
+        for index, answer in enumerate(predict(network, pictures, options.batch_size, len(split), variant.name)):
+            answers.append([float(value[0]) for value in answer[: len(outputs)]])
+            if frames:
+                quality.append(compare(variant.input, answer[-1], frames[index]))
     except UserError:
         # One picture is bad: before giving up, look at all of them, so that all can be mended at once.
-        read_splits(options.data_dir, ("test",), **how)
+        read_splits(root, ("test",), **how)
         raise
-    result = Path(options.result_path)
-    if result.suffix != ".csv":
-        result /= variant.result_name(options.level)
-    table = write_results(result, split, options.level, answers)
-    print(f"{len(table)} pictures of {split.folder}, weights {file}")
+    result = named(options.result_path, variant.result_name(level))
+    write_results(result, split, outputs.values(), answers)
+    print(f"{len(split)} pictures of {split.folder}, weights {file}")
+    if quality:
+        psnr, ssim = (sum(column) / len(quality) for column in zip(*quality))
+        print(f"reconstructed JND{level} frames: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")
     if split.levels is not None:
-        print(error_line(table, options))
+        print_errors(split, outputs.values(), answers, options)
     print(f"results: {result}")
     return 0
 
 
+def named(path, name):
+    """The file that `path` names: itself where it has a suffix, else the file `name` in the folder `path`."""
+    path = Path(path)
+    return path if path.suffix and not path.is_dir() else path / name
+
+
 def find_backbones(variant, options):
-    """The weight files of the networks that `variant` stands on, None each where their path may be and is left out."""
+    """The weight files of the autoencoders that `variant` stands on, None each where their path is left out."""
+    if variant.vgg or options.backbone_path is None:
+        return [None] * len(variant.backbones)
     names = [name.format(level=options.level) for name in variant.backbones]
-    if options.backbone_path is None:
-        return [None] * len(names)
     return [weights.find(options.backbone_path, [name], f"{variant.name}'s autoencoder") for name in names]
 
 
-def build_backbones(variant, files):
-    """The autoencoders that `variant` stands on, with the weights of `files` where there are some."""
-    from common.autoencoder import build_autoencoder
+def build(variant, level, backbone_files, vgg_weights="none"):
+    """The model of `variant` on its backbones, these with the weights of the files given, or of ImageNet."""
+    import keras
 
-    backbones = []
-    for number, file in enumerate(files, start=1):
-        backbones.append(build_autoencoder(prefix=f"jnd{number}_" if len(files) > 1 else ""))
+    if variant.vgg:
+        from common.vgg import build_vgg
+
+        return variant.build(build_vgg(variant.input.shape, vgg_weights), variant.outputs(level))
+
+    from common.autoencoder import SHAPE, build_autoencoder
+
+    backbones, several = [], len(backbone_files) > 1
+    picture = keras.Input(SHAPE, name="picture")
+    for number, file in enumerate(backbone_files, start=1):
+        backbones.append(build_autoencoder(picture, prefix=f"jnd{number}_" if several else ""))
         if file is not None:
             weights.load(backbones[-1], file, f"{variant.name}'s autoencoder")
-    return backbones
+    return variant.build(*backbones)
 
 
-def write_results(path, split, level, answers):
-    """Write the levels of a split's pictures as CSV, beside their labels where there are some; returns the table."""
-    import pandas as pd
-
-    column = f"JND{level}"
-    table = pd.DataFrame({"image": [picture.name for picture in split.pictures], column: answers})
-    if split.levels is not None:
-        table[f"{column}_label"] = split.levels[:, level - 1]
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False)
-    return table
-
-
-def error_line(table, options):
-    """The mean absolute error of a result table, beside that of always answering the training median."""
+def compare(input_format, image, frame):
+    """PSNR (dB) and SSIM of an image output against the frame in a file."""
     from common import metrics
 
-    column, unit = f"JND{options.level}", options.label_unit
-    labels = table[f"{column}_label"]
-    error = f"{column}: mean absolute error {metrics.qp_mae(table[column], labels):.2f} {unit}"
+    reconstructed, target = (input_format.to_picture(pixels) for pixels in (image, input_format.load(frame)))
+    return metrics.psnr(target, reconstructed), metrics.ssim(target, reconstructed)
+
+
+def write_results(path, split, levels, answers):
+    """Write the levels of a split's pictures as CSV, a column a level, beside their labels where there are some."""
+    import pandas as pd
+
+    columns = [f"JND{level}" for level in levels]
+    table = pd.DataFrame(answers, columns=columns)
+    table.insert(0, "image", [picture.name for picture in split.pictures])
+    if split.levels is not None:
+        for level in levels:
+            table[f"JND{level}_label"] = split.levels[:, level - 1]
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def print_errors(split, levels, answers, options):
+    """Print each level's mean absolute error, beside that of always answering the training median."""
+    import numpy as np
+
+    from common import metrics
+
     try:
-        train_split = dataset.read_splits(options.data_dir, ("train",), scale=unit, decode=False)[0]["train"]
+        known = dataset.read_splits(options.data_dir, ("train",), scale=options.label_unit, decode=False)[0]["train"]
     except UserError as missing:
-        return f"{error} (no training median to compare with: {missing})"
-    floor = metrics.median_floor(train_split.levels[:, options.level - 1], labels)
-    return f"{error}; always answering the training median gives {floor:.2f} {unit}"
+        known, reason = None, str(missing).splitlines()[0]
+    for level, column in zip(levels, np.transpose(answers)):
+        asked = split.levels[:, level - 1]
+        floor = beside(known.levels[:, level - 1], asked, options) if known else f"no training median: {reason}"
+        print(f"JND{level}: mean absolute error {metrics.qp_mae(column, asked):.2f} {options.label_unit}; {floor}")
+
+
+def beside(known, asked, options):
+    """What always answering the training median gives, for a person: labels of train, labels of the pictures asked."""
+    from common import metrics
+
+    floor = metrics.median_floor(known.ravel(), asked.ravel())
+    return f"always answering the training median gives {floor:.2f} {options.label_unit}"

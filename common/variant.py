@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from common.images import TCSVT, InputFormat
@@ -12,29 +13,71 @@ class Variant:
     """One of the papers' models.
 
     name: as the papers write it.
-    build: makes the Keras model from the networks of `backbones`.
-    backbones: file names of the autoencoders it stands on, `{level}` for the number of the JND level.
-    weights: the released weight file's name, `{level}` likewise.
+    build: makes the Keras model from its backbones, the networks that it stands on; on VGG16, from it and the names
+        of the outputs.
     paper: with the paper's `epochs`, `batch_size` and `learning_rate`.
+    weights: the released weight file's name, `{level}` for the number of the JND level.
+    backbones: file names of the autoencoders it stands on, `{level}` likewise.
+    vgg: stands on VGG16 instead.
+    backbone_flag: the command line's name, as released, for where these lie.
+    joint: learns all three levels at once; else one.
+    image_output: the name of its image output, whose target is the JND frame, where it has one.
+    image_loss_weight: the share of that image's MSE in the loss; the level's MAE has the rest.
+    checkpoint: what `train` calls the best weights, and `log` the losses, `{label}` for JND1 to JND3, or nothing.
+    test_batch_size: how many pictures `test` predicts at once; more than a few cost memory and gain nothing on a CPU.
     input: size and scale of the pictures that it sees.
     """
 
     name: str
     build: Callable
-    backbones: tuple
-    weights: str
     paper: Any
+    weights: str
+    backbones: tuple = ()
+    vgg: bool = False
+    backbone_flag: str = "--JND_Recon_Models_Path"
+    joint: bool = False
+    image_output: str | None = None
+    image_loss_weight: float = 0.0
+    checkpoint: str = "BestModel{label}.h5"
+    log: str = "logs{label}.csv"
+    test_batch_size: int = 2
     input: InputFormat = TCSVT
 
+    def outputs(self, level):
+        """The outputs that give levels: {name of the output: number of the level}."""
+        return {f"JND{number}_output": number for number in (1, 2, 3)} if self.joint else {"JND_output": level}
+
+    def label(self, level):
+        """What the files of a level (1 to 3) are marked with: JND1; nothing where all levels are in one file."""
+        return "" if self.joint else f"JND{level}"
+
     def weight_names(self, level):
-        """What the file of a level (1 to 3) may be called: as released, or as `train` writes it."""
-        return (self.weights.format(level=level), self.checkpoint_name(level))
+        """What the file of a level may be called: as released, or as `train` writes it."""
+        return self.weights.format(level=level), self.checkpoint_name(level)
 
     def checkpoint_name(self, level):
-        return f"BestModelJND{level}.h5"
+        return self.checkpoint.format(label=self.label(level))
 
     def log_name(self, level):
-        return f"logsJND{level}.csv"
+        return self.log.format(label=self.label(level))
 
     def result_name(self, level):
-        return f"JND{level}test_results.csv"
+        return f"{self.label(level)}test_results.csv"
+
+
+one_level = partial(Variant, backbones=("JND{level}Reconstruction.h5",))
+"""LAT, REC: on the frozen JND autoencoder of the level."""
+
+end_to_end = partial(
+    Variant,
+    backbones=("ImgReconstruction.h5",),
+    backbone_flag="--ImgReconstrution_Model_Path",
+    image_output="JNDImg",
+    image_loss_weight=0.01,
+)
+"""E2E-LAT, E2E-REC: on the image autoencoder, all of which trains, with the JND frame as a second target."""
+
+multi_jnd = partial(
+    Variant, backbones=("JND1Reconstruction.h5", "JND2Reconstruction.h5", "JND3Reconstruction.h5"), joint=True
+)
+"""MJ-LAT, MJ-REC: on all three frozen JND autoencoders, all three levels at once."""

@@ -16,7 +16,7 @@ def lat(capsys):
     """Call the command line inside this process: what it printed."""
 
     def call(*arguments):
-        assert cli.script(LAT, "", list(map(str, arguments))) == 0
+        assert cli.script("", LAT, arguments=list(map(str, arguments))) == 0
         return capsys.readouterr()
 
     return call
@@ -70,7 +70,7 @@ def test_batches_of_any_size_give_the_same(lat, rootdir, weight_files, tmp_path)
 def trained(rootdir, weight_files, tmp_path_factory):
     """The folder of a short training."""
     folder = tmp_path_factory.mktemp("trained")
-    cli.script(LAT, "", list(map(str, flags("train", rootdir, weight_files, folder, **{"--epochs": 3}))))
+    cli.script("", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, folder, **{"--epochs": 3}))))
     return folder
 
 
@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_losses(trained, lat, rootdir, weight_files
     log = pd.read_csv(tmp_path / "logsJND1.csv", sep=";")
     np.testing.assert_allclose(log, pd.read_csv(trained / "logsJND1.csv", sep=";"), rtol=1e-5)
     best = log["val_loss"].idxmin()
-    assert f"best epoch {best + 1} of 3: error on valid {log['val_loss'][best]:.2f} QP" in printed
+    assert f"best epoch {best + 1} of 3:\nJND1: error on valid {log['val_loss'][best]:.2f} QP; always" in printed
 
 
 def test_output_bias_zero_starts_as_released(rootdir, weight_files, tmp_path, lat):
@@ -100,7 +100,7 @@ def test_output_bias_zero_starts_as_released(rootdir, weight_files, tmp_path, la
 def test_a_training_does_not_replace_an_earlier_one(rootdir, weight_files, tmp_path):
     (tmp_path / "BestModelJND1.h5").write_bytes(b"three nights of work")
     with pytest.raises(UserError, match="exists, from an earlier training"):
-        cli.script(LAT, "", list(map(str, flags("train", rootdir, weight_files, tmp_path))))
+        cli.script("", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, tmp_path))))
     assert (tmp_path / "BestModelJND1.h5").read_bytes() == b"three nights of work"
 
 
@@ -126,7 +126,7 @@ def test_an_unreadable_test_picture_is_named_with_all_others(rootdir, weight_fil
     for name in ("img1.png", "img3.png"):
         (broken / "test" / name).write_bytes(b"")
     with pytest.raises(UserError) as error:
-        cli.script(LAT, "", list(map(str, flags("test", broken, weight_files, tmp_path / "out"))))
+        cli.script("", LAT, arguments=list(map(str, flags("test", broken, weight_files, tmp_path / "out"))))
     assert "img1.png" in str(error.value) and "img3.png" in str(error.value) and not (tmp_path / "out").exists()
 
 

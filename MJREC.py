@@ -1,0 +1,43 @@
+"""MJ-REC: all three JND levels jointly, from three reconstructed frames (Nami et al., IEEE TCSVT 2024).
+
+    picture (B, 352, 640, 3), B, G, R, 0..255
+      | the three frozen JND autoencoders, side by side
+    reconstructions 3 x (B, 352, 640, 3)
+      | BatchNormalization, REC(512) each         -> 3 x (B, 176, 320, 512)
+      | product of the three                      -> (B, 176, 320, 512)
+      | the other blocks of REC.py                -> (B, 7040)
+      | one Dense 512, then three Dense 1, all ReLU
+    JND1_output, JND2_output, JND3_output (B, 1), QP
+
+Deviation: where the outputs' biases start, as in LAT.py.
+"""
+
+from common import cli
+from common.variant import multi_jnd
+from REC import PAPER, stem, trunk
+
+
+def build_model(*autoencoders):
+    """MJ-REC on the JND1, JND2 and JND3 autoencoders, which it freezes: picture (B, 352, 640, 3) -> 3 x QP (B, 1).
+
+    The autoencoders share one input.  13,886,928 parameters with the autoencoders'.
+    """
+    import keras
+    from keras import layers
+
+    from common.blocks import regression_head
+
+    for autoencoder in autoencoders:
+        autoencoder.trainable = False
+    stems = [stem(autoencoder.output, f"jnd{level}_") for level, autoencoder in enumerate(autoencoders, start=1)]
+    features = trunk(layers.Multiply(name="product")(stems))
+    for units in PAPER.hidden:
+        features = layers.Dense(units, "relu", name="shared_dense")(features)
+    levels = [regression_head(features, (), f"JND{level}_output") for level in (1, 2, 3)]
+    return keras.Model(autoencoders[0].input, levels, name="MJ-REC")
+
+
+MJREC = multi_jnd("MJ-REC", build_model, PAPER, weights="MJREC.h5", test_batch_size=1)
+
+if __name__ == "__main__":
+    cli.run(lambda: cli.script(__doc__, MJREC))

@@ -1,0 +1,76 @@
+"""REC: one JND level from the frame that the JND autoencoder reconstructs (Nami et al., IEEE TCSVT 2024).
+
+    picture (B, 352, 640, 3), B, G, R, 0..255
+      | the frozen JND autoencoder of the level, common/autoencoder.py
+    reconstruction (B, 352, 640, 3)
+      | BatchNormalization, REC(512)              -> (B, 176, 320, 512)
+      | REC(256), REC(128), REC(64), REC(32)      -> (B, 11, 20, 32)
+      | Flatten                                   -> (B, 7040)
+      | Dense 512, Dense 1, both ReLU
+    JND_output (B, 1), QP
+
+REC(f) is Conv 3x3, BatchNormalization, ReLU and the maximum of 2x2, common/blocks.py.
+
+Deviation: where the output's bias starts, as in LAT.py.
+"""
+
+from dataclasses import dataclass
+
+from common import cli
+from common.variant import one_level
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The numbers of the paper and of the released program."""
+
+    stem_filters: int = 512
+    trunk_filters: tuple = (256, 128, 64, 32)
+    hidden: tuple = (512,)
+    epochs: int = 300
+    batch_size: int = 8
+    learning_rate: float = 1e-5
+
+
+PAPER = Paper()
+
+
+def build_model(autoencoder):
+    """REC on a JND autoencoder, which it freezes: a Keras model, picture (B, 352, 640, 3) -> QP (B, 1).
+
+    8,078,384 parameters with the autoencoder's.
+    """
+    import keras
+
+    from common.blocks import regression_head
+
+    autoencoder.trainable = False
+    features = trunk(stem(autoencoder.output))
+    return keras.Model(autoencoder.input, regression_head(features, PAPER.hidden, "JND_output"), name="REC")
+
+
+def stem(reconstruction, prefix=""):
+    """What comes before the first sharing of MJ-REC: reconstruction (B, 352, 640, 3) -> (B, 176, 320, 512)."""
+    from keras import layers
+
+    from common.blocks import rec_block
+
+    x = layers.BatchNormalization(name=f"{prefix}reconstruction_norm")(reconstruction)
+    return rec_block(x, PAPER.stem_filters, f"{prefix}rec_{PAPER.stem_filters}")
+
+
+def trunk(x):
+    """The other REC blocks: (B, 176, 320, 512) -> features (B, 7040)."""
+    from keras import layers
+
+    from common.blocks import rec_block
+
+    for filters in PAPER.trunk_filters:
+        x = rec_block(x, filters, f"rec_{filters}")
+    return layers.Flatten(name="flatten")(x)  # (B, 11, 20, 32) -> (B, 7040)
+
+
+REC = one_level("REC", build_model, PAPER, weights="RECJND{level}.h5", test_batch_size=1)
+
+if __name__ == "__main__":
+    cli.run(lambda: cli.script(__doc__, REC))
