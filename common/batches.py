@@ -1,13 +1,16 @@
 """Pictures in batches, decoded in threads while the network works, never more than a few at once."""
 
 import itertools
+import os
 from pathlib import Path
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from common.images import WORKERS
+from common.errors import UserError
+
+WORKERS = min(os.cpu_count() or 1, 8)
 
 
 class Batches(keras.utils.PyDataset):
@@ -20,19 +23,28 @@ class Batches(keras.utils.PyDataset):
     shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
     patch: (height, width) of the patch that is cut at random from each picture and its target frames, with a seed in
         each epoch another one; None takes all.
+
+    `error` is the UserError that reading a picture raised, which TensorFlow would bury in one of its own.
     """
 
     def __init__(self, input_format, pictures, targets, batch_size, *, shuffle_seed=None, patch=None):
-        super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=2 * WORKERS)
+        super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=4)
         self.input_format, self.pictures, self.targets = input_format, pictures, targets
         self.batch_size, self.shuffle_seed, self.patch = batch_size, shuffle_seed, patch
-        self.epoch = 0
+        self.epoch, self.error = 0, None
         self._draw_order()
 
     def __len__(self):
         return -(-len(self.pictures) // self.batch_size)
 
     def __getitem__(self, number):
+        try:
+            return self._load(number)
+        except UserError as error:  # TensorFlow hands on its text, not itself
+            self.error = error
+            raise
+
+    def _load(self, number):
         chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         crops = {index: self._crop(index) for index in chosen}
 

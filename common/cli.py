@@ -3,6 +3,7 @@
 import argparse
 import ctypes
 import os
+import signal
 import sys
 
 from common.errors import UserError
@@ -11,6 +12,8 @@ from common.errors import UserError
 def run(main):
     """Call `main()`, turn what goes wrong into one line, and exit: 0 well, 1 partly, 2 an error, 130 Ctrl-C."""
     _keep_freed_memory()
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name must not end a program
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what is half written goes
     try:
         code = main()
         sys.stdout.flush()
@@ -26,6 +29,12 @@ def run(main):
         sys.exit(141)
     except OSError as error:  # a full disk, a folder that may not be written
         message = f"{error.filename or 'a file'}: {error.strerror or error}"
+    except MemoryError:
+        message = "out of memory; lower --batch_size"
+    except Exception as error:
+        if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's, which need not be loaded here
+            raise
+        message = "the device is out of memory; lower --batch_size"
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
@@ -97,8 +106,15 @@ def training_flags(parser, *, epochs, batch_size, learning_rate):
     parser.add_argument("--epochs", type=positive(int), default=epochs, help="times each training picture is seen")
     parser.add_argument("--batch_size", type=positive(int), default=batch_size, help="pictures a training step")
     parser.add_argument("--learning_rate", type=positive(float), default=learning_rate, help="of Adam")
-    parser.add_argument("--seed", type=int, default=0, help="of initial weights and order of pictures")
-    parser.add_argument("--overwrite", action="store_true", help="replace the weights of an earlier training")
+    parser.add_argument("--seed", type=_seed, default=0, help="of initial weights and order of pictures")
+    parser.add_argument("--overwrite", action="store_true", help="replace weights and log of an earlier training")
+
+
+def _seed(text):
+    """An argparse type: what NumPy and TensorFlow both take as a seed."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def _common_flags(parser, variants):

@@ -68,7 +68,8 @@ def list_pictures(folder):
 def read_splits(root, names, *, labels="required", scale="QP", decode=True, progress=None):
     """Read the splits `names` of the rootdir `root`: return ({name: Split}, [warning, ...]).
 
-    labels: "required", or "optional": a missing label file gives `levels` None, a wrong one is still an error.
+    labels: "required"; "optional": a missing label file gives `levels` None, a wrong one is still an error; or
+    "ignored".
     scale: "QP" (0 to 51, ascending) or "QF" (JPEG quality factors, 0 to 100, descending).
     decode: decode every picture once, on all cores, to find the broken ones before work starts;
     `progress(done, total)`, where given, is called after each.
@@ -85,7 +86,7 @@ def read_splits(root, names, *, labels="required", scale="QP", decode=True, prog
         pictures, levels = tuple(list_pictures(folder)), None
         if not pictures:
             problems.append(f"{folder}: no pictures; expected files ending in {' '.join(sorted(PICTURE_SUFFIXES))}")
-        elif labels == "required" or (folder / LEVELS_FILE).exists():
+        elif labels == "required" or (labels == "optional" and (folder / LEVELS_FILE).exists()):
             file_names = [picture.name for picture in pictures]
             levels = _read_levels(folder / LEVELS_FILE, file_names, scale, problems, warnings)
         splits[name] = Split(name, folder, pictures, levels)

@@ -47,15 +47,28 @@ NOTICE = (
 )
 
 
+# Each command, and the file that shows that it has ended well.
 STEPS = (
-    "-m common.prepare photos {folder}/photographs --data_dir {folder}/rootdir --crops 5 --split 9 2 4 --enlarge",
-    "-m common.reconstruct train --target JND1 --data_dir {folder}/rootdir --checkpoint_path {folder}/weights "
-    "--patch 96 160 --epochs 36 --batch_size 8 --learning_rate 5e-4 --overwrite",
-    "LAT.py train --jnd_value JND1 --data_dir {folder}/rootdir --checkpoint_path {folder}/weights "
-    "--csv_log_path {folder}/weights --JND_Recon_Models_Path {folder}/weights "
-    "--epochs 16 --batch_size 4 --learning_rate 1e-4 --overwrite",
-    "LAT.py test --jnd_value JND1 --data_dir {folder}/rootdir --model_weights_path {folder}/weights "
-    "--result_path {folder}/results --JND_Recon_Models_Path {folder}/weights",
+    (
+        "-m common.prepare photos {folder}/photographs --data_dir {folder}/rootdir --crops 5 --split 9 2 4 --enlarge",
+        "rootdir/manifest.csv",
+    ),
+    (
+        "-m common.reconstruct train --target JND1 --data_dir {folder}/rootdir --checkpoint_path {folder}/weights "
+        "--patch 96 160 --epochs 36 --batch_size 8 --learning_rate 5e-4 --overwrite",
+        "weights/JND1Reconstruction.h5",
+    ),
+    (
+        "LAT.py train --jnd_value JND1 --data_dir {folder}/rootdir --checkpoint_path {folder}/weights "
+        "--csv_log_path {folder}/weights --JND_Recon_Models_Path {folder}/weights "
+        "--epochs 16 --batch_size 4 --learning_rate 1e-4 --overwrite",
+        "weights/BestModelJND1.h5",
+    ),
+    (
+        "LAT.py test --jnd_value JND1 --data_dir {folder}/rootdir --model_weights_path {folder}/weights "
+        "--result_path {folder}/results --JND_Recon_Models_Path {folder}/weights",
+        "results/JND1test_results.csv",
+    ),
 )
 
 
@@ -89,15 +102,20 @@ def run_steps(folder):
     """Run each step as its own program, but for the first ones that ended well here before, word for word."""
     record = folder / "steps.txt"
     done = record.read_text().splitlines() if record.is_file() else []
-    for number, step in enumerate(STEPS):
+    for number, (step, output) in enumerate(STEPS):
         arguments = [part.format(folder=folder) for part in step.split()]
         shown = shlex.join(["python3", *arguments])
-        if done[number : number + 1] == [shown]:
+        if done[number : number + 1] == [shown] and (folder / output).is_file():
             print(f"done before: {shown}")
             continue
         done = done[:number]  # what follows a step that runs again runs again
         print(f"\n$ {shown}", flush=True)
-        code = subprocess.run([sys.executable, *arguments]).returncode
+        with subprocess.Popen([sys.executable, *arguments]) as process:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:  # which the step got as well: let it put away what it has in hand
+                process.wait()
+                raise
         if code:
             raise UserError(f"the command above ended with code {code}; mend what it says and run this again")
         done.append(shown)

@@ -1,8 +1,8 @@
 """Files that are whole or not there at all."""
 
 import contextlib
+import errno
 import os
-import uuid
 from pathlib import Path
 
 
@@ -12,16 +12,26 @@ def whole_file(path):
 
     The file is flushed to the disk before it is renamed, so that neither a kill, a full disk nor a power cut
     leaves half a file under the final name; when the block fails, the old file, if any, is untouched.  The folder
-    is made where it is missing.  The temporary name starts with ".part-" and keeps the suffix, which Pillow, h5py and
-    FFmpeg look at.
+    is made where it is missing.  The temporary name is ".part-" and the final one: what a killed run left is replaced
+    by the next, and Pillow, h5py and FFmpeg see the suffix that they look at.  An OSError names the final path.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f".part-{path.name}")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        # h5py keeps the number to itself and says it in its text.
+        number = errno.ENOSPC if f"errno = {errno.ENOSPC}" in str(error) else error.errno
+        raise OSError(number, os.strerror(number) if number else " ".join(str(error).split()), str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_csv(table, path):
+    """Write a pandas table as the CSV file `path`, whole or not at all; names that are no UTF-8 stay as they are."""
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False, errors="surrogateescape")

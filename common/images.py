@@ -5,6 +5,7 @@ The released programs read with OpenCV, so its conventions hold here, without de
 """
 
 import collections
+import contextlib
 import itertools
 import os
 import warnings
@@ -171,8 +172,9 @@ def write_png(path, picture):
         Image.fromarray(picture).save(temporary, format="PNG")
 
 
+@contextlib.contextmanager
 def read_ahead(load, paths, ahead=32):
-    """Start calling `load` on each of `paths` in threads, and return an iterator over what it returns, in order.
+    """Start calling `load` on each of `paths` in threads; the block gets an iterator over what it returns, in order.
 
     At most `ahead` results wait at any time.  What `load` raises is raised when its result is due.
     """
@@ -180,12 +182,12 @@ def read_ahead(load, paths, ahead=32):
     waiting = collections.deque(pool.submit(load, path) for path in itertools.islice(left, ahead))
 
     def results():
-        try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(load, path) for path in itertools.islice(left, 1))
-                yield result
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(load, path) for path in itertools.islice(left, 1))
+            yield result
 
-    return results()
+    try:
+        yield results()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -32,15 +32,16 @@ def refuse_to_overwrite(path, overwrite):
         raise UserError(f"{path}: exists, from an earlier training; give another folder, or --overwrite to replace it")
 
 
-def check_writable(*folders):
-    """Raise UserError now, not after the first epoch, when a folder cannot be made or written."""
-    for folder in map(Path, folders):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{folder}: this folder cannot be made ({error.strerror}); give another one") from None
-        if not os.access(folder, os.W_OK):
-            raise UserError(f"{folder}: this folder cannot be written to; give another one")
+def check_target(path):
+    """Raise UserError now, not when the work is done, where the file `path` cannot be written.  Makes nothing."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: this is a folder; expected a file, or a folder without such a suffix")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise UserError(f"{folder}: this is a file; expected a folder to write {path.name} to")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder}: this folder cannot be written to; give another one for {path.name}")
 
 
 def load_keras():
@@ -64,7 +65,7 @@ def _silent_stderr():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             os.dup2(original, 2)
             held.seek(0)
             os.write(2, held.read())

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from common import dataset, weights
 from common.errors import UserError
-from common.files import whole_file
+from common.files import write_csv
 from common.images import TCSVT, read_ahead, write_png
-from common.programs import check_writable, load_keras, read_splits, refuse_to_overwrite
+from common.programs import check_target, load_keras, read_splits, refuse_to_overwrite
 
 TARGETS = ("Img", "JND1", "JND2", "JND3")
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 8, 1e-4  # ours; the papers name none
@@ -72,9 +72,11 @@ def train(options):
     checkpoint = Path(options.checkpoint_path) / f"{options.target}Reconstruction.h5"
     log = Path(options.csv_log_path or options.checkpoint_path) / f"logs{options.target}Reconstruction.csv"
     refuse_to_overwrite(checkpoint, options.overwrite)
-    splits = read_splits(options.data_dir, ("train", "valid"), labels="optional")
-    frames = {name: _frames(split, options.data_dir, options.target) for name, split in splits.items()}
+    check_target(checkpoint)
+    check_target(log)
     start = _start(options, checkpoint)
+    splits = read_splits(options.data_dir, ("train", "valid"), labels="ignored")
+    frames = {name: _frames(split, options.data_dir, options.target) for name, split in splits.items()}
 
     load_keras()
     import keras
@@ -88,7 +90,6 @@ def train(options):
     autoencoder = build_autoencoder(shape=(height, width, 3))
     if start:
         weights.load(autoencoder, start)
-    check_writable(checkpoint.parent, log.parent)
     print(f"{options.target}Reconstruction starts from {start or 'scratch'}")
 
     def batches(name, **how):
@@ -102,6 +103,7 @@ def train(options):
         checkpoint=checkpoint,
         log=log,
         epochs=options.epochs,
+        append=not options.overwrite,
     )
     print(
         f"best epoch {best.epoch} of {options.epochs}: on valid{' patches' if options.patch else ''} "
@@ -112,12 +114,14 @@ def train(options):
 
 def test(options):
     """Write each test picture's reconstruction as PNG; where the target frames exist, its PSNR and SSIM beside them."""
-    split = read_splits(options.data_dir, ("test",), labels="optional")["test"]
+    split = read_splits(options.data_dir, ("test",), labels="ignored")["test"]
     file = weights.find(options.model_weights_path, [f"{options.target}Reconstruction.h5"], "the autoencoder")
     known = options.target == "Img" or (Path(options.data_dir) / f"{options.target.lower()}test").is_dir()
     frames = _frames(split, options.data_dir, options.target) if known else [None] * len(split.pictures)
 
     folder = Path(options.result_path) / f"{options.target}Reconstruction"
+    result = folder.with_name(f"{folder.name}_test_results.csv")
+    check_target(result)
     names = [path.with_suffix(".png").name for path in split.pictures]
     if len(set(names)) < len(names):
         raise UserError(f"{split.folder}: pictures that differ in their suffix only would overwrite each other; rename")
@@ -131,20 +135,19 @@ def test(options):
 
     autoencoder = build_autoencoder()
     weights.load(autoencoder, file)
-    pictures, rows = read_ahead(TCSVT.load, split.pictures), []
-    answers = predict(autoencoder, pictures, options.batch_size, len(split), folder.name)
-    for path, name, frame, (answer,) in zip(split.pictures, names, frames, answers):
-        picture = TCSVT.to_picture(answer)
-        write_png(folder / name, picture)
-        row = {"image": path.name}
-        if frame:
-            target = TCSVT.to_picture(TCSVT.load(frame))
-            row |= {"PSNR": metrics.psnr(target, picture), "SSIM": metrics.ssim(target, picture)}
-        rows.append(row)
+    rows = []
+    with read_ahead(TCSVT.load, split.pictures) as pictures:
+        answers = predict(autoencoder, pictures, options.batch_size, len(split), folder.name)
+        for path, name, frame, (answer,) in zip(split.pictures, names, frames, answers):
+            picture = TCSVT.to_picture(answer)
+            write_png(folder / name, picture)
+            row = {"image": path.name}
+            if frame:
+                target = TCSVT.to_picture(TCSVT.load(frame))
+                row |= {"PSNR": metrics.psnr(target, picture), "SSIM": metrics.ssim(target, picture)}
+            rows.append(row)
     table = pd.DataFrame(rows)
-    result = folder.with_name(f"{folder.name}_test_results.csv")
-    with whole_file(result) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(table, result)
     print(f"{len(table)} pictures of {split.folder}, weights {file}")
     if known:
         print(
@@ -167,7 +170,9 @@ def _start(options, checkpoint):
     image = checkpoint.with_name("ImgReconstruction.h5")
     if options.start_from is None:
         return image if options.target != "Img" and image.is_file() else None
-    return None if options.start_from == "scratch" else Path(options.start_from)
+    if options.start_from == "scratch":
+        return None
+    return weights.find(options.start_from, ["ImgReconstruction.h5"], "the autoencoder to start from")
 
 
 if __name__ == "__main__":

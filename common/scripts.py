@@ -1,11 +1,12 @@
 """`train` and `test` as every script runs them, whichever model it holds."""
 
+import sys
 from pathlib import Path
 
 from common import dataset, images, weights
 from common.errors import UserError
-from common.files import whole_file
-from common.programs import check_writable, load_keras, read_splits, refuse_to_overwrite
+from common.files import write_csv
+from common.programs import check_target, load_keras, read_splits, refuse_to_overwrite
 
 
 def train(variant, options):
@@ -14,6 +15,8 @@ def train(variant, options):
     checkpoint = named(options.checkpoint_path, variant.checkpoint_name(level))
     log = named(options.csv_log_path, variant.log_name(level))
     refuse_to_overwrite(checkpoint, options.overwrite)
+    check_target(checkpoint)
+    check_target(log)
     backbone_files = find_backbones(variant, options)
     splits = read_splits(options.data_dir, ("train", "valid"), scale=options.label_unit)
     labels = {name: [split.levels[:, n - 1 : n] for n in outputs.values()] for name, split in splits.items()}
@@ -46,7 +49,6 @@ def train(variant, options):
         loss_weights=shares if len(losses) > 1 else None,
         metrics=measured if variant.image_output else None,
     )
-    check_writable(checkpoint.parent, log.parent)
 
     def batches(name, **how):
         targets = [frames[name], *labels[name]] if frames else labels[name]
@@ -59,11 +61,18 @@ def train(variant, options):
         checkpoint=checkpoint,
         log=log,
         epochs=options.epochs,
+        append=not options.overwrite,
     )
     print(f"best epoch {best.epoch} of {options.epochs}:")
     for (output, number), known, asked in zip(outputs.items(), labels["train"], labels["valid"]):
         error = best.logs.get(f"val_{output}_loss", best.loss)
         print(f"JND{number}: error on valid {error:.2f} {options.label_unit}; {beside(known, asked, options)}")
+        if error > asked.mean() - 1e-3:
+            print(
+                f"warning: {output} answers 0 for every picture, a dead ReLU unit; lower --learning_rate"
+                f"{', or leave --output_bias at mean' if options.output_bias == 'zero' else ''}",
+                file=sys.stderr,
+            )
     print(f"weights: {checkpoint}\nlog: {log}")
     return 0
 
@@ -78,28 +87,28 @@ def test(variant, options):
     frames = None
     if variant.image_output and (root / f"jnd{level}test").is_dir():
         frames = dataset.pair(split, root / f"jnd{level}test")
-    pictures = images.read_ahead(variant.input.load, split.pictures)  # decoding starts while Keras does
-
-    load_keras()
-    import keras
-
-    from common.batches import predict
-
-    model = build(variant, level, backbone_files)
-    weights.load(model, file)
-    wanted = [*outputs, variant.image_output] if frames else list(outputs)
-    network = keras.Model(model.input, [model.get_layer(name).output for name in wanted])
-    answers, quality = [], []
-    try:
-        for index, answer in enumerate(predict(network, pictures, options.batch_size, len(split), variant.name)):
-            answers.append([float(value[0]) for value in answer[: len(outputs)]])
-            if frames:
-                quality.append(compare(variant.input, answer[-1], frames[index]))
-    except UserError:
-        # One picture is bad: before giving up, look at all of them, so that all can be mended at once.
-        read_splits(root, ("test",), **how)
-        raise
     result = named(options.result_path, variant.result_name(level))
+    check_target(result)
+    answers, quality = [], []
+    with images.read_ahead(variant.input.load, split.pictures) as pictures:  # decoding starts while Keras does
+        load_keras()
+        import keras
+
+        from common.batches import predict
+
+        model = build(variant, level, backbone_files)
+        weights.load(model, file)
+        wanted = [*outputs, variant.image_output] if frames else list(outputs)
+        network = keras.Model(model.input, [model.get_layer(name).output for name in wanted])
+        try:
+            for index, answer in enumerate(predict(network, pictures, options.batch_size, len(split), variant.name)):
+                answers.append([float(value[0]) for value in answer[: len(outputs)]])
+                if frames:
+                    quality.append(compare(variant.input, answer[-1], frames[index]))
+        except UserError:
+            # One picture is bad: before giving up, look at all of them, so that all can be mended at once.
+            read_splits(root, ("test",), **how)
+            raise
     write_results(result, split, outputs.values(), answers)
     print(f"{len(split)} pictures of {split.folder}, weights {file}")
     if quality:
@@ -163,8 +172,7 @@ def write_results(path, split, levels, answers):
     if split.levels is not None:
         for level in levels:
             table[f"JND{level}_label"] = split.levels[:, level - 1]
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(table, path)
 
 
 def print_errors(split, levels, answers, options):

@@ -18,22 +18,37 @@ class Best(keras.callbacks.Callback):
         self.path, self.loss, self.epoch = Path(path), float("inf"), None
 
     def on_epoch_end(self, epoch, logs=None):
-        if not np.isfinite([logs["loss"], logs["val_loss"]]).all():
+        # A ReLU makes 0 of NaN, so that the loss may look sound when the weights no longer are.
+        sound = np.isfinite([logs["loss"], logs["val_loss"]]).all()
+        if not (sound and all(np.isfinite(array).all() for array in self.model.get_weights())):
             kept = f"the best epoch before is kept in {self.path}" if self.epoch else "nothing was saved"
             losses = f"the loss is {logs['loss']}, on valid {logs['val_loss']}"
-            raise UserError(f"epoch {epoch + 1}: {losses}; {kept}; lower --learning_rate")
+            numbers = ", but weights are NaN" if sound else ""
+            raise UserError(f"epoch {epoch + 1}: {losses}{numbers}; {kept}; lower --learning_rate")
         if logs["val_loss"] < self.loss:
             weights.save(self.model, self.path)
             self.loss, self.epoch, self.logs = logs["val_loss"], epoch + 1, dict(logs)
 
 
-def fit(model, train, valid, *, checkpoint, log, epochs):
+def fit(model, train, valid, *, checkpoint, log, epochs, append=True):
     """Train a compiled `model` and return the Best callback, which knows the best epoch and what it reached.
 
-    train, valid: Batches.  checkpoint: the weight file of the best epoch.  log: CSV, separator ";", appended to.
+    train, valid: Batches.  checkpoint: the weight file of the best epoch.  log: CSV, separator ";", appended to, or
+    replaced.
     """
     best = Best(checkpoint)
-    callbacks = [best, keras.callbacks.CSVLogger(str(log), separator=";", append=True)]
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    callbacks = [best, keras.callbacks.CSVLogger(str(log), separator=";", append=append)]
     verbose = 1 if sys.stdout.isatty() else 2  # a bar for a person, a line an epoch for a file
-    model.fit(train, validation_data=valid, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=verbose)
+    try:
+        model.fit(train, validation_data=valid, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=verbose)
+    except KeyboardInterrupt:
+        print(f"\nepoch {best.epoch} is kept in {checkpoint}" if best.epoch else "\nnothing was saved", file=sys.stderr)
+        raise
+    except OSError as error:  # a full disk; whole_file names its files itself
+        raise OSError(error.errno, error.strerror, error.filename or str(log)) from None
+    except Exception:
+        if error := train.error or valid.error:
+            raise error from None
+        raise
     return best

@@ -4,6 +4,7 @@ Such a file has a group a layer, listed in order in the attribute `layer_names`;
 `weight_names`.  Names do not matter when a file is read, order and shapes do.
 """
 
+import re
 from pathlib import Path
 
 import h5py
@@ -18,10 +19,16 @@ KERAS_VERSION = b"2.9.0"  # whose layout this is; Keras converts the arrays of f
 def find(path, names, what):
     """The weight file at `path`: the file itself, or the one called one of `names` in or below the folder `path`.
 
-    what: whose weights these are, for the messages.  Raises UserError when there is none, or more than one.
+    what: whose weights these are, for the messages.  Raises UserError when there is none, or more than one, or when the
+    file is named for another JND level: the levels' files are alike inside.
     """
     path, wanted = Path(path), f"{what}'s weights, {' or '.join(names)}"
     if path.is_file():
+        named, asked = (re.search("JND[123]", name) for name in (path.name, names[0]))
+        if named and asked and named[0] != asked[0]:
+            raise UserError(
+                f"{path}: named for {named[0]}, where {asked[0]} is asked for; name the right one, or rename it"
+            )
         return path
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; expected {wanted}, or a folder that holds it")
@@ -44,7 +51,12 @@ def load(model, path, what=None):
     """
     what = what or model.name
     path = Path(path)
-    stored = _read(path)
+    stored = _read(path, lambda dataset: dataset[()])
+    for name, arrays in stored:
+        if not all(array.dtype.kind == "f" for array in arrays):
+            raise UserError(f"{path}: layer {name} holds something else than numbers; fetch or copy it again")
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise UserError(f"{path}: layer {name} holds NaN or infinite weights; its training has failed")
     layers = _weighted(model)
     for number, ((stored_name, arrays), layer) in enumerate(zip(stored, layers), start=1):
         holds = [array.shape for array in arrays]
@@ -77,12 +89,20 @@ def save(model, path):
                 group.create_dataset(name, data=array)
 
 
+def layout(path):
+    """The layers with weights of the file at `path`, in order: [(name, [shape, ...]), ...]; no array is read.
+
+    Raises UserError when the file is damaged or no weight file of this layout.
+    """
+    return _read(Path(path), lambda dataset: dataset.shape)
+
+
 def _weighted(model):
     return [layer for layer in model.layers if layer.weights]
 
 
-def _read(path):
-    """The layers of a weight file that have weights, in order: a list of (name, list of arrays)."""
+def _read(path, take):
+    """The layers of a weight file that have weights, in order: a list of (name, list of what `take` takes of each)."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if not h5py.is_hdf5(path):
@@ -97,14 +117,19 @@ def _read(path):
                     "load it with the Keras that wrote it and write it with common.weights.save"
                 )
             groups = [(name, root[name]) for name in map(_text, root.attrs["layer_names"])]
-            layers = [(name, [group[_text(key)][()] for key in group.attrs["weight_names"]]) for name, group in groups]
-    except (OSError, KeyError, RuntimeError) as error:
+            layers = [
+                (name, [take(group[_text(key)]) for key in group.attrs["weight_names"]]) for name, group in groups
+            ]
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged or cut off ({error}); fetch or copy it again") from None
-    for name, arrays in layers:
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise UserError(f"{path}: layer {name} holds NaN or infinite weights; its training has failed")
     return [(name, arrays) for name, arrays in layers if arrays]
 
 
 def _text(name):
     return name.decode() if isinstance(name, bytes) else str(name)
+
+
+if __name__ == "__main__":
+    from common import cli, released
+
+    cli.run(released.main)

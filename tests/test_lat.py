@@ -130,6 +130,70 @@ def test_an_unreadable_test_picture_is_named_with_all_others(rootdir, weight_fil
     assert "img1.png" in str(error.value) and "img3.png" in str(error.value) and not (tmp_path / "out").exists()
 
 
+def test_a_picture_that_breaks_during_training_is_named(rootdir, weight_files, tmp_path, monkeypatch):
+    from common.images import InputFormat
+
+    load = InputFormat.load
+
+    def broken(self, path):
+        if path.name == "img4.png":
+            raise UserError(f"{path}: no such file; check the path")
+        return load(self, path)
+
+    monkeypatch.setattr(InputFormat, "load", broken)
+    with pytest.raises(UserError, match=r"img4.png: no such file; check the path$"):
+        cli.script("", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, tmp_path))))
+
+
+def test_weights_that_became_nan_are_not_kept(rootdir, weight_files, tmp_path):
+    """The ReLU makes 0 of NaN, so that the loss alone looks sound."""
+    arguments = flags("train", rootdir, weight_files, tmp_path, **{"--learning_rate": 1e38, "--epochs": 3})
+    with pytest.raises(UserError, match=r"lower --learning_rate"):
+        cli.script("", LAT, arguments=list(map(str, arguments)))
+
+
+def test_a_dead_output_is_said(lat, rootdir, weight_files, tmp_path):
+    dead = {"--output_bias": "zero", "--learning_rate": 1e-1, "--epochs": 2, "--seed": 1}
+    printed = lat(*flags("train", rootdir, weight_files, tmp_path, **dead))
+    log = pd.read_csv(tmp_path / "logsJND1.csv", sep=";")
+    assert ("answers 0 for every picture" in printed.err) == (log["val_loss"].min() > 22.9)
+
+
+def test_weights_of_another_level_are_refused(rootdir, weight_files, tmp_path):
+    level = {"--jnd_value": "JND2", "--JND_Recon_Models_Path": None}
+    arguments = flags("test", rootdir, weight_files / "LATJND1.h5", tmp_path, **level)
+    with pytest.raises(UserError, match="named for JND1"):
+        cli.script("", LAT, arguments=list(map(str, arguments)))
+
+
+def test_where_results_cannot_go_is_said_before_the_work(rootdir, weight_files, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "taken" / "JND1test_results.csv").mkdir(parents=True)
+    for target, reason in (("file/out", "this is a file"), ("taken", "this is a folder")):
+        with pytest.raises(UserError, match=reason):
+            cli.script("", LAT, arguments=list(map(str, flags("test", rootdir, weight_files, tmp_path / target))))
+
+
+def test_quality_factors_are_labels_too(lat, rootdir, weight_files, tmp_path):
+    root = tmp_path / "qf"
+    for split in ("train", "test"):
+        shutil.copytree(rootdir / split, root / split)
+        count = len(list((root / split).glob("*.png")))
+        (root / split / "JND-Levels.txt").write_text("90 60 40\n" * count)
+    printed = lat(*flags("test", root, weight_files, tmp_path / "out", **{"--label_unit": "QF"})).out
+    assert "QF; always answering the training median gives 0.00 QF" in printed
+    with pytest.raises(UserError, match="90 is outside 0 to 51"):
+        cli.script("", LAT, arguments=list(map(str, flags("test", root, weight_files, tmp_path / "out"))))
+
+
+def test_a_name_that_is_no_utf_8_comes_through(lat, rootdir, weight_files, tmp_path):
+    (tmp_path / "root" / "test").mkdir(parents=True)
+    name = b"\xff.png".decode("utf-8", "surrogateescape")
+    shutil.copyfile(rootdir / "test" / "img1.png", tmp_path / "root" / "test" / name)
+    lat(*flags("test", tmp_path / "root", weight_files, tmp_path / "out"))
+    assert b"\xff.png," in (tmp_path / "out" / "JND1test_results.csv").read_bytes()
+
+
 def test_help_is_quick_and_shows_the_papers_defaults(run):
     done = run("-X", "importtime", "LAT.py", "train", "--help")
     assert done.returncode == 0

@@ -14,7 +14,7 @@ from common.variant import Variant
 
 PROJECT = {path.stem for path in (seeded.HERE.parent.parent).glob("*.py")}
 
-# name: script, key of layouts.json and golden.json, parameters, the flags of a released `test` command beside the common
+# name: script, key of layouts.json and golden.json, parameters, flags of the papers' `test` command beside the common
 VARIANTS = {
     "LAT": ("LAT", "LAT", 9_783_225, "--jnd_value JND1"),
     "REC": ("REC", "REC", 8_078_384, "--jnd_value JND2"),
