@@ -7,6 +7,7 @@ import signal
 import sys
 
 from common.errors import UserError
+from common.files import PRETRAINED
 
 
 def run(main):
@@ -148,7 +149,7 @@ def _train_flags(parser, variants):
     parser.add_argument(
         "--csv_log_path", required=True, metavar="L", help=f"folder for the losses, or the file ({names})"
     )
-    _backbone_flag(parser, first, required=True)
+    _backbone_flag(parser, first, training=True)
     training_flags(
         parser, epochs=first.paper.epochs, batch_size=first.paper.batch_size, learning_rate=first.paper.learning_rate
     )
@@ -172,22 +173,22 @@ def _test_flags(parser, variants):
     _common_flags(parser, variants)
     files = ", ".join(dict.fromkeys(v.weights.format(level=1) for v in variants))
     parser.add_argument(
-        "--model_weights_path", required=True, metavar="W", help=f"{files} ..., or a folder that holds it"
+        "--model_weights_path", default=PRETRAINED, metavar="W", help=f"{files}, or a folder that holds it"
     )
     parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file")
-    _backbone_flag(parser, first, required=False)
+    _backbone_flag(parser, first, training=False)
     parser.add_argument(
         "--batch_size", type=positive(int), default=first.test_batch_size, help="pictures predicted at once"
     )
 
 
-def _backbone_flag(parser, variant, required):
+def _backbone_flag(parser, variant, training):
     if variant.backbones:
-        note = "" if required else "; may be left out: the model's own weights hold what it needs of them"
+        note = "" if training else "; may be left out: the model's own weights hold what it needs of them"
         parser.add_argument(
             variant.backbone_flag,
             dest="backbone_path",
-            required=required,
+            default=PRETRAINED if training else None,
             metavar="R",
             help=f"{', '.join(variant.backbones).format(level=1)}, or a folder that holds it{note}",
         )

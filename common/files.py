@@ -5,6 +5,9 @@ import errno
 import os
 from pathlib import Path
 
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+"""Where weights lie, unless the command line says otherwise."""
+
 
 @contextlib.contextmanager
 def whole_file(path):

@@ -18,6 +18,8 @@ def train(variant, options):
     check_target(checkpoint)
     check_target(log)
     backbone_files = find_backbones(variant, options)
+    for file in backbone_files:
+        print(f"stands on {file}")
     splits = read_splits(options.data_dir, ("train", "valid"), scale=options.label_unit)
     labels = {name: [split.levels[:, n - 1 : n] for n in outputs.values()] for name, split in splits.items()}
     frames = {}

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files import PRETRAINED, whole_file
 
 KERAS_VERSION = b"2.9.0"  # whose layout this is; Keras converts the arrays of files that say 1
 
@@ -35,6 +35,8 @@ def find(path, names, what):
     found = sorted(match for name in names for match in path.rglob(name) if match.is_file())
     if not found:
         others = sorted({other.name for other in path.rglob("*.h5")})
+        if path == PRETRAINED:
+            wanted += "; python3 -m common.weights fetch brings the released files"
         seen = f"only {', '.join(others[:6])}{' ...' if len(others) > 6 else ''}" if others else "no .h5 file"
         raise UserError(f"{path}: {seen} in or below this folder; expected {wanted}")
     if len(found) > 1:

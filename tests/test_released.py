@@ -197,7 +197,7 @@ def test_the_registry_is_what_the_released_programs_read(golden):
 
 
 def test_the_page_for_people_names_every_file():
-    page = (released.FOLDER / "README.md").read_text()
+    page = (released.PRETRAINED / "README.md").read_text()
     for entry in RELEASED:
         row = next(line for line in page.splitlines() if re.match(rf"\|[^|]+\| {entry.model}\b", line))
         assert f"`{entry.name}`" in row if entry.name else "name not known" in row
