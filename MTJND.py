@@ -9,9 +9,11 @@
     MT_1LJND_VA:           JND_output (B, 1), QP; one weight file a level
 
 VA is a visual-attention tail that shares the backbone in training; it is no part of the network that predicts, so that
-the weights of MT_3LJND and MT_3LJND_VA fit the same one.
+the weights of MT_3LJND and MT_3LJND_VA fit the same one.  Its loss, weighted by --attention_weight, joins the levels'
+MAE; its targets are the maps of vatrain/ and vavalid/, named as the pictures.
 
-Deviation: where the outputs' biases start, as in LAT.py.
+Deviations: where the outputs' biases start, as in LAT.py.  The papers' tail is not public: this one, its loss and its
+weight are ours, common/attention_map.py.
 """
 
 from dataclasses import dataclass
@@ -50,8 +52,8 @@ def build_model(vgg, outputs):
 
 VGG = {"vgg": True, "test_batch_size": 2, "input": MTJND}
 MT_3LJND = Variant("MT_3LJND", build_model, PAPER, weights="MT_3LJND.h5", joint=True, **VGG)
-MT_1LJND_VA = Variant("MT_1LJND_VA", build_model, PAPER, weights="MT_JND{level}_VA.h5", **VGG)
-MT_3LJND_VA = Variant("MT_3LJND_VA", build_model, PAPER, weights="MT_3LJND_VA.h5", joint=True, **VGG)
+MT_1LJND_VA = Variant("MT_1LJND_VA", build_model, PAPER, weights="MT_JND{level}_VA.h5", attention=True, **VGG)
+MT_3LJND_VA = Variant("MT_3LJND_VA", build_model, PAPER, weights="MT_3LJND_VA.h5", attention=True, joint=True, **VGG)
 
 if __name__ == "__main__":
     cli.run(lambda: cli.script(__doc__, MT_3LJND, MT_1LJND_VA, MT_3LJND_VA))

@@ -160,6 +160,13 @@ def _train_flags(parser, variants):
             metavar="FILE",
             help="what VGG16 starts from: imagenet, a local file of its weights without top, or none",
         )
+    if any(v.attention for v in variants):
+        parser.add_argument(
+            "--attention_weight",
+            type=positive(float),
+            default=1.0,
+            help="of the attention map's loss beside each level's 1; the VA heads only",
+        )
     parser.add_argument(
         "--output_bias",
         choices=("mean", "zero"),

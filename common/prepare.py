@@ -1,7 +1,8 @@
 """`python3 -m common.prepare COMMAND ...`: datasets in the rootdir layout (see `common.dataset`).
 
 `photos` makes one from a folder of photographs: 640 x 360 frames (see `common.photographs`) with pseudo-labels (see
-`common.pseudolabels`), the frames coded at them, and a manifest.
+`common.pseudolabels`), the frames coded at them, and a manifest.  `attention` adds computed attention maps (see
+`common.map_files`).
 """
 
 import argparse
@@ -20,6 +21,7 @@ from common.pseudolabels import HIGHEST, LOWEST, PSEUDO, THRESHOLDS, find_levels
 def photos(arguments):
     """Make, or go on making, the dataset; returns 1 where a photograph could not be read, else 0."""
     from common.ffmpeg import VIDEOSET_X264, find_ffmpeg
+    from common.parallel import in_parallel
 
     started, root, folder = time.monotonic(), Path(arguments.data_dir), Path(arguments.photo_dir)
     thresholds = arguments.vmaf
@@ -81,6 +83,7 @@ def survey(folder, names, enlarge, jobs):
     already under another name, and {name: why} of those that cannot be read.
     """
     from common.images import read_picture
+    from common.parallel import in_parallel
 
     def look(name):
         try:
@@ -237,22 +240,6 @@ def summary(root, frames, records, thresholds):
     return "\n".join(lines)
 
 
-def in_parallel(work, items, jobs, unit):
-    """[work(item) ...], in `jobs` threads, with progress.  The first error or Ctrl-C drops what has not begun."""
-    from concurrent.futures import ThreadPoolExecutor, as_completed
-
-    from tqdm import tqdm
-
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        futures = [pool.submit(work, item) for item in items]
-        for future in tqdm(as_completed(futures), total=len(futures), unit=unit, disable=None):
-            future.result()
-        return [future.result() for future in futures]
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def write_json(path, content):
     from common.files import whole_file
 
@@ -265,6 +252,12 @@ def printable(name):
     return name.encode(sys.stdout.encoding or "utf-8", "backslashreplace").decode(sys.stdout.encoding or "utf-8")
 
 
+def attention(arguments):
+    from common.map_files import make_maps
+
+    return make_maps(arguments)
+
+
 def whole_number(least):
     def number(text):
         if not text.isdecimal() or int(text) < least:
@@ -275,10 +268,14 @@ def whole_number(least):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(prog="python3 -m common.prepare", description="Datasets into the rootdir layout.")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m common.prepare", description="Datasets into the rootdir layout.", allow_abbrev=False
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     command = commands.add_parser(
         "photos",
+        allow_abbrev=False,
         help="a folder of photographs, with pseudo-labels by VMAF",
         description="Crops of photographs as 640x360 frames with pseudo-labels, not human ones: the largest QP at "
         "which VMAF stays at or above a threshold, one a level.  Goes on where it was interrupted.",
@@ -310,7 +307,6 @@ def build_parser():
         default=list(THRESHOLDS),
         help="threshold a level (default: 92 84 76, for levels roughly where VideoSet's are)",
     )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     add(
         "--jobs",
         metavar="N",
@@ -321,11 +317,39 @@ def build_parser():
     add("--enlarge", action="store_true", help="take photographs smaller than 640x360 too, enlarged")
     add("--overwrite", action="store_true", help="replace what this command made in ROOT with other settings")
     command.set_defaults(run=photos)
+
+    command = commands.add_parser(
+        "attention",
+        allow_abbrev=False,
+        help="attention maps of a dataset's pictures, computed, not measured gaze",
+        description="ROOT/vatrain/ and ROOT/vavalid/ for the visual-attention tail: a gray PNG for each picture, "
+        "brighter where people would probably look, computed by Boolean Map Saliency; not measured gaze.  Maps that "
+        "are there are kept, your own too.",
+    )
+    add = command.add_argument
+    add("--data_dir", metavar="ROOT", required=True, help="folder of the dataset")
+    add(
+        "--splits",
+        metavar="SPLIT",
+        nargs="+",
+        choices=SPLITS,
+        default=["train", "valid"],
+        help="of train, valid and test (default: train valid)",
+    )
+    add(
+        "--jobs",
+        metavar="N",
+        type=whole_number(1),
+        default=cores,
+        help="maps at a time (default: the cores, %(default)s)",
+    )
+    add("--overwrite", action="store_true", help="make every map named .png anew, your own ones too")
+    command.set_defaults(run=attention)
     return parser
 
 
-def main():
-    arguments = build_parser().parse_args()
+def main(arguments=None):
+    arguments = build_parser().parse_args(arguments)
     return arguments.run(arguments)
 
 

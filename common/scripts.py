@@ -26,6 +26,9 @@ def train(variant, options):
     if variant.image_output:
         root = Path(options.data_dir)
         frames = {name: dataset.pair(split, root / f"jnd{level}{name}") for name, split in splits.items()}
+    maps = {}
+    if variant.attention:
+        maps, computed = read_maps(splits, variant, options.data_dir)
 
     load_keras()
     import keras
@@ -45,25 +48,34 @@ def train(variant, options):
         losses = ["mse", *losses]
         shares = [variant.image_loss_weight, 1 - variant.image_loss_weight]
         measured = [[*metrics.image_metrics(), "mae"], *measured]
-    model.compile(
+    learning = model
+    if variant.attention:
+        from common import attention_map
+
+        tail = attention_map.attention_tail(model)
+        learning = keras.Model(model.input, [*(model.get_layer(name).output for name in outputs), tail])
+        losses, shares = [*losses, attention_map.kl_divergence], [*shares, options.attention_weight]
+        measured = [*measured, attention_map.attention_metrics()]
+    learning.compile(
         keras.optimizers.Adam(options.learning_rate),
         loss=losses if len(losses) > 1 else losses[0],
         loss_weights=shares if len(losses) > 1 else None,
-        metrics=measured if variant.image_output else None,
+        metrics=measured if any(measured) else None,
     )
 
     def batches(name, **how):
-        targets = [frames[name], *labels[name]] if frames else labels[name]
+        targets = [*([frames[name]] if frames else []), *labels[name], *([maps[name]] if maps else [])]
         return Batches(variant.input, splits[name].pictures, targets, options.batch_size, **how)
 
     best = fit(
-        model,
+        learning,
         batches("train", shuffle_seed=options.seed),
         batches("valid"),
         checkpoint=checkpoint,
         log=log,
         epochs=options.epochs,
         append=not options.overwrite,
+        kept=model,
     )
     print(f"best epoch {best.epoch} of {options.epochs}:")
     for (output, number), known, asked in zip(outputs.items(), labels["train"], labels["valid"]):
@@ -75,8 +87,20 @@ def train(variant, options):
                 f"{', or leave --output_bias at mean' if options.output_bias == 'zero' else ''}",
                 file=sys.stderr,
             )
+    if maps:
+        quality = ", ".join(f"{name} {best.logs[f'val_VA_output_{name}']:.3f}" for name in ("CC", "KLD", "SIM"))
+        print(f"attention map on valid, {computed['valid']} of {len(splits['valid'])} maps computed: {quality}")
     print(f"weights: {checkpoint}\nlog: {log}")
     return 0
+
+
+def read_maps(splits, variant, data_dir):
+    """The attention maps of each split, (N, H, W, 1), and how many of them are computed, not measured gaze."""
+    from common import map_files
+
+    size = variant.input.height // 8, variant.input.width // 8  # what common.attention_map's tail gives
+    found = {name: map_files.read_maps(split, data_dir, size) for name, split in splits.items()}
+    return {name: maps for name, (maps, _) in found.items()}, {name: computed for name, (_, computed) in found.items()}
 
 
 def test(variant, options):

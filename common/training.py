@@ -13,9 +13,9 @@ from common.errors import UserError
 class Best(keras.callbacks.Callback):
     """Keep the weights of the epoch with the least `val_loss`, in the released layout; stop when it is no number."""
 
-    def __init__(self, path):
+    def __init__(self, path, kept):
         super().__init__()
-        self.path, self.loss, self.epoch = Path(path), float("inf"), None
+        self.path, self.kept, self.loss, self.epoch = Path(path), kept, float("inf"), None
 
     def on_epoch_end(self, epoch, logs=None):
         # A ReLU makes 0 of NaN, so that the loss may look sound when the weights no longer are.
@@ -26,17 +26,17 @@ class Best(keras.callbacks.Callback):
             numbers = ", but weights are NaN" if sound else ""
             raise UserError(f"epoch {epoch + 1}: {losses}{numbers}; {kept}; lower --learning_rate")
         if logs["val_loss"] < self.loss:
-            weights.save(self.model, self.path)
+            weights.save(self.kept, self.path)
             self.loss, self.epoch, self.logs = logs["val_loss"], epoch + 1, dict(logs)
 
 
-def fit(model, train, valid, *, checkpoint, log, epochs, append=True):
+def fit(model, train, valid, *, checkpoint, log, epochs, append=True, kept=None):
     """Train a compiled `model` and return the Best callback, which knows the best epoch and what it reached.
 
     train, valid: Batches.  checkpoint: the weight file of the best epoch.  log: CSV, separator ";", appended to, or
-    replaced.
+    replaced.  kept: the part of `model` whose weights are saved, by default all of it.
     """
-    best = Best(checkpoint)
+    best = Best(checkpoint, kept or model)
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     callbacks = [best, keras.callbacks.CSVLogger(str(log), separator=";", append=append)]
     verbose = 1 if sys.stdout.isatty() else 2  # a bar for a person, a line an epoch for a file

@@ -19,6 +19,7 @@ class Variant:
     weights: the released weight file's name, `{level}` for the number of the JND level.
     backbones: file names of the autoencoders it stands on, `{level}` likewise.
     vgg: stands on VGG16 instead.
+    attention: trains together with a visual-attention tail, which the model that predicts is without.
     backbone_flag: the command line's name, as released, for where these lie.
     joint: learns all three levels at once; else one.
     image_output: the name of its image output, whose target is the JND frame, where it has one.
@@ -34,6 +35,7 @@ class Variant:
     weights: str
     backbones: tuple = ()
     vgg: bool = False
+    attention: bool = False
     backbone_flag: str = "--JND_Recon_Models_Path"
     joint: bool = False
     image_output: str | None = None

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from golden import seeded
 
-from common import cli, dataset, scripts, weights
+from common import cli, dataset, prepare, scripts, weights
 from common.errors import UserError
 from common.images import write_png
 from common.variant import Variant
@@ -203,6 +203,25 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
         }
         expected = 0.01 * log["val_JNDImg_loss"] + 0.99 * log["val_JND_output_loss"]
         np.testing.assert_allclose(log["val_loss"], expected, rtol=1e-3)
+
+
+def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, capsys):
+    where = ["--data_dir", tiny, "--checkpoint_path", tmp_path, "--csv_log_path", tmp_path, "--epochs", 1]
+    flags = ["--head", "MT_1LJND_VA", "--jnd_column", 1, "--vgg_weights", "none", "--batch_size", 2]
+    with pytest.raises(UserError, match="vatrain.*prepare attention"):
+        call("MTJND", "train", *flags, *where)
+    assert prepare.main(["attention", "--data_dir", str(tiny)]) == 0
+    capsys.readouterr()
+    assert call("MTJND", "train", *flags, *where, "--attention_weight", 0.5) == 0
+    printed = capsys.readouterr().out
+    assert "attention map on valid, 2 of 2 maps computed: CC" in printed and "JND2: error on valid" in printed
+
+    variant = variants_of("MTJND")["MT_1LJND_VA"]
+    weights.load(scripts.build(variant, 2, []), tmp_path / "BestModelJND2.h5")
+    log = pd.read_csv(tmp_path / "logsJND2.csv", sep=";")
+    assert {"val_VA_output_CC", "val_VA_output_KLD", "val_VA_output_SIM"} <= set(log.columns)
+    expected = log["val_JND_output_loss"] + 0.5 * log["val_VA_output_loss"]
+    np.testing.assert_allclose(log["val_loss"], expected, rtol=1e-3)
 
 
 def test_frozen_parts_do_not_train(golden):
