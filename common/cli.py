@@ -142,12 +142,11 @@ def _common_flags(parser, variants):
 def _train_flags(parser, variants):
     first, *_ = variants
     _common_flags(parser, variants)
-    names = ", ".join(sorted({name.format(label="JND1") for v in variants for name in (v.checkpoint, v.log)}))
     parser.add_argument(
         "--checkpoint_path", required=True, metavar="C", help="folder for the best weights, or the file"
     )
     parser.add_argument(
-        "--csv_log_path", required=True, metavar="L", help=f"folder for the losses, or the file ({names})"
+        "--csv_log_path", required=True, metavar="L", help="folder for the CSV log of losses, or the file"
     )
     _backbone_flag(parser, first, training=True)
     training_flags(
