@@ -133,16 +133,19 @@ def test_an_unreadable_test_picture_is_named_with_all_others(rootdir, weight_fil
 def test_a_picture_that_breaks_during_training_is_named(rootdir, weight_files, tmp_path, monkeypatch):
     from common.images import InputFormat
 
-    load = InputFormat.load
+    load, seen = InputFormat.load, []
 
     def broken(self, path):
-        if path.name == "img4.png":
+        seen.append(path.name)
+        if seen.count("img4.png") > 2:  # not in the batch that Keras looks at first, where the error comes as it is
             raise UserError(f"{path}: no such file; check the path")
         return load(self, path)
 
     monkeypatch.setattr(InputFormat, "load", broken)
-    with pytest.raises(UserError, match=r"img4.png: no such file; check the path$"):
-        cli.script("", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, tmp_path))))
+    with pytest.raises(UserError, match=r"^\S+\.png: no such file; check the path$"):
+        cli.script(
+            "", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, tmp_path, **{"--epochs": 5})))
+        )
 
 
 def test_weights_that_became_nan_are_not_kept(rootdir, weight_files, tmp_path):
