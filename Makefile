@@ -9,7 +9,7 @@ help:
 	@echo "make demo       photographs in, JND levels out (into demo/)"
 	@echo "make test       the tests"
 	@echo "make lint       ruff"
-	@echo "make benchmark  time and memory of LAT.py test"
+	@echo "make benchmark  time and memory of each model's test"
 	@echo "make clean      remove $(VENV) and demo/"
 
 setup: $(VENV)/installed
@@ -31,7 +31,7 @@ lint: setup
 	$(BIN)/python -m ruff check .
 
 benchmark: setup
-	$(BIN)/python -m benchmarks.lat_test
+	$(BIN)/python -m benchmarks.predict
 
 clean:
 	rm -rf $(VENV) demo

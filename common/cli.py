@@ -186,6 +186,12 @@ def _test_flags(parser, variants):
     parser.add_argument(
         "--batch_size", type=positive(int), default=first.test_batch_size, help="pictures predicted at once"
     )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of weights and arithmetic; bfloat16 is faster where the processor has it, and within about 0.1 QP",
+    )
 
 
 def _backbone_flag(parser, variant, training):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
@@ -44,16 +45,30 @@ def check_target(path):
         raise UserError(f"{folder}: this folder cannot be written to; give another one for {path.name}")
 
 
-def load_keras():
+def load_keras(training=False):
     """Import Keras and its backend without TensorFlow's start-up chatter, which no setting of its own silences.
 
     Called once everything is checked that can be checked without, so that a mistake costs nobody these seconds.
+    Raises UserError where KERAS_BACKEND names a backend that is not there, or none for `training`.
     """
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if training and backend != "tensorflow":
+        raise UserError(f"KERAS_BACKEND={backend}: predicts only; unset KERAS_BACKEND to train, on TensorFlow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _silent_stderr():
-        import keras
+    if not training:
+        # Side by side, the branches of a network compete for cores and hold memory: MJ-REC's three stems 500 MB.
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    if backend == "openvino" and tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
+        raise UserError(f"KERAS_BACKEND=openvino: Keras {version('keras')} lacks layers; install 3.13 or later")
+    try:
+        with _silent_stderr():
+            import keras
 
-        keras.ops.zeros(1)  # finds the devices
+            keras.ops.zeros(1)  # finds the devices
+    except (ImportError, ValueError) as error:
+        if backend == "tensorflow":
+            raise
+        raise UserError(f"KERAS_BACKEND={backend}: {error}; install it, or unset KERAS_BACKEND") from None
 
 
 @contextlib.contextmanager

@@ -78,7 +78,7 @@ def train(options):
     splits = read_splits(options.data_dir, ("train", "valid"), labels="ignored")
     frames = {name: _frames(split, options.data_dir, options.target) for name, split in splits.items()}
 
-    load_keras()
+    load_keras(training=True)
     import keras
 
     from common import metrics

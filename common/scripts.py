@@ -30,7 +30,7 @@ def train(variant, options):
     if variant.attention:
         maps, computed = read_maps(splits, variant, options.data_dir)
 
-    load_keras()
+    load_keras(training=True)
     import keras
 
     from common import metrics
@@ -118,14 +118,13 @@ def test(variant, options):
     answers, quality = [], []
     with images.read_ahead(variant.input.load, split.pictures) as pictures:  # decoding starts while Keras does
         load_keras()
-        import keras
-
         from common.batches import predict
+        from common.inference import for_prediction
 
         model = build(variant, level, backbone_files)
         weights.load(model, file)
         wanted = [*outputs, variant.image_output] if frames else list(outputs)
-        network = keras.Model(model.input, [model.get_layer(name).output for name in wanted])
+        network = for_prediction(model, wanted, options.precision)
         try:
             for index, answer in enumerate(predict(network, pictures, options.batch_size, len(split), variant.name)):
                 answers.append([float(value[0]) for value in answer[: len(outputs)]])

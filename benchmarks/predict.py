@@ -1,0 +1,139 @@
+"""Time and memory of `test` of each model, on 1920x1080 PNGs: python3 -m benchmarks.predict
+
+The set of the released programs' figures: 16 train, 8 valid and 32 test pictures.  With `--pictures 32 320` more test
+pictures, which must not take more memory.  Times are those of the whole program, its start included; differences, in
+QP, are from the first backend and precision.  Weights are the golden tests': levels differ from picture to picture,
+and MJ-REC's are in the thousands.
+"""
+
+import argparse
+import csv
+import importlib
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SIZE = (1920, 1080)
+COUNTS = {"train": 16, "valid": 8, "test": 32}
+SCRIPTS = ("LAT", "REC", "E2ELAT", "E2EREC", "MJLAT", "MJREC", "MTJND")
+
+
+def main():
+    """Run the benchmark and print a table, a row for each model, backend, precision and number of pictures."""
+    from common import cli
+
+    style = {"nargs": "+", "metavar": "X"}
+    parser = argparse.ArgumentParser(
+        prog="python3 -m benchmarks.predict", description=__doc__, formatter_class=cli.Help
+    )
+    parser.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")
+    parser.add_argument("--backends", **style, default=["tensorflow"], help="tensorflow, jax, torch, openvino")
+    parser.add_argument("--precisions", **style, default=["float32"], help="float32, bfloat16")
+    parser.add_argument("--pictures", **style, type=cli.positive(int), default=[32], help="how many to predict")
+    parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
+    parser.add_argument("--repeat", type=cli.positive(int), default=3, help="runs of each; the median counts")
+    options = parser.parse_args()
+    variants = [value for name in SCRIPTS for value in scripts_variants(name)]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        make_pictures(options.photographs or collected(folder / "photographs"), folder / str(COUNTS["test"]))
+        for count in options.pictures:
+            repeat_pictures(folder / str(COUNTS["test"]) / "test", folder / str(count) / "test", count)
+        print("model | backend | precision | pictures | wall s (each run) | peak MB | largest difference")
+        for script, variant in variants:
+            if options.models and variant.name not in options.models:
+                continue
+            write_weights(variant, folder)
+            first = {}  # levels by number of pictures
+            for count, *how in itertools.product(options.pictures, options.backends, options.precisions):
+                runs = [measure(script, variant, folder, count, *how) for _ in range(options.repeat)]
+                seconds, peaks = zip(*sorted(runs))
+                levels = read_levels(folder / "result.csv")
+                difference = max(abs(a - b) for a, b in zip(levels, first.setdefault(count, levels)))
+                wall = f"{seconds[len(seconds) // 2]:.1f} ({' '.join(f'{s:.1f}' for s in seconds)})"
+                print(variant.name, *how, count, wall, f"{max(peaks):.0f}", f"{difference:.2g}", sep=" | ", flush=True)
+    return 0
+
+
+def scripts_variants(script):
+    """The models that a script defines, each with the script's name."""
+    from common.variant import Variant
+
+    values = vars(importlib.import_module(script)).values()
+    return [(script, value) for value in values if isinstance(value, Variant)]
+
+
+def collected(folder):
+    """The photographs of the demonstration, copied to `folder`."""
+    from common.demo import collect
+
+    collect(folder)
+    return folder
+
+
+def make_pictures(photographs, root):
+    """Fill ROOT/train, valid and test with 1920x1080 PNGs cut from photographs."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    from common.dataset import list_pictures, write_levels
+    from common.images import read_picture, write_png
+
+    sources = [Image.fromarray(read_picture(path)) for path in list_pictures(photographs)]
+    for split, count in COUNTS.items():
+        names = [f"img{number}.png" for number in range(count)]
+        for number, name in enumerate(names):
+            centre = ((number % 5 + 1) / 6, (number % 3 + 1) / 4)
+            frame = ImageOps.fit(sources[number % len(sources)], SIZE, Image.Resampling.BICUBIC, centering=centre)
+            write_png(root / split / name, np.asarray(frame))
+        write_levels(root / split, names, [(25, 30, 34)] * count)
+
+
+def repeat_pictures(pictures, folder, count):
+    """Fill `folder` with `count` links to the pictures of another, over and over."""
+    if folder == pictures:
+        return
+    folder.mkdir(parents=True)
+    for number in range(count):
+        (folder / f"img{number}.png").symlink_to(pictures / f"img{number % COUNTS['test']}.png")
+
+
+def write_weights(variant, folder):
+    """The golden tests' weights, in the released layout."""
+    from tests.golden import seeded
+
+    seeded.write_h5(variant.name.replace("-", "").replace("MT_3LJND_VA", "MT_3LJND"), folder / "weights.h5")
+
+
+def measure(script, variant, folder, count, backend, precision):
+    """Seconds and peak resident MB of one run."""
+    command = [sys.executable, f"{script}.py", "test", "--data_dir", str(folder / str(count)), "--precision", precision]
+    command += ["--model_weights_path", str(folder / "weights.h5"), "--result_path", str(folder / "result.csv")]
+    if script == "MTJND":
+        command += ["--head", variant.name]
+    if not variant.joint:
+        command += ["--jnd_value", "JND1"]
+    started = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "KERAS_BACKEND": backend})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"KERAS_BACKEND={backend} {' '.join(command)}: exit code {process.returncode}")
+    return time.monotonic() - started, usage.ru_maxrss / 1024
+
+
+def read_levels(path):
+    """All predicted levels of a result file, in one row."""
+    with open(path, newline="") as file:
+        rows = csv.DictReader(file)
+        return [float(row[name]) for row in rows for name in row if name in ("JND1", "JND2", "JND3")]
+
+
+if __name__ == "__main__":
+    from common import cli
+
+    cli.run(main)
