@@ -49,7 +49,7 @@ def build_autoencoder(inputs=None, *, shape=SHAPE, prefix=""):
         x = _deconv(FILTERS, f"{prefix}decoder_deconv_{stage}")(x)
         x = layers.LeakyReLU(negative_slope=SLOPE, name=f"{prefix}decoder_leaky_{stage}")(x)
     # (B, H/2, W/2, 128) -> (B, H, W, 3)
-    x = _deconv(3, f"{prefix}reconstruction", gain=1)(x)
+    x = _deconv(3, f"{prefix}reconstruction", gain=1, dtype="float32")(x)
     return keras.Model(inputs, x, name=f"{prefix}autoencoder")
 
 
@@ -61,16 +61,16 @@ def latent(autoencoder):
 def new_reconstruction(autoencoder, name):
     """An image output like the autoencoder's, by a new last layer called `name` in Keras's default start."""
     x = next(layer for layer in autoencoder.layers if layer.name.endswith("decoder_leaky_3")).output
-    return layers.Conv2DTranspose(3, 5, strides=2, padding="same", name=name)(x)
+    return layers.Conv2DTranspose(3, 5, strides=2, padding="same", name=name, dtype="float32")(x)
 
 
 def _conv(filters, name, gain=2):
     return layers.Conv2D(filters, 5, strides=2, padding="same", kernel_initializer=_initial(gain), name=name)
 
 
-def _deconv(filters, name, gain=2):
+def _deconv(filters, name, gain=2, **how):
     initial = _initial(gain, transposed=True)
-    return layers.Conv2DTranspose(filters, 5, strides=2, padding="same", kernel_initializer=initial, name=name)
+    return layers.Conv2DTranspose(filters, 5, strides=2, padding="same", kernel_initializer=initial, name=name, **how)
 
 
 def _initial(gain, transposed=False):

@@ -14,28 +14,29 @@ WORKERS = min(os.cpu_count() or 1, 8)
 
 
 class Batches(keras.utils.PyDataset):
-    """Pictures and their targets as batches for `fit`: float32 (B, H, W, 3), and a float32 array an output.
+    """Inputs and their targets as batches for `fit`: each float32, (B, ...).
 
     input_format: how a picture is decoded, a common.images.InputFormat.
-    pictures: paths.
-    targets: for each output of the network, in order, an array with a row a picture, or a path a picture, whose
-        frame is decoded as the pictures are.
+    inputs: for each input of the network, in order, paths of pictures, or an array with a row a picture.
+    targets: for each output of the network likewise; paths are those of frames, decoded as the pictures are.
     shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
     patch: (height, width) of the patch that is cut at random from each picture and its target frames, with a seed in
         each epoch another one; None takes all.
+    epoch: the first one's number, which the order and the patches depend on.
 
     `error` is the UserError that reading a picture raised, which TensorFlow would bury in one of its own.
     """
 
-    def __init__(self, input_format, pictures, targets, batch_size, *, shuffle_seed=None, patch=None):
-        super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=4)
-        self.input_format, self.pictures, self.targets = input_format, pictures, targets
+    def __init__(self, input_format, inputs, targets, batch_size, *, shuffle_seed=None, patch=None, epoch=0):
+        decodes = any(isinstance(column[0], Path) for column in (*inputs, *targets))
+        super().__init__(workers=WORKERS if decodes else 1, use_multiprocessing=False, max_queue_size=4)
+        self.input_format, self.inputs, self.targets = input_format, inputs, targets
         self.batch_size, self.shuffle_seed, self.patch = batch_size, shuffle_seed, patch
-        self.epoch, self.error = 0, None
+        self.epoch, self.error = epoch, None
         self._draw_order()
 
     def __len__(self):
-        return -(-len(self.pictures) // self.batch_size)
+        return -(-len(self.inputs[0]) // self.batch_size)
 
     def __getitem__(self, number):
         try:
@@ -53,15 +54,18 @@ class Batches(keras.utils.PyDataset):
                 return np.stack([self.input_format.load(values[index])[crops[index]] for index in chosen])
             return np.asarray(values, "float32")[chosen]
 
-        targets = tuple(column(values) for values in self.targets)
-        return column(self.pictures), targets[0] if len(targets) == 1 else targets
+        def columns(several):
+            several = tuple(column(values) for values in several)
+            return several[0] if len(several) == 1 else several
+
+        return columns(self.inputs), columns(self.targets)
 
     def on_epoch_end(self):
         self.epoch += 1
         self._draw_order()
 
     def _draw_order(self):
-        self.order = np.arange(len(self.pictures))
+        self.order = np.arange(len(self.inputs[0]))
         if self.shuffle_seed is not None:
             np.random.default_rng([self.shuffle_seed, self.epoch]).shuffle(self.order)
 

@@ -21,11 +21,11 @@ def rec_block(x, filters, name):
 def regression_head(x, hidden, name):
     """Dense layers of `hidden` units, then the level: features (B, F) -> QP (B, 1), not below 0; all with ReLU.
 
-    name: of the last layer, such as `JND_output`.
+    name: of the last layer, such as `JND_output`, which is float32 whatever the precision of the rest.
     """
     for number, units in enumerate(hidden, start=1):
         x = layers.Dense(units, "relu", name=f"{name}_dense_{number}")(x)
-    return layers.Dense(1, "relu", name=name)(x)
+    return layers.Dense(1, "relu", name=name, dtype="float32")(x)
 
 
 def _conv_norm_relu(x, filters, name):

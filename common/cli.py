@@ -3,6 +3,7 @@
 import argparse
 import ctypes
 import os
+import re
 import signal
 import sys
 
@@ -82,6 +83,11 @@ def script(doc, *variants, arguments=None):
         parser.error(f"{variant.name} has one level: --jnd_value JND1, JND2 or JND3 is missing")
     if options.level and variant.joint:
         print(f"{variant.name} has all three levels at once; JND{options.level} changes nothing", file=sys.stderr)
+    if options.input_size:
+        try:
+            variant = variant.resized(*options.input_size)
+        except ValueError as error:
+            parser.error(f"--input_size {options.input_size[0]} {options.input_size[1]}: {error}")
     from common import scripts
 
     return {"train": scripts.train, "test": scripts.test}[options.command](variant, options)
@@ -108,7 +114,48 @@ def training_flags(parser, *, epochs, batch_size, learning_rate):
     parser.add_argument("--batch_size", type=positive(int), default=batch_size, help="pictures a training step")
     parser.add_argument("--learning_rate", type=positive(float), default=learning_rate, help="of Adam")
     parser.add_argument("--seed", type=_seed, default=0, help="of initial weights and order of pictures")
-    parser.add_argument("--overwrite", action="store_true", help="replace weights and log of an earlier training")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        default="float32",
+        help="of arithmetic; weights and outputs stay float32",
+    )
+    parser.add_argument("--patience", type=positive(int), metavar="N", help="stop after N epochs without a better one")
+    parser.add_argument(
+        "--accumulate",
+        type=positive(int),
+        default=1,
+        metavar="N",
+        help="change the weights after N batches only, by the mean of their gradients: N times the batch in one's memory",
+    )
+    parser.add_argument(
+        "--devices",
+        type=_devices,
+        default="one",
+        help="all: each GPU of the machine takes its share of a batch; or some, such as GPU:0,GPU:2; or one",
+    )
+    parser.add_argument(
+        "--on_dead",
+        choices=("restart", "stop"),
+        default="restart",
+        help="where an output has one answer for every picture from the start: try other seeds, or stop",
+    )
+    parser.add_argument(
+        "--feature_cache",
+        metavar="DIR",
+        help="where to keep what frozen layers say of each picture, or `off`; by default beside the checkpoint",
+    )
+    parser.add_argument("--tensorboard", metavar="DIR", help="write losses for TensorBoard there too")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="replace weights and log of an earlier training")
+    again.add_argument("--resume", action="store_true", help="go on where an earlier training was killed or ended")
+
+
+def _devices(text):
+    """An argparse type: one, all, or devices by name."""
+    if text not in ("one", "all") and not re.fullmatch(r"(GPU|CPU):\d(,(GPU|CPU):\d)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one, all, or names such as GPU:0,GPU:1")
+    return text
 
 
 def _seed(text):
@@ -131,6 +178,13 @@ def _common_flags(parser, variants):
     if any(v.vgg for v in variants):
         parser.add_argument("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")
     parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir with train/, valid/, test/")
+    parser.add_argument(
+        "--input_size",
+        type=positive(int),
+        nargs=2,
+        metavar=("H", "W"),
+        help="height and width that the network sees; released weights fit only the released size",
+    )
     parser.add_argument(
         "--label_unit",
         choices=("QP", "QF"),

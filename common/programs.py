@@ -27,10 +27,15 @@ def read_splits(data_dir, names, **how):
     return splits
 
 
-def refuse_to_overwrite(path, overwrite):
-    """Raise UserError when a training would replace the best weights of an earlier one without being told to."""
-    if Path(path).exists() and not overwrite:
-        raise UserError(f"{path}: exists, from an earlier training; give another folder, or --overwrite to replace it")
+def check_outputs(options, checkpoint, log, state):
+    """Raise UserError when a training could not write its files, or would replace an earlier one's without being told."""
+    if Path(checkpoint).exists() and not (options.overwrite or options.resume and Path(state).exists()):
+        raise UserError(
+            f"{checkpoint}: exists, from an earlier training; give another folder, --overwrite to replace it, "
+            "or --resume to go on with it where its state lies beside it"
+        )
+    check_target(checkpoint)
+    check_target(log)
 
 
 def check_target(path):
@@ -45,10 +50,11 @@ def check_target(path):
         raise UserError(f"{folder}: this folder cannot be written to; give another one for {path.name}")
 
 
-def load_keras(training=False):
+def load_keras(training=False, cpus=1):
     """Import Keras and its backend without TensorFlow's start-up chatter, which no setting of its own silences.
 
     Called once everything is checked that can be checked without, so that a mistake costs nobody these seconds.
+    cpus: how many devices TensorFlow makes of the CPU, which cannot be changed later.
     Raises UserError where KERAS_BACKEND names a backend that is not there, or none for `training`.
     """
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
@@ -64,6 +70,11 @@ def load_keras(training=False):
         with _silent_stderr():
             import keras
 
+            if cpus > 1:
+                import tensorflow as tf
+
+                parts = [tf.config.LogicalDeviceConfiguration()] * cpus
+                tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
             keras.ops.zeros(1)  # finds the devices
     except (ImportError, ValueError) as error:
         if backend == "tensorflow":

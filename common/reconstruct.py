@@ -13,11 +13,11 @@ learns holds for whole frames.
 import argparse
 from pathlib import Path
 
-from common import dataset, weights
+from common import dataset, devices, weights
 from common.errors import UserError
 from common.files import write_csv
 from common.images import TCSVT, read_ahead, write_png
-from common.programs import check_target, load_keras, read_splits, refuse_to_overwrite
+from common.programs import check_outputs, check_target, load_keras, read_splits
 
 TARGETS = ("Img", "JND1", "JND2", "JND3")
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 8, 1e-4  # ours; the papers name none
@@ -71,39 +71,42 @@ def train(options):
         raise UserError(f"--patch {height} {width}: expected multiples of 16, at most {TCSVT.height} x {TCSVT.width}")
     checkpoint = Path(options.checkpoint_path) / f"{options.target}Reconstruction.h5"
     log = Path(options.csv_log_path or options.checkpoint_path) / f"logs{options.target}Reconstruction.csv"
-    refuse_to_overwrite(checkpoint, options.overwrite)
-    check_target(checkpoint)
-    check_target(log)
+    label = f"{options.target}Reconstruction"
+    check_outputs(options, checkpoint, log, checkpoint.with_name(f"state{label}.npz"))
     start = _start(options, checkpoint)
     splits = read_splits(options.data_dir, ("train", "valid"), labels="ignored")
     frames = {name: _frames(split, options.data_dir, options.target) for name, split in splits.items()}
 
-    load_keras(training=True)
-    import keras
+    load_keras(training=True, cpus=devices.logical_cpus(options.devices))
 
     from common import metrics
     from common.autoencoder import build_autoencoder
-    from common.batches import Batches
-    from common.training import fit
+    from common.training import Training, fit
 
-    keras.utils.set_random_seed(options.seed)
-    autoencoder = build_autoencoder(shape=(height, width, 3))
-    if start:
-        weights.load(autoencoder, start)
     print(f"{options.target}Reconstruction starts from {start or 'scratch'}")
 
-    def batches(name, **how):
-        return Batches(TCSVT, splits[name].pictures, [frames[name]], options.batch_size, **how)
+    def build():
+        autoencoder = build_autoencoder(shape=(height, width, 3))
+        if start:
+            weights.load(autoencoder, start)
+        return autoencoder, autoencoder
 
-    autoencoder.compile(keras.optimizers.Adam(options.learning_rate), loss="mse", metrics=metrics.image_metrics())
     best = fit(
-        autoencoder,
-        batches("train", shuffle_seed=options.seed, patch=options.patch),
-        batches("valid", patch=options.patch),
-        checkpoint=checkpoint,
-        log=log,
-        epochs=options.epochs,
-        append=not options.overwrite,
+        Training(
+            f"{options.target}Reconstruction",
+            build,
+            lambda: {"loss": "mse", "metrics": metrics.image_metrics()},
+            {name: split.pictures for name, split in splits.items()},
+            {name: [paths] for name, paths in frames.items()},
+            TCSVT,
+            checkpoint,
+            log,
+            label,
+            {"mean squared error": ("loss", "val_loss", None)},
+            "squared grey levels",
+            patch=options.patch,
+        ),
+        options,
     )
     print(
         f"best epoch {best.epoch} of {options.epochs}: on valid{' patches' if options.patch else ''} "

@@ -1,93 +1,93 @@
 """`train` and `test` as every script runs them, whichever model it holds."""
 
-import sys
 from pathlib import Path
 
-from common import dataset, images, weights
+from common import dataset, devices, images, weights
 from common.errors import UserError
 from common.files import write_csv
-from common.programs import check_target, load_keras, read_splits, refuse_to_overwrite
+from common.programs import check_outputs, check_target, load_keras, read_splits
 
 
 def train(variant, options):
     """Train `variant` on a rootdir, keep the weights of the epoch that is best on valid, say how good it is."""
-    level, outputs = options.level, variant.outputs(options.level)
+    level, outputs, label = options.level, variant.outputs(options.level), variant.label(options.level)
     checkpoint = named(options.checkpoint_path, variant.checkpoint_name(level))
     log = named(options.csv_log_path, variant.log_name(level))
-    refuse_to_overwrite(checkpoint, options.overwrite)
-    check_target(checkpoint)
-    check_target(log)
+    check_outputs(options, checkpoint, log, checkpoint.with_name(f"state{label}.npz"))
     backbone_files = find_backbones(variant, options)
     for file in backbone_files:
         print(f"stands on {file}")
     splits = read_splits(options.data_dir, ("train", "valid"), scale=options.label_unit)
     labels = {name: [split.levels[:, n - 1 : n] for n in outputs.values()] for name, split in splits.items()}
-    frames = {}
+    targets = {name: list(columns) for name, columns in labels.items()}
     if variant.image_output:
-        root = Path(options.data_dir)
-        frames = {name: dataset.pair(split, root / f"jnd{level}{name}") for name, split in splits.items()}
-    maps = {}
+        for name, split in splits.items():
+            targets[name].insert(0, dataset.pair(split, Path(options.data_dir) / f"jnd{level}{name}"))
     if variant.attention:
         maps, computed = read_maps(splits, variant, options.data_dir)
+        for name in splits:
+            targets[name].append(maps[name])
 
-    load_keras(training=True)
+    load_keras(training=True, cpus=devices.logical_cpus(options.devices))
     import keras
 
     from common import metrics
-    from common.batches import Batches
-    from common.training import fit
+    from common.training import Training, fit
 
-    keras.utils.set_random_seed(options.seed)
-    model = build(variant, level, backbone_files, options.vgg_weights if variant.vgg else "none")
-    if options.output_bias == "mean":
-        # A ReLU unit that starts below zero never learns.
-        for name, column in zip(outputs, labels["train"]):
-            model.get_layer(name).bias.assign(column.mean(axis=0))
-    losses, shares, measured = ["mae"] * len(outputs), [1.0] * len(outputs), [[]] * len(outputs)
-    if variant.image_output:
-        losses = ["mse", *losses]
-        shares = [variant.image_loss_weight, 1 - variant.image_loss_weight]
-        measured = [[*metrics.image_metrics(), "mae"], *measured]
-    learning = model
-    if variant.attention:
-        from common import attention_map
+    def build_learner():
+        model = build(variant, level, backbone_files, options.vgg_weights if variant.vgg else "none")
+        if options.output_bias == "mean":
+            # A ReLU unit that starts below zero never learns.
+            for name, column in zip(outputs, labels["train"]):
+                model.get_layer(name).bias.assign(column.mean(axis=0))
+        if not variant.attention:
+            return model, model
+        from common.attention_map import attention_tail
 
-        tail = attention_map.attention_tail(model)
-        learning = keras.Model(model.input, [*(model.get_layer(name).output for name in outputs), tail])
-        losses, shares = [*losses, attention_map.kl_divergence], [*shares, options.attention_weight]
-        measured = [*measured, attention_map.attention_metrics()]
-    learning.compile(
-        keras.optimizers.Adam(options.learning_rate),
-        loss=losses if len(losses) > 1 else losses[0],
-        loss_weights=shares if len(losses) > 1 else None,
-        metrics=measured if any(measured) else None,
+        levels = [model.get_layer(name).output for name in outputs]
+        return keras.Model(model.input, [*levels, attention_tail(model)]), model
+
+    def compile_with():
+        losses, shares, measured = ["mae"] * len(outputs), [1.0] * len(outputs), [[]] * len(outputs)
+        if variant.image_output:
+            losses = ["mse", *losses]
+            shares = [variant.image_loss_weight, 1 - variant.image_loss_weight]
+            measured = [[*metrics.image_metrics(), "mae"], *measured]
+        if variant.attention:
+            from common import attention_map
+
+            losses, shares = [*losses, attention_map.kl_divergence], [*shares, options.attention_weight]
+            measured = [*measured, attention_map.attention_metrics()]
+        if len(losses) == 1:
+            return {"loss": losses[0]}
+        return {"loss": losses, "loss_weights": shares, "metrics": measured if any(measured) else None}
+
+    columns = (
+        {name: f"{name}_loss" for name in outputs} if len(targets["train"]) > 1 else dict.fromkeys(outputs, "loss")
     )
-
-    def batches(name, **how):
-        targets = [*([frames[name]] if frames else []), *labels[name], *([maps[name]] if maps else [])]
-        return Batches(variant.input, splits[name].pictures, targets, options.batch_size, **how)
-
+    floors = [metrics.median_floor(*(labels[split][n].ravel() for split in labels)) for n in range(len(outputs))]
     best = fit(
-        learning,
-        batches("train", shuffle_seed=options.seed),
-        batches("valid"),
-        checkpoint=checkpoint,
-        log=log,
-        epochs=options.epochs,
-        append=not options.overwrite,
-        kept=model,
+        Training(
+            variant.name,
+            build_learner,
+            compile_with,
+            {name: split.pictures for name, split in splits.items()},
+            targets,
+            variant.input,
+            checkpoint,
+            log,
+            label,
+            {f"JND{n}": (columns[o], f"val_{columns[o]}", floor) for (o, n), floor in zip(outputs.items(), floors)},
+            f"mean absolute error ({options.label_unit})",
+            dict(zip(outputs, labels["valid"])),
+        ),
+        options,
     )
     print(f"best epoch {best.epoch} of {options.epochs}:")
-    for (output, number), known, asked in zip(outputs.items(), labels["train"], labels["valid"]):
-        error = best.logs.get(f"val_{output}_loss", best.loss)
-        print(f"JND{number}: error on valid {error:.2f} {options.label_unit}; {beside(known, asked, options)}")
-        if error > asked.mean() - 1e-3:
-            print(
-                f"warning: {output} answers 0 for every picture, a dead ReLU unit; lower --learning_rate"
-                f"{', or leave --output_bias at mean' if options.output_bias == 'zero' else ''}",
-                file=sys.stderr,
-            )
-    if maps:
+    for (output, number), floor in zip(outputs.items(), floors):
+        error = best.logs[f"val_{columns[output]}"]
+        print(f"JND{number}: error on valid {error:.2f} {options.label_unit}; {beside(floor, options)}")
+    if variant.attention:
         quality = ", ".join(f"{name} {best.logs[f'val_VA_output_{name}']:.3f}" for name in ("CC", "KLD", "SIM"))
         print(f"attention map on valid, {computed['valid']} of {len(splits['valid'])} maps computed: {quality}")
     print(f"weights: {checkpoint}\nlog: {log}")
@@ -168,10 +168,10 @@ def build(variant, level, backbone_files, vgg_weights="none"):
 
         return variant.build(build_vgg(variant.input.shape, vgg_weights), variant.outputs(level))
 
-    from common.autoencoder import SHAPE, build_autoencoder
+    from common.autoencoder import build_autoencoder
 
     backbones, several = [], len(backbone_files) > 1
-    picture = keras.Input(SHAPE, name="picture")
+    picture = keras.Input(variant.input.shape, name="picture")
     for number, file in enumerate(backbone_files, start=1):
         backbones.append(build_autoencoder(picture, prefix=f"jnd{number}_" if several else ""))
         if file is not None:
@@ -212,13 +212,12 @@ def print_errors(split, levels, answers, options):
         known, reason = None, str(missing).splitlines()[0]
     for level, column in zip(levels, np.transpose(answers)):
         asked = split.levels[:, level - 1]
-        floor = beside(known.levels[:, level - 1], asked, options) if known else f"no training median: {reason}"
+        floor = f"no training median: {reason}" if known is None else ""
+        if known:
+            floor = beside(metrics.median_floor(known.levels[:, level - 1], asked), options)
         print(f"JND{level}: mean absolute error {metrics.qp_mae(column, asked):.2f} {options.label_unit}; {floor}")
 
 
-def beside(known, asked, options):
-    """What always answering the training median gives, for a person: labels of train, labels of the pictures asked."""
-    from common import metrics
-
-    floor = metrics.median_floor(known.ravel(), asked.ravel())
+def beside(floor, options):
+    """What always answering the training median gives, for a person."""
     return f"always answering the training median gives {floor:.2f} {options.label_unit}"

@@ -1,54 +1,363 @@
-"""The loop around `fit`, the same for every network."""
+"""The loop around `fit`, the same for every network: frozen features, best weights, resume, and what goes wrong."""
 
+import contextlib
+import hashlib
+import json
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import h5py
 import keras
 import numpy as np
+from tqdm import tqdm
 
-from common import weights
+from common import curves, devices, features, memory, metrics, runs, weights
+from common.batches import Batches
 from common.errors import UserError
 
+RESTARTS = 3  # how many other seeds a training tries whose output is dead from the start
+FLAT = 1e-4  # answers that differ by less, in QP, are one answer
 
-class Best(keras.callbacks.Callback):
-    """Keep the weights of the epoch with the least `val_loss`, in the released layout; stop when it is no number."""
 
-    def __init__(self, path, kept):
+@dataclass
+class Training:
+    """What is trained, on what, and where it goes.
+
+    name: of the model, for people.
+    build: returns (the network that learns, the part of it whose weights are kept), freshly made, not compiled.
+    compile: returns the keyword arguments of Keras's `compile`, all but the optimizer.
+    pictures, targets: {"train": ..., "valid": ...}: paths, and a column an output as common.batches.Batches takes it.
+    input: how pictures are decoded, a common.images.InputFormat.
+    checkpoint: the weight file of the best epoch; its folder takes the state, the record and the curves too.
+    log: CSV of the losses, separator ";".
+    label: in the names of these files, such as JND1.
+    levels: {name of an output that gives a level: labels of valid (N, 1)}; they must not be one answer for all.
+    curves: {title: (column of the log for train, for valid, the floor or None)}, and the errors' unit.
+    patch: see Batches.
+    """
+
+    name: str
+    build: Callable
+    compile: Callable
+    pictures: dict
+    targets: dict
+    input: Any
+    checkpoint: Path
+    log: Path
+    label: str
+    curves: dict
+    unit: str
+    levels: dict = field(default_factory=dict)
+    patch: tuple | None = None
+
+    def beside(self, kind, suffix):
+        """A file beside the checkpoint: the state, the record, the curves."""
+        return Path(self.checkpoint).with_name(f"{kind}{self.label}{suffix}")
+
+
+@dataclass
+class Best:
+    """The best epoch, counted from 1; 0 where there is none yet."""
+
+    loss: float = float("inf")
+    epoch: int = 0
+    logs: dict = field(default_factory=dict)
+
+
+class Dead(Exception):
+    """From the first epoch on an output has one answer for every picture."""
+
+
+def fit(training, options):
+    """Train as `options` say, which common.cli.training_flags made, and return the Best.
+
+    Raises UserError when the training went wrong for good.
+    """
+    pictures = {name: runs.digest(paths) for name, paths in training.pictures.items()}
+    targets = {name: runs.digest(*columns) for name, columns in training.targets.items()}
+    data = {name: f"{pictures[name]} {targets[name]}" for name in pictures}
+    counts = {f"{name}_pictures": len(paths) for name, paths in training.pictures.items()}
+    record = runs.Record(training.beside("run", ".json"), training.name, options, {**counts, "digests": data})
+    training.log.parent.mkdir(parents=True, exist_ok=True)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(options.precision)
+    try:
+        attempt = None
+        while True:
+            run = Run(training, options, pictures, data, record)
+            try:
+                best = run.fit(attempt)
+                break
+            except Dead as dead:
+                attempt = run.attempt + 1
+                if options.on_dead == "stop" or attempt > RESTARTS:
+                    tried = f", as with {attempt} other seeds" if options.on_dead == "restart" else ""
+                    raise UserError(f"{dead}{tried}; lower --learning_rate, or leave --output_bias at mean") from None
+                print(f"{dead}; starts anew with seed {options.seed + attempt}", file=sys.stderr)
+        record.write("finished", best=asdict(best))
+        return best
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # the disk may be what is wrong
+            record.write("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else f"failed: {error}")
+        raise
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+class Run(keras.callbacks.Callback):
+    """One training from one seed; as a callback, what follows each epoch."""
+
+    def __init__(self, training, options, pictures, data, record):
         super().__init__()
-        self.path, self.kept, self.loss, self.epoch = Path(path), kept, float("inf"), None
+        self.training, self.options, self.record = training, options, record
+        self.pictures, self.data = pictures, data
+        self.state = training.beside("state", ".npz")
+        self.best, self.first = Best(), 0
+        self.save_state = runs.Seldom(self._save_state)
+        self.draw = runs.Seldom(self._draw)
+
+    def fit(self, attempt=None):
+        """Train; `attempt` counts the seeds, None where a state that is to be resumed may say it."""
+        training, options = self.training, self.options
+        arrays, facts = None, {}
+        if options.resume and attempt is None:
+            if self.state.is_file():
+                arrays, facts = runs.load_state(self.state)
+            else:
+                print(f"{self.state}: not there, nothing to resume; starts from the first epoch")
+        self.attempt = facts.get("attempt", attempt or 0)
+        keras.utils.set_random_seed(options.seed + self.attempt)
+        strategy = devices.strategy(options.devices)
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            model, self.kept = training.build()
+            frozen = features.frozen_layers(model)
+            if strategy:
+                devices.synchronize(model)
+            extractor, learner = (None, model) if options.feature_cache == "off" else features.split(model)
+            steps = options.accumulate if options.accumulate > 1 else None
+            learner.compile(
+                keras.optimizers.Adam(options.learning_rate, gradient_accumulation_steps=steps), **training.compile()
+            )
+            learner.optimizer.build(learner.trainable_variables)
+        self.variables = [v for layer in model.layers if layer not in frozen for v in layer.variables]
+        self.variables += learner.optimizer.variables
+        self.facts = {"arguments": _deciding(options), "data": self.data, "frozen": _digest_weights(frozen)}
+        # In the checkpoint too, so that a state finds its own best epoch there, and no other training's.
+        self.identity = hashlib.blake2b(json.dumps([self.facts, self.attempt], default=str).encode()).hexdigest()[:32]
+        if arrays is not None:
+            self._restore(arrays, facts)
+        memory.check(training.name, learner, training.patch, options)
+
+        inputs = {name: [paths] for name, paths in training.pictures.items()}
+        if extractor:
+            folder = options.feature_cache or training.checkpoint.parent / "features"
+            for name, paths in training.pictures.items():
+                where = (training.input, paths, self.pictures[name], folder, options.batch_size, name)
+                inputs[name] = features.compute(extractor, *where)
+            print(f"features of the frozen layers: {folder}")
+
+        def batches(name, **how):
+            columns = inputs[name], training.targets[name]
+            return Batches(training.input, *columns, options.batch_size, patch=training.patch, **how)
+
+        train, self.valid = (
+            batches("train", shuffle_seed=options.seed + self.attempt, epoch=self.first),
+            batches("valid"),
+        )
+        if arrays is None:
+            # From here on a kill costs nothing, and an earlier training's state is gone.
+            self._save_state(0)
+        self._trim_log()
+        callbacks = [keras.callbacks.CSVLogger(str(training.log), separator=";", append=True), self]
+        callbacks.append(Progress(options.epochs, self.first, len(train), self))
+        if options.tensorboard:
+            callbacks.append(_tensorboard(options.tensorboard))
+        self.record.write("running", seed=options.seed + self.attempt)
+        if not self._finished(self.first):
+            self._keras_fit(learner, train, callbacks)
+        self._draw()
+        return self.best
+
+    def _keras_fit(self, learner, train, callbacks):
+        how = {"epochs": self.options.epochs, "initial_epoch": self.first, "shuffle": False, "verbose": 0}
+        try:
+            learner.fit(train, validation_data=self.valid, callbacks=callbacks, **how)
+        except (KeyboardInterrupt, SystemExit):
+            kept = (
+                f"epoch {self.best.epoch} is kept in {self.training.checkpoint}" if self.best.epoch else "none is kept"
+            )
+            print(f"\nstopped; {kept}; go on with --resume", file=sys.stderr)
+            raise
+        except (Dead, UserError):
+            raise
+        except OSError as error:  # a full disk; whole_file names its files itself
+            raise OSError(error.errno, error.strerror, error.filename or str(self.training.log)) from None
+        except Exception:
+            if error := train.error or self.valid.error:
+                raise error from None
+            raise
+        self._save_state(self.epoch)
 
     def on_epoch_end(self, epoch, logs=None):
+        """Judge the epoch, keep its weights if they are the best, and write down what --resume and people need."""
+        self.epoch = epoch + 1
+        self._check_numbers(logs)
+        self._check_answers(logs)
+        if logs["val_loss"] < self.best.loss:
+            self.best = Best(float(logs["val_loss"]), self.epoch, {key: float(value) for key, value in logs.items()})
+            note = json.dumps({"run": self.identity, **asdict(self.best)})
+            weights.save(self.kept, self.training.checkpoint, note)
+        self.save_state(self.epoch)
+        self.draw()
+        if self._finished(self.epoch):
+            self.model.stop_training = True
+
+    def _finished(self, epoch):
+        patience = self.options.patience
+        return epoch >= self.options.epochs or bool(patience and epoch - self.best.epoch >= patience and epoch)
+
+    def _check_numbers(self, logs):
         # A ReLU makes 0 of NaN, so that the loss may look sound when the weights no longer are.
         sound = np.isfinite([logs["loss"], logs["val_loss"]]).all()
         if not (sound and all(np.isfinite(array).all() for array in self.model.get_weights())):
-            kept = f"the best epoch before is kept in {self.path}" if self.epoch else "nothing was saved"
             losses = f"the loss is {logs['loss']}, on valid {logs['val_loss']}"
             numbers = ", but weights are NaN" if sound else ""
-            raise UserError(f"epoch {epoch + 1}: {losses}{numbers}; {kept}; lower --learning_rate")
-        if logs["val_loss"] < self.loss:
-            weights.save(self.kept, self.path)
-            self.loss, self.epoch, self.logs = logs["val_loss"], epoch + 1, dict(logs)
+            raise UserError(f"epoch {self.epoch}: {losses}{numbers}; {self._kept()}; lower --learning_rate")
+
+    def _check_answers(self, logs):
+        """Raise Dead or UserError where a level's output gives one answer for all of valid."""
+        lowest = {}
+        for name, labels in self.training.levels.items():
+            # No constant can be better than the median of valid itself: only who is worse needs a look.
+            if len(labels) > 1 and logs.get(f"val_{name}_loss", logs["val_loss"]) > _least(labels) - FLAT:
+                lowest[name] = np.inf, -np.inf
+        for number in range(len(self.valid)) if lowest else ():
+            answers = self.model.predict_on_batch(self.valid[number][0])
+            answers = dict(zip(self.model.output_names, answers if isinstance(answers, list) else [answers]))
+            for name, (low, high) in list(lowest.items()):
+                low, high = min(low, answers[name].min()), max(high, answers[name].max())
+                lowest[name] = low, high
+                if high - low > FLAT:
+                    del lowest[name]
+            if not lowest:
+                return
+        for name, (low, _) in lowest.items():
+            dead = ", a dead ReLU unit" if low == 0 else ""
+            message = f"epoch {self.epoch}: {name} answers {low:.4g} for every picture{dead}"
+            if self.best.epoch:
+                raise UserError(f"{message}; {self._kept()}; lower --learning_rate")
+            raise Dead(message)
+
+    def _kept(self):
+        kept = f"the best epoch before, {self.best.epoch}, is kept in {self.training.checkpoint}"
+        return kept if self.best.epoch else "nothing was saved"
+
+    def _save_state(self, epoch):
+        arrays = [keras.ops.convert_to_numpy(variable) for variable in self.variables]
+        runs.save_state(
+            self.state, arrays, {**self.facts, "epoch": epoch, "attempt": self.attempt}
+        )
+        if epoch:
+            self.record.write("running", epochs=epoch, best=asdict(self.best))
+
+    def _restore(self, arrays, facts):
+        for name, value in self.facts["arguments"].items():
+            if value != (before := facts["arguments"].get(name)):
+                raise UserError(f"{self.state}: was trained with --{name} {before}, not {value}; resume with the same")
+        for name, what in (("data", "pictures or labels"), ("frozen", "frozen weights")):
+            if self.facts[name] != facts[name]:
+                raise UserError(f"{self.state}: was trained with other {what}; train anew with --overwrite")
+        if [array.shape for array in arrays] != [tuple(variable.shape) for variable in self.variables]:
+            raise UserError(
+                f"{self.state}: holds other weights than {self.training.name}'s; train anew with --overwrite"
+            )
+        for variable, array in zip(self.variables, arrays):
+            variable.assign(array)
+        self.first = self.epoch = facts["epoch"]
+        with contextlib.suppress(OSError, KeyError, ValueError), h5py.File(self.training.checkpoint) as file:
+            note = json.loads(file.attrs["training"])
+            if note.pop("run") == self.identity:
+                self.best = Best(**note)
+        self.record.resume()
+        print(f"goes on after epoch {self.first} of {self.options.epochs}; best so far: epoch {self.best.epoch}")
+
+    def _trim_log(self):
+        """Take from the log what will be trained again."""
+        log = self.training.log
+        if self.options.overwrite and not self.first:
+            log.unlink(missing_ok=True)
+        if not (self.options.resume and log.is_file()):
+            return
+        lines = log.read_text().splitlines(keepends=True)
+        start = max((number for number, line in enumerate(lines) if line.startswith("0;")), default=len(lines))
+        kept = lines[:start] + lines[start : start + self.first]
+        with runs.whole_file(log) as temporary:
+            temporary.write_text("".join(kept))
+
+    def _draw(self):
+        if self.training.log.is_file():
+            target = self.training.beside("curves", ".png")
+            curves.draw(self.training.log, target, self.training.curves, self.training.unit, self.training.name)
 
 
-def fit(model, train, valid, *, checkpoint, log, epochs, append=True, kept=None):
-    """Train a compiled `model` and return the Best callback, which knows the best epoch and what it reached.
+class Progress(keras.callbacks.Callback):
+    """A bar with losses and the time left for a person, a line an epoch for a file."""
 
-    train, valid: Batches.  checkpoint: the weight file of the best epoch.  log: CSV, separator ";", appended to, or
-    replaced.  kept: the part of `model` whose weights are saved, by default all of it.
-    """
-    best = Best(checkpoint, kept or model)
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    callbacks = [best, keras.callbacks.CSVLogger(str(log), separator=";", append=append)]
-    verbose = 1 if sys.stdout.isatty() else 2  # a bar for a person, a line an epoch for a file
+    def __init__(self, epochs, first, steps, run):
+        super().__init__()
+        self.epochs, self.steps, self.run = epochs, steps, run
+        self.bar = tqdm(
+            total=epochs * steps,
+            initial=first * steps,
+            unit="step",
+            desc=run.training.name,
+            disable=None,
+            smoothing=0.05,
+        )
+        self.quiet, self.first, self.started = self.bar.disable, first, time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        text = f"loss {logs['loss']:.4g}, valid {logs['val_loss']:.4g}, best {self.run.best.loss:.4g}"
+        self.bar.set_postfix_str(f"epoch {epoch + 1}/{self.epochs}: {text}")
+        if self.quiet:
+            spent = time.monotonic() - self.started
+            left = spent / (epoch + 1 - self.first) * (self.epochs - epoch - 1)
+            print(f"epoch {epoch + 1}/{self.epochs}: {text}; {tqdm.format_interval(left)} left", flush=True)
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+def _deciding(options):
+    """The arguments that decide what a training computes; where files lie and when it ends do not."""
+    free = "checkpoint_path csv_log_path data_dir backbone_path start_from vgg_weights epochs patience overwrite resume"
+    free += " feature_cache devices tensorboard command on_dead"
+    return {key: value for key, value in sorted(vars(options).items()) if key not in free.split()}
+
+
+def _digest_weights(layers):
+    digest = hashlib.blake2b(digest_size=16)
+    for layer in sorted(layers, key=lambda layer: layer.name):
+        for array in layer.get_weights():
+            digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _least(labels):
+    """The error of the best constant."""
+    return metrics.median_floor(labels.ravel(), labels.ravel())
+
+
+def _tensorboard(folder):
     try:
-        model.fit(train, validation_data=valid, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=verbose)
-    except KeyboardInterrupt:
-        print(f"\nepoch {best.epoch} is kept in {checkpoint}" if best.epoch else "\nnothing was saved", file=sys.stderr)
-        raise
-    except OSError as error:  # a full disk; whole_file names its files itself
-        raise OSError(error.errno, error.strerror, error.filename or str(log)) from None
-    except Exception:
-        if error := train.error or valid.error:
-            raise error from None
-        raise
-    return best
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise UserError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
+    return keras.callbacks.TensorBoard(folder)

@@ -1,7 +1,7 @@
 """What a script says of its model, so that the command line, training and testing need not know which one it is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -48,6 +48,13 @@ class Variant:
     def outputs(self, level):
         """The outputs that give levels: {name of the output: number of the level}."""
         return {f"JND{number}_output": number for number in (1, 2, 3)} if self.joint else {"JND_output": level}
+
+    def resized(self, height, width):
+        """The same model for pictures of another size; raises ValueError where its layers cannot take it."""
+        step = 1 if self.vgg else 16  # the autoencoder halves four times and doubles as often
+        if height % step or width % step or min(height, width) < 64:
+            raise ValueError(f"expected at least 64{'' if self.vgg else ', in multiples of 16'}")
+        return replace(self, input=replace(self.input, height=height, width=width))
 
     def label(self, level):
         """What the files of a level (1 to 3) are marked with: JND1; nothing where all levels are in one file."""

@@ -77,9 +77,13 @@ def load(model, path, what=None):
         layer.set_weights(arrays)
 
 
-def save(model, path):
-    """Write the weights of `model` to `path` in the released layout, whole or not at all."""
+def save(model, path, note=""):
+    """Write the weights of `model` to `path` in the released layout, whole or not at all.
+
+    note: how they came about, an attribute that Keras does not read.
+    """
     with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["training"] = note
         file.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
         file.attrs["backend"] = np.bytes_("tensorflow")
         file.attrs["keras_version"] = np.bytes_(KERAS_VERSION)

@@ -1,0 +1,70 @@
+"""Seconds an epoch of training takes, with and without the features of frozen layers kept: python3 -m benchmarks.train
+
+The set of the released programs' figures: 16 train and 8 valid pictures of 1920x1080, batch 8.  The first epoch, which
+starts TensorFlow's graphs, does not count; the median of the others does.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.predict import collected, make_pictures, scripts_variants
+
+MODELS = ("LAT", "MJLAT", "MTJND")
+
+
+def main():
+    """Run the benchmark and print a table."""
+    from common import cli
+
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.train", description=__doc__, formatter_class=cli.Help)
+    parser.add_argument("--scripts", nargs="+", default=MODELS, metavar="X", help="such as REC MJREC")
+    parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
+    parser.add_argument("--epochs", type=cli.positive(int), default=6, help="of each training")
+    parser.add_argument("--batch_size", type=cli.positive(int), default=8, help="pictures a training step")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        make_pictures(options.photographs or collected(folder / "photographs"), folder / "root")
+        write_autoencoders(folder)
+        print("model | without s/epoch | with s/epoch | times faster")
+        for script in options.scripts:
+            _, variant = scripts_variants(script)[0]
+            without, kept = (measure(script, variant, folder, cache, options) for cache in ("off", folder / "features"))
+            print(f"{variant.name} | {without:.2f} | {kept:.2f} | {without / kept:.1f}", flush=True)
+    return 0
+
+
+def write_autoencoders(folder):
+    """The golden tests' autoencoder as all four."""
+    from tests.golden import seeded
+
+    for target in ("Img", "JND1", "JND2", "JND3"):
+        seeded.write_h5("Reconstruction", folder / f"{target}Reconstruction.h5")
+
+
+def measure(script, variant, folder, cache, options):
+    """The median of the seconds between an epoch's line and the next's."""
+    command = [sys.executable, f"{script}.py", "train", "--data_dir", folder / "root", "--feature_cache", cache]
+    command += ["--checkpoint_path", folder / "weights.h5", "--csv_log_path", folder / "log.csv", "--overwrite"]
+    command += ["--epochs", options.epochs, "--batch_size", options.batch_size]
+    command += ["--head", variant.name, "--vgg_weights", "none"] if variant.vgg else [variant.backbone_flag, folder]
+    command += [] if variant.joint else ["--jnd_value", "JND1"]
+    times = []
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("epoch "):
+                times.append(time.monotonic())
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}: exit code {process.returncode}")
+    return statistics.median(after - before for before, after in zip(times, times[1:]))
+
+
+if __name__ == "__main__":
+    from common import cli
+
+    cli.run(main)

@@ -1,0 +1,43 @@
+"""The course of a training as a picture: error on train and valid, epoch for epoch, from its CSV log."""
+
+from common.files import whole_file
+
+
+def draw(log, target, levels, unit, title):
+    """Draw the log as the PNG `target`.
+
+    log: the CSV file, separator ";", columns `epoch`, and for each level its error on train and valid.
+    levels: {label: (column of train, column of valid, floor or None)}; the floor is what always answering the training
+        median gives on valid.  unit: of the errors, such as QP.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    table = pd.read_csv(log, sep=";")
+    starts = table.index[table["epoch"] == 0]
+    table = table.loc[starts[-1] if len(starts) else 0 :]  # the log may hold earlier trainings
+    figure, axes = plt.subplots(
+        1, len(levels), figsize=(5 * len(levels) + 1, 4), layout="constrained", squeeze=False, sharey=True
+    )
+    for axis, (label, (train, valid, floor)) in zip(axes[0], levels.items()):
+        epochs = table["epoch"] + 1
+        axis.plot(epochs, table[train], label="train", color="0.6")
+        axis.plot(epochs, table[valid], label="valid", color="C0")
+        best = table["val_loss"].idxmin()
+        axis.plot(epochs[best], table[valid][best], "o", color="C0", label=f"best epoch, {epochs[best]}")
+        if floor is not None:
+            axis.axhline(floor, color="C3", linestyle="--", label="training median, on valid")
+            axis.set_ylim(0, max(2.5 * floor, 1.1 * table[valid].iloc[len(table) // 10 :].max()))
+        else:
+            axis.set_yscale("log")
+        axis.set(title=label, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0][0].set_ylabel(unit)
+    axes[0][-1].legend()
+    figure.suptitle(title)
+    with whole_file(target) as temporary:
+        figure.savefig(temporary, dpi=100)
+    plt.close(figure)

@@ -1,0 +1,35 @@
+"""Which devices a training runs on: one, or several at once, each with its share of every batch."""
+
+from common.errors import UserError
+
+
+def names(text):
+    """The devices that `--devices` names: `one` gives none, `all` gives ["all"], else GPU:0,GPU:1 one by one."""
+    return [] if text == "one" else text.split(",")
+
+
+def logical_cpus(text):
+    """How many CPUs TensorFlow must make of the machine's one, so that `--devices CPU:0,CPU:1` are there."""
+    return max([int(name[4:]) + 1 for name in names(text) if name.startswith("CPU:")], default=1)
+
+
+def strategy(text):
+    """A tf.distribute.MirroredStrategy over the devices that `--devices` names; None for one device."""
+    wanted = names(text)
+    if not wanted:
+        return None
+    import tensorflow as tf
+
+    present = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    if wanted == ["all"]:
+        wanted = [name for name in present if name.startswith("GPU")]
+    if missing := sorted(set(wanted) - set(present)):
+        raise UserError(f"--devices {text}: {', '.join(missing)} is not there; TensorFlow sees {', '.join(present)}")
+    return tf.distribute.MirroredStrategy(wanted) if len(wanted) > 1 else None
+
+
+def synchronize(model):
+    """Let BatchNormalization see the whole batch, not a device's share, so that the loss is that of one device."""
+    for layer in model.layers:
+        if hasattr(layer, "synchronized"):
+            layer.synchronized = True

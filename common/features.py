@@ -1,0 +1,88 @@
+"""What the frozen part of a network says of each picture, computed once and kept on disk.
+
+Frozen layers and no augmentation: the features never change, so that each epoch need only read them.  A file holds
+one tensor of one split, memory-mapped while it is read.  Its name is a digest of all that it depends on, so a stale
+one is never found; it is whole or not there at all.
+"""
+
+import contextlib
+import hashlib
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from common.batches import predict
+from common.errors import UserError
+from common.files import whole_file
+from common.images import read_ahead
+
+
+def frozen_layers(model):
+    """The layers of `model` that give the same for the same picture, whatever is trained; inputs among them."""
+    frozen = set()
+    for layer in model.layers:  # which Keras keeps in the order of the data
+        parents = {tensor._keras_history.operation for tensor in _inputs(layer)}
+        if not layer.trainable_weights and parents <= frozen:
+            frozen.add(layer)
+    return frozen
+
+
+def split(model):
+    """The two networks that `model` is: picture -> features, and features -> outputs; None, `model` if all trains."""
+    frozen = frozen_layers(model)
+    needed = [tensor for layer in model.layers if layer not in frozen for tensor in _inputs(layer)]
+    features = list({id(t): t for t in needed if t._keras_history.operation in frozen}.values())
+    if all(isinstance(t._keras_history.operation, keras.layers.InputLayer) for t in features):
+        return None, model
+    return keras.Model(model.input, features), keras.Model(features, model.outputs)
+
+
+def compute(extractor, input_format, pictures, digest, folder, batch_size, name):
+    """The features of `pictures`, a read-only memory map (N, ...) for each output of `extractor`.
+
+    digest: of the pictures' contents, common.runs.digest.  folder: of the cache.  name: of the split, for people.
+    Raises UserError, before anything is computed, when the disk has not the room.
+    """
+    key = hashlib.blake2b(digest_size=10)
+    for part in (digest, repr(input_format), keras.__version__, keras.config.dtype_policy().name):
+        key.update(part.encode())
+    for layer in extractor.layers:
+        key.update(f"{layer.name} {layer.output.shape}".encode())
+        for array in layer.get_weights():
+            key.update(np.ascontiguousarray(array))
+    folder = Path(folder)
+    files = [folder / f"{key.hexdigest()}-{number}.npy" for number in range(len(extractor.outputs))]
+    if not all(file.is_file() for file in files):
+        shapes = [(len(pictures), *tensor.shape[1:]) for tensor in extractor.outputs]
+        _check_room(folder, sum(4 * int(np.prod(shape)) for shape in shapes), name)
+        _write(extractor, input_format, pictures, files, shapes, batch_size, name)
+    return [np.load(file, mmap_mode="r") for file in files]
+
+
+def _write(extractor, input_format, pictures, files, shapes, batch_size, name):
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for file, shape in zip(files, shapes):
+            # Not a memory map: on a full disk, writing to one kills the process.
+            opened.append(stack.enter_context(open(stack.enter_context(whole_file(file)), "wb")))
+            np.lib.format.write_array_header_1_0(opened[-1], {"descr": "<f4", "fortran_order": False, "shape": shape})
+        loaded = stack.enter_context(read_ahead(input_format.load, pictures))
+        for answer in predict(extractor, loaded, batch_size, len(pictures), f"features of {name}"):
+            for file, array in zip(opened, answer):
+                file.write(np.asarray(array, "<f4").tobytes())
+
+
+def _check_room(folder, size, name):
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if size > free:
+        raise UserError(
+            f"{folder}: the features of {name} take {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            "name another place by --feature_cache DIR, or compute them in each epoch by --feature_cache off"
+        )
+
+
+def _inputs(layer):
+    return layer.input if isinstance(layer.input, list) else [layer.input]

@@ -1,0 +1,132 @@
+"""What a training leaves for its reader and for its successor: `run.json`, and the state to go on from."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import whole_file
+from common.images import WORKERS
+
+
+def digest(*columns):
+    """A digest of data: arrays, and lists of paths, whose files' contents count and not their names."""
+    whole = hashlib.blake2b(digest_size=16)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for column in columns:
+            if isinstance(column, np.ndarray):
+                whole.update(np.ascontiguousarray(column))
+            else:
+                for part in pool.map(_file_digest, column):
+                    whole.update(part)
+    return whole.hexdigest()
+
+
+def _file_digest(path):
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest() if sys.version_info >= (3, 11) else _read_digest(file)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _read_digest(file):
+    return hashlib.blake2b(file.read()).digest()
+
+
+class Seldom:
+    """Does something that takes time only so often that it takes no more than `share` of all time."""
+
+    def __init__(self, action, share=0.05):
+        self.action, self.share, self.cost, self.last = action, share, 0.0, -np.inf
+
+    def __call__(self, *arguments):
+        """Do it, if it is its turn."""
+        if time.monotonic() - self.last > self.cost / self.share:
+            started = time.monotonic()
+            self.action(*arguments)
+            self.last = time.monotonic()
+            self.cost = self.last - started
+
+
+class Record:
+    """The `run.json` of a training: arguments, versions, data, device, duration, how far it came."""
+
+    def __init__(self, path, name, options, data):
+        import keras
+
+        devices = keras.distribution.list_devices()
+        self.path, self.started = Path(path), time.monotonic()
+        self.entries = {
+            "model": name,
+            "command": sys.argv,
+            "arguments": {key: value for key, value in sorted(vars(options).items())},
+            "data": data,
+            "versions": {
+                "python": platform.python_version(),
+                **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
+            },
+            "git_commit": _git_commit(),
+            "device": devices,
+            "machine": platform.platform(),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": 0.0,
+        }
+        self.before = 0.0
+
+    def resume(self):
+        """Go on from what an earlier process wrote."""
+        try:
+            earlier = json.loads(self.path.read_text())
+            self.before = float(earlier["seconds"])
+            self.entries["resumed"] = [*earlier.get("resumed", []), earlier["started"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # the record is for people; nothing depends on it
+
+    def write(self, status, **more):
+        """Write it: running, finished, or what happened."""
+        self.entries |= {"status": status, "seconds": round(self.before + time.monotonic() - self.started, 1), **more}
+        with whole_file(self.path) as temporary:
+            temporary.write_text(json.dumps(self.entries, indent=1, default=str) + "\n", errors="backslashreplace")
+
+
+def _git_commit():
+    """The commit of these programs, with `+` where files differ from it; None where git does not know."""
+    here = Path(__file__).parent
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, timeout=10)
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else None
+
+
+def save_state(path, arrays, facts):
+    """Write `arrays`, a list, and `facts`, a dictionary for JSON, as the file `path`, whole or not at all."""
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, json.dumps(facts), *arrays)
+
+
+def load_state(path):
+    """What `save_state` wrote: (arrays, facts).  Raises UserError for another file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            facts, *arrays = (file[f"arr_{number}"] for number in range(len(file.files)))
+            return arrays, json.loads(str(facts))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UserError(
+            f"{path}: no state of a training ({error}); delete it and train anew with --overwrite"
+        ) from None
