@@ -5,6 +5,11 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
+import threading
+
+import ffmpeg
+import numpy as np
 
 from common.errors import UserError
 
@@ -39,9 +44,9 @@ def find_ffmpeg():
 def start(graph, **pipes):
     """Start ffmpeg on an ffmpeg-python graph: a Popen.  pipes: its `stdin` (else none), `stdout`, `stderr`."""
     binary = find_ffmpeg()
-    # Levels in the log tell errors from chatter; -xerror makes damaged input an error.  A session of its own keeps
-    # Ctrl-C from ffmpeg: who started it decides what is finished and what is killed.
-    flags = ["-nostdin", "-hide_banner", "-nostats", "-xerror", "-y", "-loglevel", "level+info"]
+    # Levels in the log tell errors from chatter, and lines that repeat are all there; -xerror makes damaged input an
+    # error.  A session of its own keeps Ctrl-C from ffmpeg: who started it decides what is finished and what is killed.
+    flags = ["-nostdin", "-hide_banner", "-nostats", "-xerror", "-y", "-loglevel", "repeat+level+info"]
     command = graph.compile([binary, *flags])
     try:
         return subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
@@ -71,6 +76,55 @@ def run(graph, doing, data=None, timeout=TIMEOUT, target=None):
     if target and not (target.exists() and target.stat().st_size):
         raise failure(doing, process.args[0], "ended well but wrote nothing; is it an FFmpeg?", log)
     return out, log
+
+
+def pictures(stream, doing, timeout=TIMEOUT, outputs=()):
+    """Yield the frames of an RGB stream of an ffmpeg-python graph as they come, uint8 (H, W, 3), each with the part of
+    the log, as text, that was written since the one before.
+
+    outputs: what the same run of ffmpeg writes besides.  One frame is in memory at a time.  Raises UserError for a
+    frame, or an end, that takes longer than `timeout` seconds, for failure, and where no frame comes at all.
+    """
+    # PPM carries each frame's size: no probe, and right for rotated clips and for those that change size.
+    graph = stream.output("pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough")
+    if outputs:
+        graph = ffmpeg.merge_outputs(graph, *outputs)
+    count = 0
+    with tempfile.NamedTemporaryFile() as file, open(file.name, errors="replace") as log:
+        process, words = start(graph, stdout=subprocess.PIPE, stderr=file), []
+        overdue = threading.Event()
+        try:
+            while True:
+                watchdog = threading.Timer(timeout, lambda: (overdue.set(), process.kill()))
+                watchdog.start()
+                try:
+                    frame = _read_ppm(process.stdout)
+                    code = process.wait() if frame is None else 0
+                finally:
+                    watchdog.cancel()
+                words.append(log.read())
+                if frame is None:
+                    break
+                yield frame, words[-1]
+                count += 1
+            how = ending(code) if code else None if count else "found no picture in it"
+            if how or overdue.is_set():
+                how = f"gave no frame for {timeout} s" if overdue.is_set() else how
+                raise failure(doing, process.args[0], how, "".join(words))
+        finally:  # also when the reader stops early
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def _read_ppm(file):
+    """The next P6 picture, uint8 (H, W, 3), or None where there is no whole one."""
+    if file.readline() != b"P6\n":
+        return None
+    width, height = map(int, file.readline().split())
+    file.readline()  # 255
+    data = file.read(width * height * 3)
+    return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
 
 
 def ending(code):
