@@ -1,15 +1,14 @@
 """Frames of clips: which to take, and the same frames as they look when the clip is coded at other QPs."""
 
-import contextlib
 import os
 import re
-import tempfile
-from pathlib import Path
+from typing import NamedTuple
 
 from common.errors import UserError
 from common.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_input, clip_size, rgb, x264_output
 from common.ffmpeg_process import pictures, run
 from common.images import write_png
+from common.making import LEVELS, folder_of
 
 CLIP_SUFFIXES = frozenset({".264", ".265", ".avi", ".h264", ".hevc", ".m4v", ".mkv", ".mov", ".mp4", ".webm", ".y4m"})
 SCENE = 0.3  # a cut, of ffmpeg's scene score from 0 to 1
@@ -30,7 +29,9 @@ def take(path, choice, rate=None, fit=None, codings=None):
     """
     stream, outputs = clip_input(path), []
     if fit:
-        scaled = stream.filter("scale", *fit[::-1], force_original_aspect_ratio="increase", flags="lanczos+accurate_rnd")
+        scaled = stream.filter(
+            "scale", *fit[::-1], force_original_aspect_ratio="increase", flags="lanczos+accurate_rnd"
+        )
         stream = scaled.filter("crop", *fit[::-1])
     if codings:
         copies = stream.split()
@@ -51,42 +52,54 @@ def take(path, choice, rate=None, fit=None, codings=None):
         raise UserError(f"{path}: has no frame {last}, counted from 0; choose other frames, or copy the clip again")
 
 
-def save_frames(path, choice, files, qps=(), given=None, rate=None, fit=None):
-    """Write chosen frames of a clip as PNG files, raw and as coded at each of `qps`; returns [(number, seconds), ...].
+class LabelledClip(NamedTuple):
+    """A clip whose levels are known: all its frames share them.
 
-    files: maps how many frames were before, 0, 1, ..., to the paths of the raw frame and of the frames at `qps`.
-    given: {QP: path} of clips that are coded already, of the same frames; for other QPs the clip is coded here.
-    choice, rate, fit: as `take`, whose errors it raises.
+    clip: what the manifest calls it.  levels: JND1, JND2, JND3 in QP; one with decimals has the frames of the nearest
+    QP, halves upwards.  labels: what they are.  files: {QP: path}, 0 the clip itself, others coded of the same frames.
+    rate, fit: as `take`.
     """
-    given, moments = given or {}, []
-    with contextlib.ExitStack() as stack:
-        codings = {qp: None for qp in qps if qp not in given}
-        if codings:
-            Path(files(0)[0]).parent.mkdir(parents=True, exist_ok=True)  # where there is room for clips as well
-            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=Path(files(0)[0]).parent))
-            codings = {qp: Path(folder, f"{qp}.264") for qp in codings}
-        for index, (number, seconds, pixels) in enumerate(take(path, choice, rate, fit, codings)):
-            write_png(files(index)[0], pixels)
-            moments.append((number, seconds))
-            height, width = pixels.shape[:2]
-        for position, qp in enumerate(qps, 1):
-            source = codings.get(qp) or given[qp]
-            for index, (_, _, pixels) in enumerate(take(source, [number for number, _ in moments])):
-                if (height, width) not in (pixels.shape[:2], (pixels.shape[0] - height % 2, pixels.shape[1] - width % 2)):
-                    size = "x".join(map(str, pixels.shape[1::-1]))
-                    raise UserError(f"{source}: {size} frames, while {path} has {width}x{height}; copy both again")
-                write_png(files(index)[position], pixels[:height, :width])
-    return moments
 
+    clip: str
+    split: str
+    levels: tuple
+    labels: str
+    files: dict
+    rate: float | None = None
+    fit: tuple | None = None
 
-def is_choice(text):
-    """Whether `take` knows the choice `text`."""
-    span = re.fullmatch(r"(\d+(?:\.\d+)?)s", text)
-    return text in ("first", "middle", "keyframes", "scenes") or bool(span and float(span[1])) or bool(_numbers(text))
+    def make(self, unit, choice, folder):
+        """Write chosen frames, raw and as coded at each level, as PNG files into subfolders of `folder`.
+
+        Where no file has the QP of a level, the clip is coded here.  Returns the rows of the manifest.
+        Raises UserError as `take`, and where frames of two files differ in size.
+        """
+        qps = [int(level + 0.5) for level in self.levels]
+        missing = {qp: folder / f"{qp}.264" for qp in qps if qp not in self.files}
+        folder.mkdir(parents=True)
+        rows = []
+        for index, (number, seconds, pixels) in enumerate(take(self.files[0], choice, self.rate, self.fit, missing), 1):
+            image = f"{unit}_{index}.png"
+            write_png(folder / folder_of(self.split) / image, pixels)
+            place = {"clip": self.clip, "frame": number, "seconds": round(seconds, 3)}
+            rows.append({"split": self.split, "image": image, **place, **dict(zip(LEVELS, self.levels))})
+        size = pixels.shape[:2]
+        for level, qp in zip(LEVELS, qps):
+            file = missing.get(qp) or self.files[qp]
+            padded = [(side + side % 2 if qp in missing else side) for side in size]
+            for row, (_, _, pixels) in zip(rows, take(file, [row["frame"] for row in rows])):
+                if list(pixels.shape[:2]) != padded:
+                    found, due = (f"{width}x{height}" for height, width in (pixels.shape[:2], size))
+                    raise UserError(f"{file}: frames of {found}, while {self.files[0]} has {due}; copy both again")
+                write_png(folder / folder_of(self.split, level) / row["image"], pixels[: size[0], : size[1]])
+                row |= {f"QP at {level}": qp, f"source at {level}": "coded here" if qp in missing else file.name}
+        for file in missing.values():
+            file.unlink()
+        return [{**row, "unit": "QP", "labels": self.labels} for row in rows]
 
 
 def expression(choice, path, rate=None):
-    """The choice as an expression of ffmpeg's `select`: not 0 for a frame to take.  `path` tells where the middle is."""
+    """The choice as an expression of ffmpeg's `select`: not 0 for a frame to take.  `path` has a middle."""
     numbers = _numbers(choice)
     if numbers:
         if len(numbers) > MOST:

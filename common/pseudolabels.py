@@ -13,6 +13,10 @@ levels lie; up to QP 9 it wavered by at most 0.08, beyond QP 48 by 0.2.  Should 
 one of the crossings: VMAF is at or above the threshold there, and below it one QP further.
 """
 
+from common.errors import UserError
+from common.making import LEVELS, folder_of
+
+WIDTH, HEIGHT = 640, 360  # of the frames for which the thresholds were chosen
 THRESHOLDS = (92.0, 84.0, 76.0)
 LOWEST, HIGHEST = 1, 51  # the QPs of VideoSet's coded clips
 PSEUDO = "pseudo-label (VMAF)"
@@ -21,23 +25,62 @@ PSEUDO = "pseudo-label (VMAF)"
 def find_levels(pixels, thresholds):
     """Pseudo-labels of a uint8 RGB picture (H, W, 3): for each of the descending thresholds a QP, 1 to 51.
 
-    Bisection that shares its encodes between the levels and, between two known points, guesses by a straight line;
-    about 10 encodes for three levels.  Levels ascend by construction.  QP 1 is also the answer where even that is below
-    the threshold.  Returns the levels, and {QP: `Coded`} of all that was coded.  Raises UserError as `common.ffmpeg`.
+    QP 1 is also the answer where even that is below the threshold.  Returns the levels, and {QP: `Coded`} of all that
+    was coded.  Raises UserError as `common.ffmpeg`.
     """
     from common.ffmpeg import code_and_score
 
-    levels, coded = [], {}
+    coded = {}
+
+    def score(qp):
+        coded[qp] = code_and_score(pixels, qp)
+        return coded[qp].vmaf
+
+    return find_crossings(score, thresholds)[0], coded
+
+
+def find_crossings(score, thresholds):
+    """For each of the descending thresholds the largest QP, 1 to 51, whose score(QP) is at or above it, or else 1.
+
+    Bisection that shares its scores between the thresholds and, between two known points, guesses by a straight line;
+    about 10 scores for three thresholds.  Ascends by construction.  Returns the QPs and {QP: score} of all that were
+    asked for.
+    """
+    levels, scores = [], {}
     for threshold in thresholds:
         while True:
-            high = min((qp for qp in coded if coded[qp].vmaf < threshold), default=HIGHEST + 1)
-            low = max((qp for qp in coded if qp < high), default=LOWEST - 1)
+            high = min((qp for qp in scores if scores[qp] < threshold), default=HIGHEST + 1)
+            low = max((qp for qp in scores if qp < high), default=LOWEST - 1)
             if high - low == 1:
                 break
             qp = (low + high) // 2
-            if low in coded and high in coded:
-                above, below = coded[low].vmaf - threshold, coded[high].vmaf - threshold
+            if low in scores and high in scores:
+                above, below = scores[low] - threshold, scores[high] - threshold
                 qp = min(max(round(low + (high - low) * above / (above - below)), low + 1), high - 1)
-            coded[qp] = code_and_score(pixels, qp)
+            scores[qp] = score(qp)
         levels.append(max(low, LOWEST))
-    return levels, coded
+    return levels, scores
+
+
+def write_labelled(pixels, thresholds, folder, split, image):
+    """Find the levels of a frame and write it and the frames coded at them; returns its labels as columns."""
+    from common.images import write_png
+
+    levels, coded = find_levels(pixels, thresholds)
+    for level, picture in zip(("", *LEVELS), [pixels, *(coded[qp].pixels for qp in levels)]):
+        write_png(folder / folder_of(split, level) / image, picture)
+    scores = {f"VMAF at {level}": coded[qp].vmaf for level, qp in zip(LEVELS, levels)}
+    return {**dict(zip(LEVELS, levels)), **scores, "unit": "QP", "labels": PSEUDO}
+
+
+def check_thresholds(thresholds):
+    if not 100 >= thresholds[0] > thresholds[1] > thresholds[2] >= 0:
+        raise UserError(f"--vmaf {thresholds}: expected three descending numbers from 100 to 0, such as 92 84 76")
+
+
+def explain(rows, thresholds):
+    """What the labels of a manifest's rows are, for a person."""
+    at = ", ".join(f"{threshold:g}" for threshold in thresholds)
+    bound = sum(row[level] in (LOWEST, HIGHEST) for row in rows for level in LEVELS)
+    remark = f"; {bound} of them at QP {LOWEST} or {HIGHEST}, an end of the search: look at those" if bound else ""
+    return f"the levels are pseudo-labels (VMAF {at}), not human ones{remark}"
