@@ -111,6 +111,8 @@ def read_splits(root, unit, report):
     if not names:
         raise UserError(f"{root}: no {', '.join(SPLITS)} folder in it; expected a dataset in the rootdir layout")
     splits = {}
+    absent = [f"{name}/" for name in SPLITS if name not in names]
+    report.some(report.remarks, "folders are not there", absent)
     for name in names:
         for labels in ("required", "ignored"):
             try:

@@ -190,6 +190,10 @@ def clip_input(path):
     path = os.path.abspath(path)  # and so neither an option nor a URL, whatever the name
     if not os.path.isfile(path):
         raise UserError(f"{path}: no such file; expected a clip")
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # which ffmpeg-python cannot pass on
+        raise UserError(f"{path}: a name that is not UTF-8; rename the file") from None
     return ffmpeg.input(path, protocol_whitelist="file")["v:0"]  # a playlist must not make ffmpeg open the network
 
 

@@ -26,13 +26,13 @@ def clips(arguments):
         raise UserError("--labels and --vmaf: the labels are either given or found by VMAF; give one of them")
     find_ffmpeg()
     names = find_files(folder, CLIP_SUFFIXES, root, "clip")
-    digests, left_out = survey(folder, names, arguments.jobs)
+    fit = wanted_size(arguments)
+    digests, left_out = survey(folder, names, fit, arguments.jobs)
     levels = read_labels(arguments.labels, list(digests), left_out) if arguments.labels else {}
     usable = [name for name in digests if name in levels or not arguments.labels]
     splits = assign(usable, arguments.split, arguments.seed, "clip")
     digits = len(str(len(digests)))
     units = {f"{number:0{digits}}_{safe_stem(name)}": name for number, name in enumerate(digests, 1) if name in splits}
-    fit = wanted_size(arguments)
     settings = {name: getattr(arguments, name) for name in ("frames", "size", "split", "seed")}
     settings |= {"labels": bool(arguments.labels), "vmaf": None if arguments.labels else thresholds}
     sources = {name: {"digest": digests[name], "levels": levels.get(name)} for name in splits}
@@ -42,9 +42,6 @@ def clips(arguments):
     def make_clip(unit, target):
         name, split = units[unit], splits[units[unit]]
         path = folder / name
-        if fit and any(side < due for side, due in zip(clip_size(path), fit)):
-            height, width = clip_size(path)
-            raise UserError(f"{path}: {width}x{height} is smaller than {fit[1]}x{fit[0]}; --size own takes it as it is")
         if not arguments.labels:
             return pseudo_labelled(path, name, split, unit, arguments.frames, fit, thresholds, target)
         labels = f"given ({Path(arguments.labels).name})"
@@ -69,19 +66,31 @@ def pseudo_labelled(path, clip, split, unit, choice, fit, thresholds, folder):
     return rows
 
 
-def survey(folder, names, jobs):
-    """({name: digest of the file}, [why one is left out, ...]): of files that are the same, the first is taken."""
+def survey(folder, names, fit, jobs):
+    """({name: digest of the file}, [why one is left out, ...]).
+
+    Left out are clips whose first frame cannot be decoded or is smaller than `fit`, (H, W), and all but the first of
+    files that are the same.
+    """
 
     def look(name):
+        try:
+            height, width = clip_size(folder / name)
+        except UserError as error:
+            return None, str(error)
+        if fit and (height < fit[0] or width < fit[1]):
+            return None, f"{name}: {width}x{height} is smaller than {fit[1]}x{fit[0]}; --size own takes it as it is"
         digest = hashlib.sha256()
         with open(folder / name, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-        return digest.hexdigest()
+        return digest.hexdigest(), None
 
     owner, left_out = {}, []
-    for name, digest in zip(names, in_parallel(look, names, jobs, "clip")):
-        if owner.setdefault(digest, name) != name:
+    for name, (digest, why) in zip(names, in_parallel(look, names, jobs, "clip")):
+        if why:
+            left_out.append(why)
+        elif owner.setdefault(digest, name) != name:
             left_out.append(f"{name}: the same file as {owner[digest]}")
     return {name: digest for digest, name in owner.items()}, left_out
 
