@@ -83,9 +83,13 @@ class LabelledClip(NamedTuple):
             write_png(folder / folder_of(self.split) / image, pixels)
             place = {"clip": self.clip, "frame": number, "seconds": round(seconds, 3)}
             rows.append({"split": self.split, "image": image, **place, **dict(zip(LEVELS, self.levels))})
-        size = pixels.shape[:2]
+        size, count = pixels.shape[:2], None if len(missing) == len(set(qps)) else count_frames(self.files[0])
         for level, qp in zip(LEVELS, qps):
             file = missing.get(qp) or self.files[qp]
+            if qp not in missing and count_frames(file) != count:  # a bare bitstream that ends early looks sound
+                raise UserError(
+                    f"{file}: {count_frames(file)} frames, while {self.files[0]} has {count}; copy both again"
+                )
             padded = [(side + side % 2 if qp in missing else side) for side in size]
             for row, (_, _, pixels) in zip(rows, take(file, [row["frame"] for row in rows])):
                 if list(pixels.shape[:2]) != padded:
@@ -106,7 +110,7 @@ def expression(choice, path, rate=None):
             raise UserError(f"{path}: {len(numbers)} frames chosen of one clip; expected at most {MOST}, choose fewer")
         return _any_of(sorted(set(numbers)))
     if choice == "middle":
-        return f"eq(n,{_count(path) // 2})"
+        return f"eq(n,{count_frames(path) // 2})"
     if choice.endswith("s") and choice[0].isdigit():
         now, before = (f"n/{rate}", f"(n-1)/{rate}") if rate else ("t", "prev_t")
         return f"eq(n,0)+gt(floor({now}/{choice[:-1]}),floor({before}/{choice[:-1]}))"
@@ -128,7 +132,7 @@ def _any_of(numbers):
     return f"if(lt(n,{numbers[middle]}),{_any_of(numbers[:middle])},{_any_of(numbers[middle:])})"
 
 
-def _count(path):
-    """Coded pictures in a clip, without decoding them."""
+def count_frames(path):
+    """How many coded pictures a clip has, without decoding them."""
     packets = run(clip_input(path).output("pipe:", format="framecrc", vcodec="copy"), f"reading {path}")[0]
     return sum(not line.startswith(b"#") for line in packets.splitlines())

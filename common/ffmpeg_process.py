@@ -18,6 +18,8 @@ TIMEOUT = 60  # seconds for one picture, which takes 0.1
 # What ffmpeg still says after the line that tells the reason.
 ECHO = r"Conversion failed|Task finished|Terminating thread|Error opening (in|out)put file|Nothing was written"
 
+CUT_SHORT = "File ended prematurely"  # of Matroska; the one damage that -xerror lets pass
+
 
 def find_ffmpeg():
     """The ffmpeg program's path: `$FFMPEG`, else the PATH's, else imageio-ffmpeg's.  UserError where there is none."""
@@ -107,9 +109,13 @@ def pictures(stream, doing, timeout=TIMEOUT, outputs=()):
                     break
                 yield frame, words[-1]
                 count += 1
-            how = ending(code) if code else None if count else "found no picture in it"
-            if how or overdue.is_set():
-                how = f"gave no frame for {timeout} s" if overdue.is_set() else how
+            if overdue.is_set():
+                how = f"gave no frame for {timeout} s"
+            elif code or not count:
+                how = ending(code) if code else "found no picture in it"
+            else:
+                how = "found it cut short" if CUT_SHORT in "".join(words) else None
+            if how:
                 raise failure(doing, process.args[0], how, "".join(words))
         finally:  # also when the reader stops early
             process.kill()
