@@ -17,12 +17,11 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UserError
-from common.ffmpeg import VIDEOSET_X264, code_picture
+from common.ffmpeg import QP_RANGE, VIDEOSET_X264, code_picture
 from common.ffmpeg_process import find_ffmpeg
 from common.images import read_picture, write_png
 from common.making import LEVELS, SPLITS, Making, assign, find_files, folder_of
 from common.metrics import psnr
-from common.pseudolabels import HIGHEST, find_crossings
 from common.tables import read_table, refuse_repeats
 
 NAME = re.compile(r"ImageJND_SRC(\d+)(?:_(\d+))?\.\w+")  # picture and, of its JPEGs, QF
@@ -98,11 +97,12 @@ def make_row(unit, paths, split, factors, scale, source, folder):
 
 
 def nearest_qps(picture, dbs):
-    """For each PSNR, in dB and descending, the QP, 1 to 51, whose H.264 intra frame of `picture` comes nearest."""
-    qps, scores = find_crossings(lambda qp: psnr(picture, code_picture(picture, qp).pixels), dbs)
-    return [
-        min((q for q in (qp, qp + 1) if q <= HIGHEST), key=lambda q: abs(scores[q] - db)) for qp, db in zip(qps, dbs)
-    ]
+    """For each PSNR, in dB, the QP, 1 to 51, whose H.264 intra frame of `picture` comes nearest.
+
+    All 51 are coded: PSNR need not fall with every QP.
+    """
+    coded = {qp: psnr(picture, code_picture(picture, qp).pixels) for qp in QP_RANGE[1:]}
+    return [min(coded, key=lambda qp: abs(coded[qp] - db)) for db in dbs]
 
 
 def read_levels(folder, label, ratio):

@@ -25,41 +25,26 @@ PSEUDO = "pseudo-label (VMAF)"
 def find_levels(pixels, thresholds):
     """Pseudo-labels of a uint8 RGB picture (H, W, 3): for each of the descending thresholds a QP, 1 to 51.
 
-    QP 1 is also the answer where even that is below the threshold.  Returns the levels, and {QP: `Coded`} of all that
-    was coded.  Raises UserError as `common.ffmpeg`.
+    Bisection that shares its encodes between the levels and, between two known points, guesses by a straight line;
+    about 10 encodes for three levels.  Levels ascend by construction.  QP 1 is also the answer where even that is below
+    the threshold.  Returns the levels, and {QP: `Coded`} of all that was coded.  Raises UserError as `common.ffmpeg`.
     """
     from common.ffmpeg import code_and_score
 
-    coded = {}
-
-    def score(qp):
-        coded[qp] = code_and_score(pixels, qp)
-        return coded[qp].vmaf
-
-    return find_crossings(score, thresholds)[0], coded
-
-
-def find_crossings(score, thresholds):
-    """For each of the descending thresholds the largest QP, 1 to 51, whose score(QP) is at or above it, or else 1.
-
-    Bisection that shares its scores between the thresholds and, between two known points, guesses by a straight line;
-    about 10 scores for three thresholds.  Ascends by construction.  Returns the QPs and {QP: score} of all that were
-    asked for.
-    """
-    levels, scores = [], {}
+    levels, coded = [], {}
     for threshold in thresholds:
         while True:
-            high = min((qp for qp in scores if scores[qp] < threshold), default=HIGHEST + 1)
-            low = max((qp for qp in scores if qp < high), default=LOWEST - 1)
+            high = min((qp for qp in coded if coded[qp].vmaf < threshold), default=HIGHEST + 1)
+            low = max((qp for qp in coded if qp < high), default=LOWEST - 1)
             if high - low == 1:
                 break
             qp = (low + high) // 2
-            if low in scores and high in scores:
-                above, below = scores[low] - threshold, scores[high] - threshold
+            if low in coded and high in coded:
+                above, below = coded[low].vmaf - threshold, coded[high].vmaf - threshold
                 qp = min(max(round(low + (high - low) * above / (above - below)), low + 1), high - 1)
-            scores[qp] = score(qp)
+            coded[qp] = code_and_score(pixels, qp)
         levels.append(max(low, LOWEST))
-    return levels, scores
+    return levels, coded
 
 
 def write_labelled(pixels, thresholds, folder, split, image):
