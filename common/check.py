@@ -178,12 +178,13 @@ def compare_pictures(looks, report):
         return
     same = {}
     for split, one in found:
-        same.setdefault(one.digest, []).append((split, one.name))
-    groups = [group for group in same.values() if len(group) > 1]
-    between = [group for group in groups if len({split for split, _ in group}) > 1]
-    report.some(report.faults, "pictures in two splits", [" = ".join(name for _, name in group) for group in between])
-    within = [" = ".join(name for _, name in group) for group in groups if group not in between]
-    report.some(report.remarks, "pictures twice in a split", within)
+        same.setdefault(one.digest, {}).setdefault(split, []).append(one.name)
+    between = [places for places in same.values() if len(places) > 1]
+    report.some(
+        report.faults, "pictures in two splits", [" = ".join(map(first_of, places.values())) for places in between]
+    )
+    within = [names for places in same.values() if len(places) == 1 for names in places.values() if len(names) > 1]
+    report.some(report.remarks, "pictures more than once in a split", [" = ".join(names[:2]) for names in within])
     thumbnails, alike = np.array([one.thumbnail for _, one in found]), {True: [], False: []}
     for index, (split, one) in enumerate(found):
         for other in np.flatnonzero(thumbnails[:index] @ one.thumbnail > ALIKE):
@@ -191,6 +192,10 @@ def compare_pictures(looks, report):
                 alike[found[other][0] == split].append(f"{found[other][1].name} ~ {one.name}")
     report.some(report.faults, "pairs of pictures alike, in two splits", alike[False])
     report.some(report.remarks, "pairs of pictures alike in a split, as frames of a still scene are", alike[True])
+
+
+def first_of(names):
+    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
 
 
 def check_order(split, unit, report):
