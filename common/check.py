@@ -275,6 +275,7 @@ def draw(splits, unit, title, target):
         axis.set_ylabel(f"{level}, pictures")
     axes[0].legend()
     axes[-1].set_xlabel(f"level ({unit})")
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title, fontsize=10)
     with whole_file(target) as temporary:
         figure.savefig(temporary, dpi=110, format="png")

@@ -57,7 +57,7 @@ class LabelledClip(NamedTuple):
 
     clip: what the manifest calls it.  levels: JND1, JND2, JND3 in QP; one with decimals has the frames of the nearest
     QP, halves upwards.  labels: what they are.  files: {QP: path}, 0 the clip itself, others coded of the same frames.
-    rate, fit: as `take`.
+    size: (H, W) that its frames must have, where that is known.  rate, fit: as `take`.
     """
 
     clip: str
@@ -65,6 +65,7 @@ class LabelledClip(NamedTuple):
     levels: tuple
     labels: str
     files: dict
+    size: tuple | None = None
     rate: float | None = None
     fit: tuple | None = None
 
@@ -80,6 +81,7 @@ class LabelledClip(NamedTuple):
         rows = []
         for index, (number, seconds, pixels) in enumerate(take(self.files[0], choice, self.rate, self.fit, missing), 1):
             image = f"{unit}_{index}.png"
+            self._check_size(self.files[0], pixels, self.size or pixels.shape[:2])
             write_png(folder / folder_of(self.split) / image, pixels)
             place = {"clip": self.clip, "frame": number, "seconds": round(seconds, 3)}
             rows.append({"split": self.split, "image": image, **place, **dict(zip(LEVELS, self.levels))})
@@ -90,16 +92,21 @@ class LabelledClip(NamedTuple):
                 raise UserError(
                     f"{file}: {count_frames(file)} frames, while {self.files[0]} has {count}; copy both again"
                 )
-            padded = [(side + side % 2 if qp in missing else side) for side in size]
+            padded = tuple(side + side % 2 if qp in missing else side for side in size)
             for row, (_, _, pixels) in zip(rows, take(file, [row["frame"] for row in rows])):
-                if list(pixels.shape[:2]) != padded:
-                    found, due = (f"{width}x{height}" for height, width in (pixels.shape[:2], size))
-                    raise UserError(f"{file}: frames of {found}, while {self.files[0]} has {due}; copy both again")
+                self._check_size(file, pixels, padded)
                 write_png(folder / folder_of(self.split, level) / row["image"], pixels[: size[0], : size[1]])
                 row |= {f"QP at {level}": qp, f"source at {level}": "coded here" if qp in missing else file.name}
         for file in missing.values():
             file.unlink()
         return [{**row, "unit": "QP", "labels": self.labels} for row in rows]
+
+    def _check_size(self, file, pixels, size):
+        if pixels.shape[:2] != size:
+            found, due = (f"{width}x{height}" for height, width in (pixels.shape[:2], size))
+            raise UserError(
+                f"{file}: frames of {found}; expected {due}, as its name or its reference says; copy it again"
+            )
 
 
 def expression(choice, path, rate=None):

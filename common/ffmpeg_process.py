@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import weakref
 
 import ffmpeg
 import numpy as np
@@ -17,6 +18,8 @@ TIMEOUT = 60  # seconds for one picture, which takes 0.1
 
 # What ffmpeg still says after the line that tells the reason.
 ECHO = r"Conversion failed|Task finished|Terminating thread|Error opening (in|out)put file|Nothing was written"
+
+_started = weakref.WeakSet()  # processes
 
 CUT_SHORT = "File ended prematurely"  # of Matroska; the one damage that -xerror lets pass
 
@@ -51,9 +54,17 @@ def start(graph, **pipes):
     flags = ["-nostdin", "-hide_banner", "-nostats", "-xerror", "-y", "-loglevel", "repeat+level+info"]
     command = graph.compile([binary, *flags])
     try:
-        return subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
+        process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
+        _started.add(process)
+        return process
     except OSError as error:
         raise UserError(f"{binary} cannot be run ({error.strerror}); point $FFMPEG to an FFmpeg, or unset it") from None
+
+
+def kill_all():
+    """End every ffmpeg that this program has started and that still runs; who waits for one gets a UserError."""
+    for process in list(_started):
+        process.kill()
 
 
 def run(graph, doing, data=None, timeout=TIMEOUT, target=None):

@@ -47,10 +47,12 @@ class Making:
         about(rows) tells what the labels are.  left_out, not_needed: what was not even tried, a line each.
         Returns the exit code: 1 where something failed or was `left_out`, else 0.
         """
+        from common.ffmpeg_process import kill_all
         from common.parallel import in_parallel
 
         todo, noun = [unit for unit in units if self.rows(unit) is None], noun or self.noun
-        failed = [why for why in in_parallel(lambda unit: self._make(unit, work), todo, jobs, noun) if why]
+        outcomes = in_parallel(lambda unit: self._make(unit, work), todo, jobs, noun, stop=kill_all)
+        failed = [why for why in outcomes if why]
         made = [rows for rows in map(self.rows, units) if rows]
         if not made:
             more = f" (and {len(failed) - 1} more {noun}s failed)" if len(failed) > 1 else ""

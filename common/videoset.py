@@ -47,11 +47,13 @@ def videoset(arguments):
     plan = {"coding": VIDEOSET_X264, "splits": {unit: splits[number] for unit, number in units.items()}}
     making = Making(root, "videoset", "clip", settings, sources, plan, arguments.overwrite)
 
+    width, height = map(int, arguments.size.split("x"))
+
     def make_clip(unit, target):
         number = units[unit]
         files = {qp: folder / name for qp, name in clips[number].files.items()}
         labels = f"human (VideoSet {arguments.size}, {arguments.label})"
-        clip = LabelledClip(unit, splits[number], levels[number], labels, files, clips[number].rate)
+        clip = LabelledClip(unit, splits[number], levels[number], labels, files, (height, width), clips[number].rate)
         return clip.make(unit, arguments.frames, target)
 
     def about(rows):

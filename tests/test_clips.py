@@ -114,6 +114,13 @@ def test_a_frame_that_is_not_there(downloads):
         list(clips.take(path, "0,25"))
 
 
+def test_a_clip_of_another_size_than_its_name(downloads, tmp_path):
+    path = next(downloads.rglob("videoSRC001*_00.264"))
+    clip = clips.LabelledClip("SRC001", "train", (22, 28, 33), "human", {0: path}, size=(50, 64))
+    with pytest.raises(UserError, match="_00.264: frames of 64x48; expected 64x50"):
+        clip.make("SRC001", "first", tmp_path / "new")
+
+
 def test_videoset(downloads, tmp_path):
     """Frames, levels, JND frames of the clips that are there and of those that are not, manifest, splits; killed."""
     root = tmp_path / "root"
@@ -181,6 +188,25 @@ def test_videoset_by_numbers_and_means(downloads, tmp_path):
     assert list(table["image"]) == ["SRC001_1.png", "SRC004_1.png"] and list(table["split"]) == ["train", "valid"]
     assert list(table["JND1"]) == [24.5, 26.5] and list(table["QP at JND1"]) == [25, 27]
     assert not list(root.rglob("SRC00[23]*")) and not list(root.rglob("*.264"))
+
+
+def test_ctrl_c_does_not_wait_for_a_long_clip(downloads, tmp_path):
+    """What ffmpeg is at is given up; nothing half made stays."""
+    for path in downloads.glob("*.csv"):
+        (tmp_path / path.name.replace("64x48", "640x360")).write_bytes(path.read_bytes())
+    slow = np.random.default_rng(0).integers(0, 255, (1, 360, 640, 3), np.uint8).repeat(150, axis=0)
+    make_clip(tmp_path / "videoSRC001_640x360_30_qp_00.mp4", slow, preset="ultrafast")
+    root = tmp_path / "root"
+    arguments = ("videoset", tmp_path, tmp_path, "--data_dir", root, "--split", "1", "0", "0")
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], cwd=HERE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(root.rglob("*.264")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert "interrupted" in process.communicate(timeout=60)[1] and process.returncode == 130
+    assert time.monotonic() - began < 2
+    assert sorted(path.name for path in root.rglob("*")) == [".prepare", "plan.json"]
 
 
 @pytest.mark.parametrize(
