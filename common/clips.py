@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from common.errors import UserError
 from common.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_input, clip_size, rgb, x264_output
-from common.ffmpeg_process import pictures, run
+from common.ffmpeg_process import find_ffmpeg, pictures, run
 from common.images import write_png
 from common.making import LEVELS, folder_of
 
@@ -44,6 +44,10 @@ def take(path, choice, rate=None, fit=None, codings=None):
     printed, number = [], -1
     for pixels, log in pictures(rgb(chosen), f"decoding {path}", CLIP_TIMEOUT, outputs):
         printed += re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
+        if len(printed) < 2:
+            raise UserError(
+                f"decoding {path}: {find_ffmpeg()} does not number its frames; expected FFmpeg 5.1 or newer"
+            )
         number, seconds, *printed = printed
         number, seconds = int(float(number)), float(seconds)
         yield number, number / rate if rate else seconds, pixels

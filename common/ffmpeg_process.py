@@ -92,8 +92,8 @@ def run(graph, doing, data=None, timeout=TIMEOUT, target=None):
 
 
 def pictures(stream, doing, timeout=TIMEOUT, outputs=()):
-    """Yield the frames of an RGB stream of an ffmpeg-python graph as they come, uint8 (H, W, 3), each with the part of
-    the log, as text, that was written since the one before.
+    """Yield the frames of an RGB stream of an ffmpeg-python graph as they come, uint8 (H, W, 3), each with the lines of
+    the log, as text, that were written since the one before.
 
     outputs: what the same run of ffmpeg writes besides.  One frame is in memory at a time.  Raises UserError for a
     frame, or an end, that takes longer than `timeout` seconds, for failure, and where no frame comes at all.
@@ -104,7 +104,7 @@ def pictures(stream, doing, timeout=TIMEOUT, outputs=()):
         graph = ffmpeg.merge_outputs(graph, *outputs)
     count = 0
     with tempfile.NamedTemporaryFile() as file, open(file.name, errors="replace") as log:
-        process, words = start(graph, stdout=subprocess.PIPE, stderr=file), []
+        process, words, line = start(graph, stdout=subprocess.PIPE, stderr=file), [], ""
         overdue = threading.Event()
         try:
             while True:
@@ -115,8 +115,10 @@ def pictures(stream, doing, timeout=TIMEOUT, outputs=()):
                     code = process.wait() if frame is None else 0
                 finally:
                     watchdog.cancel()
-                words.append(log.read())
+                lines, end, line = (line + log.read()).rpartition("\n")  # the last may be half written
+                words.append(lines + end)
                 if frame is None:
+                    words.append(line)
                     break
                 yield frame, words[-1]
                 count += 1

@@ -4,7 +4,6 @@ A unit (a clip, a crop of a photograph) is made in a folder of its own below ROO
 it is whole; its record says so.  The manifest and the label files come last: without them a dataset is not finished.
 """
 
-import hashlib
 import json
 import os
 import random
@@ -36,7 +35,6 @@ class Making:
         self.root, self.noun, self.started = Path(root), noun, time.monotonic()
         self.plan = {"made by": f"common.prepare {command}", "settings": settings, "sources": sources, "plan": plan}
         self.plan = json.loads(json.dumps(self.plan))
-        self.digest = hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()
         self._claim(overwrite)
 
     def run(self, units, work, jobs, about, left_out=(), not_needed=(), noun=None):
@@ -67,13 +65,12 @@ class Making:
         return 1 if left_out or failed else 0
 
     def rows(self, unit):
-        """The manifest's rows of a unit that is made under this plan, else None."""
+        """The manifest's rows of a unit that is made, with all its files, else None."""
         try:
             record = json.loads(self._record(unit).read_text())
         except (FileNotFoundError, ValueError):
             return None
-        whole = record["made by"] == self.digest and all((self.root / file).is_file() for file in record["files"])
-        return record["rows"] if whole else None
+        return record["rows"] if all((self.root / file).is_file() for file in record["files"]) else None
 
     def _finish(self, rows):
         """Write the manifest of `rows`, dicts with at least split, image and the levels, and the label files."""
@@ -109,7 +106,7 @@ class Making:
             rows = work(unit, folder)
             files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
             # The record first: whatever reaches its place is then known as ours.
-            write_json(self._record(unit), {"made by": self.digest, "files": files, "rows": rows})
+            write_json(self._record(unit), {"files": files, "rows": rows})
             for file in files:
                 (self.root / file).parent.mkdir(exist_ok=True)
                 os.replace(folder / file, self.root / file)

@@ -252,8 +252,8 @@ def videos(tmp_path_factory):
     whole = bytearray((folder / "damaged.mp4").read_bytes())
     whole[30000:33000] = b"\x55" * 3000  # a frame and the length of the next
     (folder / "damaged.mp4").write_bytes(whole)
-    make_clip(folder / "cut.mkv", pixels[0][::-1])
-    (folder / "cut.mkv").write_bytes((folder / "cut.mkv").read_bytes()[:-3000])
+    make_clip(folder / "cut.mkv", moving(PHOTOGRAPHS[1][::-1], 25, 120, 90), crf=5)
+    (folder / "cut.mkv").write_bytes((folder / "cut.mkv").read_bytes()[:30000])
     (folder / "text.mp4").write_text("no clip\n" * 99)
     (folder / "same.mkv").write_bytes((folder / "-odd %d.mkv").read_bytes())
     os.symlink(folder / "varying.mp4", os.fsencode(folder) + b"/name \xff.mp4")
@@ -265,7 +265,14 @@ def test_clips_with_pseudo_labels(videos, tmp_path):
     result = prepare("clips", videos, "--data_dir", root, "--size", "80x60", "--split", 3, 1, 1, "--frames", "2,3")
     assert result.returncode == 1 and not result.stderr, result.stderr
     assert "pseudo-labels" in result.stdout and "not human" in result.stdout
-    for line in ("text.mp4", "damaged.mp4", "cut.mkv", "same.mkv: the same file as -odd %d.mkv", "not UTF-8; rename"):
+    for line in (
+        "text.mp4",
+        "damaged.mp4",
+        "cut.mkv",
+        "same.mkv: the same file as -odd %d.mkv",
+        "not UTF-8; rename",
+        "cut short",
+    ):
         assert [said for said in result.stdout.splitlines() if said.startswith("left out") and line in said], line
     table = pd.read_csv(root / "manifest.csv")
     found = {"-odd %d.mkv", "über uns/ten bit.mp4", "turned.mp4", "varying.mp4"}

@@ -140,7 +140,7 @@ def test_killed_continued_and_the_same(made, photos, tmp_path):
     assert contents(root) == contents(made[0])
 
 
-def test_a_record_counts_only_with_its_files_and_its_plan(tmp_path):
+def test_a_record_counts_only_with_its_files_and_goes_with_its_plan(tmp_path):
     def work(unit, folder):
         (folder / "train").mkdir(parents=True)
         (folder / "train" / "a.png").touch()
