@@ -82,7 +82,7 @@ def check(arguments):
         print(f"look at: {line}")
     for line in report.faults:
         print(f"fault: {line}")
-    print(f"{len(report.faults)} faults: mend them before you train" if report.faults else "no fault found")
+    print("a training would be spoilt: mend the faults above" if report.faults else "no fault found")
     return 1 if report.faults else 0
 
 

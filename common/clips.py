@@ -81,6 +81,10 @@ class LabelledClip(NamedTuple):
         """
         qps = [int(level + 0.5) for level in self.levels]
         missing = {qp: folder / f"{qp}.264" for qp in qps if qp not in self.files}
+        for qp in set(qps) - missing.keys():  # a bare bitstream that ends early looks sound
+            count, due = count_frames(self.files[qp]), count_frames(self.files[0])
+            if count != due:
+                raise UserError(f"{self.files[qp]}: {count} frames, while {self.files[0]} has {due}; copy both again")
         folder.mkdir(parents=True)
         rows = []
         for index, (number, seconds, pixels) in enumerate(take(self.files[0], choice, self.rate, self.fit, missing), 1):
@@ -89,13 +93,9 @@ class LabelledClip(NamedTuple):
             write_png(folder / folder_of(self.split) / image, pixels)
             place = {"clip": self.clip, "frame": number, "seconds": round(seconds, 3)}
             rows.append({"split": self.split, "image": image, **place, **dict(zip(LEVELS, self.levels))})
-        size, count = pixels.shape[:2], None if len(missing) == len(set(qps)) else count_frames(self.files[0])
+        size = pixels.shape[:2]
         for level, qp in zip(LEVELS, qps):
             file = missing.get(qp) or self.files[qp]
-            if qp not in missing and count_frames(file) != count:  # a bare bitstream that ends early looks sound
-                raise UserError(
-                    f"{file}: {count_frames(file)} frames, while {self.files[0]} has {count}; copy both again"
-                )
             padded = tuple(side + side % 2 if qp in missing else side for side in size)
             for row, (_, _, pixels) in zip(rows, take(file, [row["frame"] for row in rows])):
                 self._check_size(file, pixels, padded)

@@ -19,7 +19,7 @@ TIMEOUT = 60  # seconds for one picture, which takes 0.1
 # What ffmpeg still says after the line that tells the reason.
 ECHO = r"Conversion failed|Task finished|Terminating thread|Error opening (in|out)put file|Nothing was written"
 
-_started = weakref.WeakSet()  # processes
+_started, _lock = weakref.WeakSet(), threading.Lock()  # processes, of any thread
 
 CUT_SHORT = "File ended prematurely"  # of Matroska; the one damage that -xerror lets pass
 
@@ -55,7 +55,8 @@ def start(graph, **pipes):
     command = graph.compile([binary, *flags])
     try:
         process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
-        _started.add(process)
+        with _lock:
+            _started.add(process)
         return process
     except OSError as error:
         raise UserError(f"{binary} cannot be run ({error.strerror}); point $FFMPEG to an FFmpeg, or unset it") from None
@@ -63,8 +64,9 @@ def start(graph, **pipes):
 
 def kill_all():
     """End every ffmpeg that this program has started and that still runs; who waits for one gets a UserError."""
-    for process in list(_started):
-        process.kill()
+    with _lock:
+        for process in _started:
+            process.kill()
 
 
 def run(graph, doing, data=None, timeout=TIMEOUT, target=None):

@@ -140,8 +140,9 @@ class Making:
                 f"{root}: holds a dataset made with {self._difference(old)}; choose another --data_dir, or "
                 "--overwrite to make it anew"
             )
-        for path in (root / ".prepare").glob("*/"):  # what a killed run left half made
-            shutil.rmtree(path)
+        for path in (root / ".prepare").glob("*"):
+            if path.is_dir():  # what a killed run left half made
+                shutil.rmtree(path)
         if old is not None and overwrite:
             for path in (*(root / split / "JND-Levels.txt" for split in SPLITS), root / "manifest.csv"):
                 path.unlink(missing_ok=True)
