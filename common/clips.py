@@ -97,7 +97,7 @@ class LabelledClip(NamedTuple):
         for level, qp in zip(LEVELS, qps):
             file = missing.get(qp) or self.files[qp]
             padded = tuple(side + side % 2 if qp in missing else side for side in size)
-            for row, (_, _, pixels) in zip(rows, take(file, [row["frame"] for row in rows])):
+            for (_, _, pixels), row in zip(take(file, [row["frame"] for row in rows]), rows):
                 self._check_size(file, pixels, padded)
                 write_png(folder / folder_of(self.split, level) / row["image"], pixels[: size[0], : size[1]])
                 row |= {f"QP at {level}": qp, f"source at {level}": "coded here" if qp in missing else file.name}

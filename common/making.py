@@ -66,10 +66,7 @@ class Making:
 
     def rows(self, unit):
         """The manifest's rows of a unit that is made, with all its files, else None."""
-        try:
-            record = json.loads(self._record(unit).read_text())
-        except (FileNotFoundError, ValueError):
-            return None
+        record = self._read(self._record(unit))
         return record["rows"] if all((self.root / file).is_file() for file in record["files"]) else None
 
     def _finish(self, rows):
@@ -118,6 +115,13 @@ class Making:
     def _record(self, unit):
         return self.root / ".prepare" / f"{unit}.json"
 
+    @staticmethod
+    def _read(record):
+        try:
+            return json.loads(record.read_text())
+        except (FileNotFoundError, ValueError):
+            return {"files": [], "rows": None}
+
     def _claim(self, overwrite):
         """Write the plan into `root`, or find it there."""
         root, file = self.root, self.root / ".prepare" / "plan.json"
@@ -135,6 +139,10 @@ class Making:
             old = {}
         if old is not None and (not isinstance(old, dict) or old.get("made by") != self.plan["made by"]):
             raise UserError(f"{file}: damaged, or of another command; choose another --data_dir")
+        if old is not None and old.keys() != self.plan.keys():
+            raise UserError(
+                f"{root}: made by an earlier version of this command; delete it, or choose another --data_dir"
+            )
         if old is not None and old != self.plan and not overwrite:
             raise UserError(
                 f"{root}: holds a dataset made with {self._difference(old)}; choose another --data_dir, or "
@@ -148,7 +156,7 @@ class Making:
                 path.unlink(missing_ok=True)
             for record in (root / ".prepare").glob("*.json"):
                 if record != file:
-                    for made in json.loads(record.read_text())["files"]:
+                    for made in self._read(record)["files"]:
                         (root / made).unlink(missing_ok=True)
                     record.unlink()
         if old != self.plan:

@@ -182,6 +182,15 @@ def test_other_settings_are_not_mixed_in(made, photos, tmp_path):
     assert not list(root.glob("*/*_2.png")) and (root / "notes.txt").read_text() == "mine"
 
 
+def test_a_dataset_of_an_earlier_version_is_left_alone(photos, tmp_path):
+    (tmp_path / ".prepare").mkdir()
+    (tmp_path / ".prepare" / "plan.json").write_text(
+        '{"made by": "common.prepare photos", "settings": {}, "frames": []}'
+    )
+    result = prepare(photos, "--data_dir", tmp_path, "--overwrite")
+    assert result.returncode == 2 and "made by an earlier version of this command" in result.stderr
+
+
 def test_a_strangers_dataset_is_left_alone(photos, tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "mine.png").write_bytes(b"")
