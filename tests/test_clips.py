@@ -121,6 +121,19 @@ def test_a_clip_of_another_size_than_its_name(downloads, tmp_path):
         clip.make("SRC001", "first", tmp_path / "new")
 
 
+def test_damage_after_the_last_chosen_frame(downloads, tmp_path):
+    coded = tmp_path / "coded.mp4"
+    make_clip(coded, moving(PHOTOGRAPHS[0], 25), crf=5)
+    bytes_ = bytearray(coded.read_bytes())
+    middle = len(bytes_) * 3 // 4
+    bytes_[middle : middle + 1500] = b"\x55" * 1500
+    coded.write_bytes(bytes_)
+    path = next(downloads.rglob("videoSRC001*_00.264"))
+    clip = clips.LabelledClip("SRC001", "train", (22, 22, 22), "human", {0: path, 22: coded})
+    with pytest.raises(UserError, match="decoding .*coded.mp4"):
+        clip.make("SRC001", "first", tmp_path / "new")
+
+
 def test_videoset(downloads, tmp_path):
     """Frames, levels, JND frames of the clips that are there and of those that are not, manifest, splits; killed."""
     root = tmp_path / "root"
