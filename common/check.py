@@ -61,7 +61,9 @@ def check(arguments):
     """Print the report and draw the labels; returns 1 where something would spoil a training, else 0."""
     root, report = Path(arguments.data_dir), Report()
     manifest = read_manifest(root, report)
-    unit = arguments.label_unit or (manifest["unit"].iloc[0] if "unit" in manifest else "QP")
+    unit = arguments.label_unit or next(iter(manifest.get("unit", [])), "QP")
+    if unit not in ("QP", "QF"):
+        raise UserError(f"{root / 'manifest.csv'}: unit {unit!r}; expected QP or QF, or give --label_unit")
     splits = read_splits(root, unit, report)
     looks = look_at(splits, root, arguments.jobs, report)
     compare_pictures(looks, report)
@@ -89,7 +91,8 @@ def check(arguments):
 def read_manifest(root, report):
     """ROOT/manifest.csv as a table, empty where there is none; what it says against itself joins the faults."""
     try:
-        table = pd.read_csv(root / "manifest.csv", encoding_errors="surrogateescape")
+        file = root / "manifest.csv"
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     except FileNotFoundError:
         return pd.DataFrame()
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -97,11 +100,11 @@ def read_manifest(root, report):
         return pd.DataFrame()
     for column in ("unit", "labels"):
         if table.get(column, pd.Series()).nunique() > 1:
-            kinds = " and ".join(map(str, table[column].unique()))
+            kinds = " and ".join(table[column].unique())
             report.faults.append(f"manifest.csv: labels of two kinds, {kinds}; keep them apart")
-    for source in {"clip", "photograph", "picture"} & set(table):
+    for source in {"clip", "photograph", "picture"} & set(table) if "split" in table else ():
         places = table.groupby(source)["split"].nunique()
-        report.some(report.faults, f"{source}s in two splits", [str(name) for name in places.index[places > 1]])
+        report.some(report.faults, f"{source}s in two splits", list(places.index[places > 1]))
     return table
 
 

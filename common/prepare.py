@@ -120,8 +120,8 @@ def build_parser():
         "--unit",
         choices=("QF", "QP"),
         default="QF",
-        help="of the labels: QF as people were asked, or QP of the H.264 intra frame with the nearest PSNR, computed "
-        "(default: %(default)s)",
+        help="of the labels: QF as people were asked, or QP of the H.264 intra frame with the nearest PSNR, computed, "
+        "for which each picture is coded 51 times (default: %(default)s)",
     )
     add("--fold", type=whole_number(1, 10), default=1, help="test is this fold, valid the next (default: %(default)s)")
     _making_flags(add, "pictures", None, "instead of --fold")

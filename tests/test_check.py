@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from common.errors import UserError
 from common.images import write_png
 from common.prepare import main
 
@@ -159,6 +160,9 @@ def test_what_is_only_to_be_looked_at(root, capsys):
         assert [line for line in printed.splitlines() if line.startswith("look at: ") and said in line], printed
 
 
-def test_no_dataset(tmp_path, capsys):
-    with pytest.raises(Exception, match="no train, valid, test folder in it"):
-        main(["check", str(tmp_path)])
+def test_no_dataset_and_no_unit(tmp_path, root):
+    with pytest.raises(UserError, match="no train, valid, test folder in it"):
+        main(["check", str(tmp_path / "none")])
+    (root / "manifest.csv").write_text("image,unit,clip\n1.png,dB,a\n")
+    with pytest.raises(UserError, match="manifest.csv: unit 'dB'; expected QP or QF"):
+        main(["check", str(root)])
