@@ -10,9 +10,7 @@ padded by repeating their last row or column, and cropped again after decoding.
 
 import os
 import re
-import subprocess
 import tempfile
-import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +18,7 @@ import ffmpeg
 import numpy as np
 
 from common.errors import UserError
-from common.ffmpeg_process import TIMEOUT, ending, failure, find_ffmpeg, run, start
+from common.ffmpeg_process import TIMEOUT, find_ffmpeg, pictures, run
 from common.files import whole_file
 
 QP_RANGE = range(52)  # x264, 8 bit
@@ -80,9 +78,9 @@ def encode(source, target, qp, rate=30, timeout=CLIP_TIMEOUT):
         frames = _even(_checked(source[None] if source.ndim == 3 else source))
         stream, data = _yuv(_raw_input(frames, rate)), frames.tobytes()
     else:
-        stream, data = _clip_as_yuv420(source), None
+        stream, data = clip_as_yuv420(clip_input(source), clip_size(source)), None
     with whole_file(target) as temporary:
-        output = _x264_output(stream, temporary, qp, CLIP_THREADS, fps_mode="passthrough")
+        output = x264_output(stream, temporary, qp, CLIP_THREADS, fps_mode="passthrough")
         run(output, f"coding {'pictures' if data else source} as {target} at QP {qp}", data, timeout, temporary)
 
 
@@ -93,35 +91,8 @@ def decode(path, size=None, timeout=TIMEOUT):
     neither dropped nor repeated.  Damage anywhere in the clip raises UserError when it is reached, as does a single
     frame that takes longer than `timeout` seconds.
     """
-    # PPM carries each frame's size: no probe, and right for rotated clips and for those that change size.
-    graph = _rgb(_clip_input(path)).output("pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough")
-    doing, count = f"decoding {path}", 0
-    with tempfile.TemporaryFile() as log:
-        process = start(graph, stdout=subprocess.PIPE, stderr=log)
-        overdue = threading.Event()
-        try:
-            while True:
-                watchdog = threading.Timer(timeout, lambda: (overdue.set(), process.kill()))
-                watchdog.start()
-                try:
-                    frame = _read_ppm(process.stdout)
-                finally:
-                    watchdog.cancel()
-                if frame is None:
-                    break
-                yield frame if size is None else frame[: size[0], : size[1]]
-                count += 1
-            code = process.wait()
-            log.seek(0)
-            words = log.read().decode(errors="replace")
-            if overdue.is_set():
-                raise failure(doing, process.args[0], f"gave no frame for {timeout} s", words)
-            if code or not count:
-                raise failure(doing, process.args[0], ending(code) if code else "found no picture in it", words)
-        finally:  # also when the reader stops early
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    for frame, _ in pictures(rgb(clip_input(path)), f"decoding {path}", timeout):
+        yield frame if size is None else frame[: size[0], : size[1]]
 
 
 def code_picture(pixels, qp):
@@ -160,7 +131,7 @@ def frame_qps(path):
     `-export_side_data venc_params` would not do: its `qp` is the picture parameter set's alone, and says 28 for an I
     frame of QP 25.  Takes about 10 kB of memory a frame.  Raises UserError where the clip is unreadable or not H.264.
     """
-    graph = _clip_input(path).output("-", format="null", vcodec="copy", **{"bsf:v": "trace_headers"})
+    graph = clip_input(path).output("-", format="null", vcodec="copy", **{"bsf:v": "trace_headers"})
     log = run(graph, f"reading the QPs of {path}", timeout=CLIP_TIMEOUT)[1]
     fields = ("first_mb_in_slice", "slice_type", "pic_parameter_set_id", "pic_init_qp_minus26", "slice_qp_delta")
     frames, initial, now = [], {}, {}
@@ -180,7 +151,7 @@ def _code(pixels, qp, with_vmaf):
     frame = _even(pixels)
     doing = f"coding a {width}x{height} picture at QP {qp}"
     bitstream = run(
-        _x264_output(_yuv(_raw_input(frame[None])), "pipe:", qp, threads=1, format="h264"), doing, frame.tobytes()
+        x264_output(_yuv(_raw_input(frame[None])), "pipe:", qp, threads=1, format="h264"), doing, frame.tobytes()
     )[0]
     if not with_vmaf:
         raw, score = run(_rgb_output(ffmpeg.input("pipe:", format="h264", threads=1)), doing, bitstream)[0], None
@@ -215,10 +186,14 @@ def _raw_input(frames, rate=30):
     )
 
 
-def _clip_input(path):
+def clip_input(path):
     path = os.path.abspath(path)  # and so neither an option nor a URL, whatever the name
     if not os.path.isfile(path):
         raise UserError(f"{path}: no such file; expected a clip")
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # which ffmpeg-python cannot pass on
+        raise UserError(f"{path}: a name that is not UTF-8; rename the file") from None
     return ffmpeg.input(path, protocol_whitelist="file")["v:0"]  # a playlist must not make ffmpeg open the network
 
 
@@ -226,24 +201,30 @@ def _yuv(stream):
     return stream.filter("scale", out_color_matrix="bt601", out_range="tv", flags=ACCURATE).filter("format", "yuv420p")
 
 
-def _rgb(stream):
+def rgb(stream):
     # Untagged frames are BT.601 to the filter.
     return stream.filter("scale", out_range="full", flags=ACCURATE).filter("format", "rgb24")
 
 
-def _clip_as_yuv420(path):
-    """The clip's frames, untouched where they are 8-bit 4:2:0 of even size in limited range."""
+def clip_size(path):
+    """(H, W) of a clip's first frame as it is shown."""
     frames = decode(path)
     height, width = next(frames).shape[:2]
     frames.close()
-    stream = _clip_input(path).filter("scale", out_range="tv", flags=ACCURATE)
+    return height, width
+
+
+def clip_as_yuv420(stream, size):
+    """The frames of a clip's stream, of `size` (H, W): untouched where 8-bit 4:2:0, even and of limited range."""
+    height, width = size
+    stream = stream.filter("scale", out_range="tv", flags=ACCURATE)
     if height % 2 or width % 2:
         stream = stream.filter("format", "yuv444p").filter("pad", width + width % 2, height + height % 2)
         stream = stream.filter("fillborders", right=width % 2, bottom=height % 2, mode="smear")
     return stream.filter("format", "yuv420p")
 
 
-def _x264_output(stream, target, qp, threads, **options):
+def x264_output(stream, target, qp, threads, **options):
     if isinstance(qp, bool) or qp not in QP_RANGE:
         raise UserError(f"QP {qp}: expected a whole number from {QP_RANGE[0]} to {QP_RANGE[-1]}")
     settings = ":".join(f"{name}={value}" for name, value in VIDEOSET_X264.items())
@@ -252,7 +233,7 @@ def _x264_output(stream, target, qp, threads, **options):
 
 
 def _rgb_output(stream):
-    return _rgb(stream).output("pipe:", format="rawvideo", pix_fmt="rgb24")
+    return rgb(stream).output("pipe:", format="rawvideo", pix_fmt="rgb24")
 
 
 def _vmaf_output(distorted, reference, size):
@@ -266,13 +247,3 @@ def _vmaf_score(log):
     if not score:
         raise UserError(f"measuring VMAF: no score came back; is {find_ffmpeg()} FFmpeg?")
     return float(score[1])
-
-
-def _read_ppm(file):
-    """The next P6 picture, uint8 (H, W, 3), or None where there is no whole one."""
-    if file.readline() != b"P6\n":
-        return None
-    width, height = map(int, file.readline().split())
-    file.readline()  # 255
-    data = file.read(width * height * 3)
-    return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None

@@ -5,6 +5,12 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
+import threading
+import weakref
+
+import ffmpeg
+import numpy as np
 
 from common.errors import UserError
 
@@ -12,6 +18,10 @@ TIMEOUT = 60  # seconds for one picture, which takes 0.1
 
 # What ffmpeg still says after the line that tells the reason.
 ECHO = r"Conversion failed|Task finished|Terminating thread|Error opening (in|out)put file|Nothing was written"
+
+_started, _lock = weakref.WeakSet(), threading.Lock()  # processes, of any thread
+
+CUT_SHORT = "File ended prematurely"  # of Matroska; the one damage that -xerror lets pass
 
 
 def find_ffmpeg():
@@ -39,14 +49,24 @@ def find_ffmpeg():
 def start(graph, **pipes):
     """Start ffmpeg on an ffmpeg-python graph: a Popen.  pipes: its `stdin` (else none), `stdout`, `stderr`."""
     binary = find_ffmpeg()
-    # Levels in the log tell errors from chatter; -xerror makes damaged input an error.  A session of its own keeps
-    # Ctrl-C from ffmpeg: who started it decides what is finished and what is killed.
-    flags = ["-nostdin", "-hide_banner", "-nostats", "-xerror", "-y", "-loglevel", "level+info"]
+    # Levels in the log tell errors from chatter, and lines that repeat are all there; -xerror makes damaged input an
+    # error.  A session of its own keeps Ctrl-C from ffmpeg: who started it decides what is finished and what is killed.
+    flags = ["-nostdin", "-hide_banner", "-nostats", "-xerror", "-y", "-loglevel", "repeat+level+info"]
     command = graph.compile([binary, *flags])
     try:
-        return subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
+        process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
+        with _lock:
+            _started.add(process)
+        return process
     except OSError as error:
         raise UserError(f"{binary} cannot be run ({error.strerror}); point $FFMPEG to an FFmpeg, or unset it") from None
+
+
+def kill_all():
+    """End every ffmpeg that this program has started and that still runs; who waits for one gets a UserError."""
+    with _lock:
+        for process in _started:
+            process.kill()
 
 
 def run(graph, doing, data=None, timeout=TIMEOUT, target=None):
@@ -71,6 +91,61 @@ def run(graph, doing, data=None, timeout=TIMEOUT, target=None):
     if target and not (target.exists() and target.stat().st_size):
         raise failure(doing, process.args[0], "ended well but wrote nothing; is it an FFmpeg?", log)
     return out, log
+
+
+def pictures(stream, doing, timeout=TIMEOUT, outputs=()):
+    """Yield the frames of an RGB stream of an ffmpeg-python graph as they come, uint8 (H, W, 3), each with the lines of
+    the log, as text, that were written since the one before.
+
+    outputs: what the same run of ffmpeg writes besides.  One frame is in memory at a time.  Raises UserError for a
+    frame, or an end, that takes longer than `timeout` seconds, for failure, and where no frame comes at all.
+    """
+    # PPM carries each frame's size: no probe, and right for rotated clips and for those that change size.
+    graph = stream.output("pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough")
+    if outputs:
+        graph = ffmpeg.merge_outputs(graph, *outputs)
+    count = 0
+    with tempfile.NamedTemporaryFile() as file, open(file.name, errors="replace") as log:
+        process, words, line = start(graph, stdout=subprocess.PIPE, stderr=file), [], ""
+        overdue = threading.Event()
+        try:
+            while True:
+                watchdog = threading.Timer(timeout, lambda: (overdue.set(), process.kill()))
+                watchdog.start()
+                try:
+                    frame = _read_ppm(process.stdout)
+                    code = process.wait() if frame is None else 0
+                finally:
+                    watchdog.cancel()
+                lines, end, line = (line + log.read()).rpartition("\n")  # the last may be half written
+                words.append(lines + end)
+                if frame is None:
+                    words.append(line)
+                    break
+                yield frame, words[-1]
+                count += 1
+            if overdue.is_set():
+                how = f"gave no frame for {timeout} s"
+            elif code or not count:
+                how = ending(code) if code else "found no picture in it"
+            else:
+                how = "found it cut short" if CUT_SHORT in "".join(words) else None
+            if how:
+                raise failure(doing, process.args[0], how, "".join(words))
+        finally:  # also when the reader stops early
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def _read_ppm(file):
+    """The next P6 picture, uint8 (H, W, 3), or None where there is no whole one."""
+    if file.readline() != b"P6\n":
+        return None
+    width, height = map(int, file.readline().split())
+    file.readline()  # 255
+    data = file.read(width * height * 3)
+    return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
 
 
 def ending(code):

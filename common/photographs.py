@@ -1,14 +1,18 @@
-"""Frames from photographs: 16:9 crops of different place and scale, split so that no photograph is in two splits."""
+"""Datasets of photographs: 16:9 crops of different place and scale, no photograph in two splits, with pseudo-labels.
 
+`python3 -m common.prepare photos`; what makes it go on where it stopped is in `common.making`.
+"""
+
+import functools
+import hashlib
 import random
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import UserError
+from common.making import Making, assign, find_files, printable, safe_stem
+from common.pseudolabels import HEIGHT, PSEUDO, WIDTH, check_thresholds, explain, write_labelled
 
-SPLITS = ("train", "valid", "test")
-LEVELS = ("JND1", "JND2", "JND3")
-WIDTH, HEIGHT = 640, 360
 ALIKE = 0.8  # crops of one photograph that share more of their area than this are too alike
 
 
@@ -20,69 +24,99 @@ class Frame(NamedTuple):
     photograph: str
     box: tuple[int, int, int, int]
 
-    def files(self, root):
-        """The frame itself, and as coded at JND1, JND2 and JND3."""
-        return [root / f"{level}{self.split}" / self.image for level in ("", *map(str.lower, LEVELS))]
 
-    def record(self, root):
-        """What is known of the frame once all its files are there."""
-        return root / ".prepare" / f"{self.image}.json"
-
-
-def find_photographs(folder, root):
-    """Names, relative to `folder`, of the pictures anywhere below it but in `root`, in natural order."""
-    from common.dataset import natural_key
+def photos(arguments):
+    """Make, or go on making, the dataset; returns 1 where a photograph could not be read, else 0."""
+    from common.ffmpeg import VIDEOSET_X264, find_ffmpeg
     from common.images import PICTURE_SUFFIXES
 
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; expected photographs in it")
-    if folder.resolve() == root.resolve():
-        raise UserError(f"{root}: holds the photographs; choose another --data_dir")
-    own = root.resolve()
-    names = [
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and own not in path.resolve().parents
-    ]
-    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
-    if not names:
-        raise UserError(f"{folder}: no photographs; expected files ending in {' '.join(sorted(PICTURE_SUFFIXES))}")
-    return sorted(names, key=natural_key)
+    root, folder = Path(arguments.data_dir), Path(arguments.photo_dir)
+    check_thresholds(arguments.vmaf)
+    find_ffmpeg()
+    names = find_files(folder, PICTURE_SUFFIXES, root, "photograph")
+    sound, not_needed, unreadable = survey(folder, names, arguments.enlarge, arguments.jobs)
+    try:
+        splits = assign(list(sound), arguments.split, arguments.seed)
+    except UserError as error:
+        rejected = unreadable + not_needed
+        if not rejected:
+            raise
+        raise UserError(f"{error} ({len(rejected)} cannot be used, such as {printable(rejected[0])})") from None
+    frames = {Path(frame.image).stem: frame for frame in plan_frames(sound, splits, arguments.crops, arguments.seed)}
+    settings = {name: getattr(arguments, name) for name in ("crops", "split", "seed", "vmaf", "enlarge")}
+    plan = {"labels": PSEUDO, "coding": VIDEOSET_X264, "frames": list(frames.values())}
+    digests = {name: digest for name, (digest, _) in sound.items()}
+    making = Making(root, "photos", "photograph", settings, digests, plan, arguments.overwrite)
+
+    def make_frame(unit, target):
+        return [cut(folder, frames[unit], arguments.vmaf, target)]
+
+    not_needed += [f"{name}: not needed for the split" for name in sound if name not in splits]
+    about = functools.partial(explain, thresholds=arguments.vmaf)
+    return making.run(frames, make_frame, arguments.jobs, about, unreadable, not_needed, noun="frame")
 
 
-def assign(names, split, seed):
-    """{name: split}, drawn from `seed`.  split: three shares that sum to 1, or three whole numbers of photographs."""
-    shares = abs(sum(split) - 1) < 1e-6
-    if min(split) < 0 or not (shares or (sum(split) > 1 and all(part.is_integer() for part in split))):
-        raise UserError(f"--split {split}: expected three shares that sum to 1, or three whole numbers of photographs")
-    needed = sum(part > 0 for part in split) if shares else int(sum(split))
-    if len(names) < needed:
-        raise UserError(
-            f"{len(names)} usable photographs, but --split needs at least {needed}: none may be in two "
-            "splits; add photographs or change --split"
-        )
-    sizes = [int(part) for part in split]
-    if shares:  # at least one each, then one more where most is missing
-        sizes = [max(int(part * len(names)), int(part > 0)) for part in split]
-        while sum(sizes) > len(names):
-            sizes[sizes.index(max(sizes))] -= 1
-        while sum(sizes) < len(names):
-            missing = [part * len(names) - size for part, size in zip(split, sizes)]
-            sizes[missing.index(max(missing))] += 1
-    order = sorted(names)
-    random.Random(f"split {seed}").shuffle(order)
-    return dict(zip(order, [name for name, size in zip(SPLITS, sizes) for _ in range(size)]))
+def survey(folder, names, enlarge, jobs):
+    """Decode every photograph once.
+
+    Returns {name: (digest of its pixels, (width, height))} of those to use, [why, ...] of those too small or there
+    already under another name, and [why, ...] of those that cannot be read.
+    """
+    from common.images import read_picture
+    from common.parallel import in_parallel
+
+    def look(name):
+        try:
+            pixels = read_picture(folder / name)
+        except UserError as error:
+            return str(error)
+        height, width = pixels.shape[:2]
+        return hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest(), (width, height)
+
+    sound, not_needed, unreadable, owner = {}, [], [], {}
+    for name, found in zip(names, in_parallel(look, names, jobs, "photograph")):
+        if isinstance(found, str):
+            unreadable.append(found)
+            continue
+        digest, (width, height) = found
+        if digest in owner:
+            not_needed.append(f"{name}: the same picture as {owner[digest]}")
+        elif (width < WIDTH or height < HEIGHT) and not enlarge:
+            small = f"{width}x{height} is smaller than {WIDTH}x{HEIGHT}; --enlarge takes it all the same"
+            not_needed.append(f"{name}: {small}")
+        else:
+            owner[digest], sound[name] = name, found
+    return sound, not_needed, unreadable
 
 
 def plan_frames(sound, splits, crops, seed):
     """The frames of all photographs, in natural order of photographs."""
     frames, digits = [], len(str(len(sound)))
     for number, (name, (digest, (width, height))) in enumerate(sound.items(), 1):
-        stem = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in Path(name).stem)[:40]
         if name in splits:
             for crop, box in enumerate(crop_boxes(width, height, crops, f"{seed} {digest}"), 1):
-                frames.append(Frame(splits[name], f"{number:0{digits}}_{stem}_{crop}.png", name, box))
+                frames.append(Frame(splits[name], f"{number:0{digits}}_{safe_stem(name)}_{crop}.png", name, box))
     return frames
+
+
+def cut(folder, frame, thresholds, target):
+    """Crop and scale a frame, find its levels and write it; returns its row of the manifest."""
+    import numpy as np
+    from PIL import Image
+
+    from common.images import read_picture
+
+    left, top, width, height = frame.box
+    photograph = Image.fromarray(read_picture(folder / frame.photograph))
+    pixels = np.asarray(
+        photograph.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
+    )
+    try:
+        labels = write_labelled(pixels, thresholds, target, frame.split, frame.image)
+    except UserError as error:
+        raise UserError(f"{frame.photograph}: {error}") from None
+    place = {"left": left, "top": top, "width": width, "height": height}
+    return {"split": frame.split, "image": frame.image, "photograph": frame.photograph, **place, **labels}
 
 
 def crop_boxes(width, height, count, seed):

@@ -13,6 +13,10 @@ levels lie; up to QP 9 it wavered by at most 0.08, beyond QP 48 by 0.2.  Should 
 one of the crossings: VMAF is at or above the threshold there, and below it one QP further.
 """
 
+from common.errors import UserError
+from common.making import LEVELS, folder_of
+
+WIDTH, HEIGHT = 640, 360  # of the frames for which the thresholds were chosen
 THRESHOLDS = (92.0, 84.0, 76.0)
 LOWEST, HIGHEST = 1, 51  # the QPs of VideoSet's coded clips
 PSEUDO = "pseudo-label (VMAF)"
@@ -41,3 +45,27 @@ def find_levels(pixels, thresholds):
             coded[qp] = code_and_score(pixels, qp)
         levels.append(max(low, LOWEST))
     return levels, coded
+
+
+def write_labelled(pixels, thresholds, folder, split, image):
+    """Find the levels of a frame and write it and the frames coded at them; returns its labels as columns."""
+    from common.images import write_png
+
+    levels, coded = find_levels(pixels, thresholds)
+    for level, picture in zip(("", *LEVELS), [pixels, *(coded[qp].pixels for qp in levels)]):
+        write_png(folder / folder_of(split, level) / image, picture)
+    scores = {f"VMAF at {level}": coded[qp].vmaf for level, qp in zip(LEVELS, levels)}
+    return {**dict(zip(LEVELS, levels)), **scores, "unit": "QP", "labels": PSEUDO}
+
+
+def check_thresholds(thresholds):
+    if not 100 >= thresholds[0] > thresholds[1] > thresholds[2] >= 0:
+        raise UserError(f"--vmaf {thresholds}: expected three descending numbers from 100 to 0, such as 92 84 76")
+
+
+def explain(rows, thresholds):
+    """What the labels of a manifest's rows are, for a person."""
+    at = ", ".join(f"{threshold:g}" for threshold in thresholds)
+    bound = sum(row[level] in (LOWEST, HIGHEST) for row in rows for level in LEVELS)
+    remark = f"; {bound} of them at QP {LOWEST} or {HIGHEST}, an end of the search: look at those" if bound else ""
+    return f"the levels are pseudo-labels (VMAF {at}), not human ones{remark}"

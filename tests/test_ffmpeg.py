@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from common import ffmpeg
+from common import ffmpeg, ffmpeg_process
 from common.errors import UserError
 from common.ffmpeg_process import find_ffmpeg
 
@@ -172,15 +172,15 @@ def test_damaged_clips_are_refused(tmp_path, clip):
 
 def test_a_reader_that_stops_early_leaves_no_process(tmp_path, clip, monkeypatch):
     started = []
-    monkeypatch.setattr(ffmpeg, "start", lambda *a, **k: started.append(START(*a, **k)) or started[-1])
     ffmpeg.encode(clip, tmp_path / "a.264", 40)
+    monkeypatch.setattr(ffmpeg_process, "start", lambda *a, **k: started.append(START(*a, **k)) or started[-1])
     frames = ffmpeg.decode(tmp_path / "a.264")
     next(frames)
     frames.close()
     assert [process.poll() is not None for process in started] == [True]
 
 
-START = ffmpeg.start
+START = ffmpeg_process.start
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+"""Frames of clips: which to take, and the same frames as they look when the clip is coded at other QPs."""
+
+import os
+import re
+from typing import NamedTuple
+
+from common.errors import UserError
+from common.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_input, clip_size, rgb, x264_output
+from common.ffmpeg_process import find_ffmpeg, pictures, run
+from common.images import write_png
+from common.making import LEVELS, folder_of
+
+CLIP_SUFFIXES = frozenset({".264", ".265", ".avi", ".h264", ".hevc", ".m4v", ".mkv", ".mov", ".mp4", ".webm", ".y4m"})
+SCENE = 0.3  # a cut, of ffmpeg's scene score from 0 to 1
+MOST = 3000  # frames that can be named one by one: ffmpeg's command line has no room for more
+
+
+def take(path, choice, rate=None, fit=None, codings=None):
+    """Yield (number, seconds, pixels) of chosen frames of a clip: uint8 RGB (H, W, 3), one in memory at a time.
+
+    choice: "first"; "middle"; "keyframes"; "scenes", the first frame of each; "2s", the first of each two seconds, or
+    of another span; or frame numbers, "0,30,60" or a list.  Numbers count from 0 in the order shown.
+    rate: frames a second, where the clip's own times are not to be relied on.
+    fit: (H, W); each frame is scaled to cover it and its middle cut out.
+    codings: {QP: path}; the whole clip is coded there as `common.ffmpeg.encode` would.
+
+    The clip is decoded once, and to its end.  Raises UserError for damage anywhere in it, for a number that it does not
+    have, and as `encode`.  Rotation metadata is applied; no frame is dropped or repeated.
+    """
+    stream, outputs = clip_input(path), []
+    if fit:
+        scaled = stream.filter(
+            "scale", *fit[::-1], force_original_aspect_ratio="increase", flags="lanczos+accurate_rnd"
+        )
+        stream = scaled.filter("crop", *fit[::-1])
+    if codings:
+        copies = stream.split()
+        stream, coded = copies[0], clip_as_yuv420(copies[1], fit or clip_size(path)).split()
+        for index, (qp, target) in enumerate(codings.items()):
+            target = os.path.abspath(target)
+            outputs.append(x264_output(coded[index], target, qp, CLIP_THREADS, fps_mode="passthrough"))
+    # `print` writes to the log which frame it is, on the way to us.
+    chosen = stream.filter("select", f"if({expression(choice, path, rate)},1+0*print(n)+0*print(t),0)")
+    printed, number = [], -1
+    for pixels, log in pictures(rgb(chosen), f"decoding {path}", CLIP_TIMEOUT, outputs):
+        printed += re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
+        if len(printed) < 2:
+            raise UserError(
+                f"decoding {path}: {find_ffmpeg()} does not number its frames; expected FFmpeg 5.1 or newer"
+            )
+        number, seconds, *printed = printed
+        number, seconds = int(float(number)), float(seconds)
+        yield number, number / rate if rate else seconds, pixels
+    last = max(_numbers(choice), default=number)
+    if number < last:
+        raise UserError(f"{path}: has no frame {last}, counted from 0; choose other frames, or copy the clip again")
+
+
+class LabelledClip(NamedTuple):
+    """A clip whose levels are known: all its frames share them.
+
+    clip: what the manifest calls it.  levels: JND1, JND2, JND3 in QP; one with decimals has the frames of the nearest
+    QP, halves upwards.  labels: what they are.  files: {QP: path}, 0 the clip itself, others coded of the same frames.
+    size: (H, W) that its frames must have, where that is known.  rate, fit: as `take`.
+    """
+
+    clip: str
+    split: str
+    levels: tuple
+    labels: str
+    files: dict
+    size: tuple | None = None
+    rate: float | None = None
+    fit: tuple | None = None
+
+    def make(self, unit, choice, folder):
+        """Write chosen frames, raw and as coded at each level, as PNG files into subfolders of `folder`.
+
+        Where no file has the QP of a level, the clip is coded here.  Returns the rows of the manifest.
+        Raises UserError as `take`, and where frames of two files differ in size.
+        """
+        qps = [int(level + 0.5) for level in self.levels]
+        missing = {qp: folder / f"{qp}.264" for qp in qps if qp not in self.files}
+        for qp in set(qps) - missing.keys():  # a bare bitstream that ends early looks sound
+            count, due = count_frames(self.files[qp]), count_frames(self.files[0])
+            if count != due:
+                raise UserError(f"{self.files[qp]}: {count} frames, while {self.files[0]} has {due}; copy both again")
+        folder.mkdir(parents=True)
+        rows = []
+        for index, (number, seconds, pixels) in enumerate(take(self.files[0], choice, self.rate, self.fit, missing), 1):
+            image = f"{unit}_{index}.png"
+            self._check_size(self.files[0], pixels, self.size or pixels.shape[:2])
+            write_png(folder / folder_of(self.split) / image, pixels)
+            place = {"clip": self.clip, "frame": number, "seconds": round(seconds, 3)}
+            rows.append({"split": self.split, "image": image, **place, **dict(zip(LEVELS, self.levels))})
+        size = pixels.shape[:2]
+        for level, qp in zip(LEVELS, qps):
+            file = missing.get(qp) or self.files[qp]
+            padded = tuple(side + side % 2 if qp in missing else side for side in size)
+            for (_, _, pixels), row in zip(take(file, [row["frame"] for row in rows]), rows):
+                self._check_size(file, pixels, padded)
+                write_png(folder / folder_of(self.split, level) / row["image"], pixels[: size[0], : size[1]])
+                row |= {f"QP at {level}": qp, f"source at {level}": "coded here" if qp in missing else file.name}
+        for file in missing.values():
+            file.unlink()
+        return [{**row, "unit": "QP", "labels": self.labels} for row in rows]
+
+    def _check_size(self, file, pixels, size):
+        if pixels.shape[:2] != size:
+            found, due = (f"{width}x{height}" for height, width in (pixels.shape[:2], size))
+            raise UserError(
+                f"{file}: frames of {found}; expected {due}, as its name or its reference says; copy it again"
+            )
+
+
+def expression(choice, path, rate=None):
+    """The choice as an expression of ffmpeg's `select`: not 0 for a frame to take.  `path` has a middle."""
+    numbers = _numbers(choice)
+    if numbers:
+        if len(numbers) > MOST:
+            raise UserError(f"{path}: {len(numbers)} frames chosen of one clip; expected at most {MOST}, choose fewer")
+        return _any_of(sorted(set(numbers)))
+    if choice == "middle":
+        return f"eq(n,{count_frames(path) // 2})"
+    if choice.endswith("s") and choice[0].isdigit():
+        now, before = (f"n/{rate}", f"(n-1)/{rate}") if rate else ("t", "prev_t")
+        return f"eq(n,0)+gt(floor({now}/{choice[:-1]}),floor({before}/{choice[:-1]}))"
+    return {"first": "eq(n,0)", "keyframes": "key", "scenes": f"eq(n,0)+gt(scene,{SCENE})"}[choice]
+
+
+def _numbers(choice):
+    """The frame numbers that a choice names, or []."""
+    if not isinstance(choice, str):
+        return list(choice)
+    return [int(number) for number in choice.split(",")] if re.fullmatch(r"\d+(,\d+)*", choice) else []
+
+
+def _any_of(numbers):
+    """As a tree, since ffmpeg takes no more than 99 terms in a row."""
+    if len(numbers) == 1:
+        return f"eq(n,{numbers[0]})"
+    middle = len(numbers) // 2
+    return f"if(lt(n,{numbers[middle]}),{_any_of(numbers[:middle])},{_any_of(numbers[middle:])})"
+
+
+def count_frames(path):
+    """How many coded pictures a clip has, without decoding them."""
+    packets = run(clip_input(path).output("pipe:", format="framecrc", vcodec="copy"), f"reading {path}")[0]
+    return sum(not line.startswith(b"#") for line in packets.splitlines())

@@ -1,0 +1,328 @@
+"""Frames of clips, and the datasets made of them: VideoSet under its names, and a user's own videos."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ffmpeg as graphs
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from skimage import data
+
+from common import clips, dataset, ffmpeg
+from common.errors import UserError
+from common.ffmpeg_process import find_ffmpeg
+from common.images import read_picture
+from common.making import LEVELS
+from common.metrics import psnr
+from common.prepare import main
+
+HERE = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-m", "common.prepare"]
+SHEETS = {"1st": {1: 22, 2: 25, 3: 27, 4: 24}, "2nd": {1: 28, 2: 30, 3: 31, 4: 29}, "3rd": {1: 33, 2: 34, 3: 35, 4: 36}}
+
+
+def moving(picture, frames, width=64, height=48):
+    """A window that moves over a photograph: (frames, height, width, 3)."""
+    starts = [(3 * index, 5 * index) for index in range(frames)]
+    return np.stack([picture[top : top + height, left : left + width] for top, left in starts])
+
+
+PHOTOGRAPHS = (data.coffee(), data.astronaut(), data.chelsea(), data.rocket())
+
+
+def make_clip(path, pixels, rate=10, **options):
+    """A clip in any format, by ffmpeg itself."""
+    size = f"{pixels.shape[2]}x{pixels.shape[1]}"
+    stream = graphs.input("pipe:", format="rawvideo", pixel_format="rgb24", framerate=rate, s=size)
+    options = {"vcodec": "libx264", "pix_fmt": "yuv420p", **options}
+    stream.output(os.path.abspath(path), **options).overwrite_output().run(
+        cmd=find_ffmpeg(), input=pixels.tobytes(), quiet=True
+    )
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory):
+    """VideoSet's four first clips and sheets, as far as 64x48 pixels, 10 frames a second and 25 frames go."""
+    folder = tmp_path_factory.mktemp("VideoSet")
+    deep = folder / "as it was" / "downloaded ü"
+    deep.mkdir(parents=True)
+    for number, picture in enumerate(PHOTOGRAPHS, 1):
+        name = f"videoSRC{number:03}_64x48_10_qp_"
+        ffmpeg.encode(moving(picture, 25), deep / f"{name}00.264", 0, rate=10)
+        for sheet in ("1st", "2nd"):  # those of the third level are not there
+            qp = SHEETS[sheet][number]
+            ffmpeg.encode(deep / f"{name}00.264", deep / f"{name}{qp}.264", qp)
+    for sheet, levels in SHEETS.items():
+        rows = [f'0,{qp},{qp + 2.5},1,"[{qp}, {qp + 1}]",2,{number},1.5,,,' for number, qp in levels.items()]
+        header = "anchor,jnd,mean,normality,samples,samples_no,sequence_index,standard_deviation,,,"
+        (folder / f"64x48_{sheet}.csv").write_text("\n".join([header, *rows]) + "\n")
+    return folder
+
+
+def prepare(*arguments):
+    return subprocess.run([*COMMAND, *map(str, arguments)], cwd=HERE, capture_output=True, text=True, timeout=300)
+
+
+def videoset(downloads, root, *arguments):
+    return prepare("videoset", downloads, downloads, "--size", "64x48", "--data_dir", root, *arguments)
+
+
+@pytest.mark.parametrize(
+    "choice, rate, numbers",
+    [
+        ("first", None, [0]),
+        ("middle", None, [12]),
+        ("1s", None, [0, 10, 20]),
+        ("1s", 5, [0, 5, 10, 15, 20]),  # the name of the clip knows better
+        ("0.5s", None, [0, 5, 10, 15, 20]),
+        ("0,7,24", None, [0, 7, 24]),
+        (list(range(0, 25, 2)), None, list(range(0, 25, 2))),
+    ],
+)
+def test_which_frames(downloads, choice, rate, numbers):
+    path = next(downloads.rglob("videoSRC001*_00.264"))
+    everything = list(ffmpeg.decode(path))
+    taken = list(clips.take(path, choice, rate))
+    assert [number for number, _, _ in taken] == numbers
+    assert [seconds for _, seconds, _ in taken] == pytest.approx([number / (rate or 10) for number in numbers])
+    assert all(np.array_equal(pixels, everything[number]) for number, _, pixels in taken)
+
+
+def test_more_frames_than_ffmpeg_takes_terms_in_a_row(tmp_path):
+    frames = np.repeat(moving(PHOTOGRAPHS[0], 1), 240, axis=0)
+    make_clip(tmp_path / "long.mp4", frames)
+    numbers = list(range(0, 240, 2))
+    assert [number for number, _, _ in clips.take(tmp_path / "long.mp4", numbers)] == numbers
+
+
+def test_keyframes_and_scenes(tmp_path):
+    shots = np.concatenate([moving(picture, 8) for picture in PHOTOGRAPHS[:3]])
+    make_clip(tmp_path / "cuts.mkv", shots, g=6, sc_threshold=0)
+    assert [number for number, _, _ in clips.take(tmp_path / "cuts.mkv", "scenes")] == [0, 8, 16]
+    assert [number for number, _, _ in clips.take(tmp_path / "cuts.mkv", "keyframes")] == [0, 6, 12, 18]
+
+
+def test_a_frame_that_is_not_there(downloads):
+    path = next(downloads.rglob("videoSRC001*_00.264"))
+    with pytest.raises(UserError, match="videoSRC001.*has no frame 25, counted from 0"):
+        list(clips.take(path, "0,25"))
+
+
+def test_a_clip_of_another_size_than_its_name(downloads, tmp_path):
+    path = next(downloads.rglob("videoSRC001*_00.264"))
+    clip = clips.LabelledClip("SRC001", "train", (22, 28, 33), "human", {0: path}, size=(50, 64))
+    with pytest.raises(UserError, match="_00.264: frames of 64x48; expected 64x50"):
+        clip.make("SRC001", "first", tmp_path / "new")
+
+
+def test_damage_after_the_last_chosen_frame(downloads, tmp_path):
+    coded = tmp_path / "coded.mp4"
+    make_clip(coded, moving(PHOTOGRAPHS[0], 25), crf=5)
+    bytes_ = bytearray(coded.read_bytes())
+    middle = len(bytes_) * 3 // 4
+    bytes_[middle : middle + 1500] = b"\x55" * 1500
+    coded.write_bytes(bytes_)
+    path = next(downloads.rglob("videoSRC001*_00.264"))
+    clip = clips.LabelledClip("SRC001", "train", (22, 22, 22), "human", {0: path, 22: coded})
+    with pytest.raises(UserError, match="decoding .*coded.mp4"):
+        clip.make("SRC001", "first", tmp_path / "new")
+
+
+def test_videoset(downloads, tmp_path):
+    """Frames, levels, JND frames of the clips that are there and of those that are not, manifest, splits; killed."""
+    root = tmp_path / "root"
+    arguments = ("videoset", downloads, downloads, "--size", "64x48", "--data_dir", root, "--split", "2", "1", "1")
+    process = subprocess.Popen([*COMMAND, *map(str, arguments), "--jobs", "1"], cwd=HERE, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (done := list(root.glob(".prepare/SRC*.json"))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 1 <= len(done) < 4 and not list(root.rglob("JND-Levels.txt"))
+    result = prepare(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert "left out" not in result.stdout and "4 clips made, 0" not in result.stdout
+
+    splits, warnings = dataset.read_splits(root, ("train", "valid", "test"))
+    assert [len(split) for split in splits.values()] == [6, 3, 3] and not warnings
+    table = pd.read_csv(root / "manifest.csv")
+    assert list(table.groupby("clip")["frame"].agg(list)) == [[0, 10, 20]] * 4
+    assert table.groupby("clip")["split"].nunique().max() == 1 and set(table["labels"]) == {
+        "human (VideoSet 64x48, jnd)"
+    }
+    assert set(table["source at JND3"]) == {"coded here"} and "coded here" not in set(table["source at JND2"])
+    for row in table[table["frame"] == 10].to_dict("records"):
+        number = int(row["clip"][3:])
+        reference = next(downloads.rglob(f"videoSRC{number:03}*_00.264"))
+        raw = read_picture(root / row["split"] / row["image"])
+        assert np.array_equal(raw, list(ffmpeg.decode(reference))[10]) and row["seconds"] == 1
+        labels = [sheet[number] for sheet in SHEETS.values()]
+        assert [row[level] for level in LEVELS] == [row[f"QP at {level}"] for level in LEVELS] == labels
+        for level, qp in zip(LEVELS, labels):
+            file = tmp_path / "again.264"
+            ffmpeg.encode(reference, file, qp)
+            frame = read_picture(root / f"{level.lower()}{row['split']}" / row["image"])
+            assert np.array_equal(frame, list(ffmpeg.decode(file))[10])
+    train = table[table["split"] == "train"].sort_values("image", key=lambda names: names.map(dataset.natural_key))
+    assert np.array_equal(splits["train"].levels, train[list(LEVELS)])
+    again = prepare(*arguments)
+    assert again.returncode == 0 and "0 clips made, 4 were there" in again.stdout
+    again = prepare(*arguments, "--label", "mean")
+    assert again.returncode == 2 and "made with --label jnd, not mean" in again.stderr
+    assert prepare("check", root).returncode == 0
+
+
+def test_videoset_by_numbers_and_means(downloads, tmp_path):
+    """What cannot be used is named, the rest goes on; a mean has the frames of the nearest QP."""
+    folder, root = tmp_path / "clips", tmp_path / "root"
+    folder.mkdir()
+    for path in downloads.rglob("*.264"):
+        os.symlink(path, folder / path.name)
+    next(folder.glob("videoSRC003*_00.264")).unlink()
+    coded = next(folder.glob("videoSRC002*_25.264"))
+    cut = coded.read_bytes()[: coded.stat().st_size // 2]
+    coded.unlink()
+    (folder / "videoSRC002_64x48_10_qp_28.264").write_bytes(cut)  # the QP of its mean
+    numbers = ("--clips", "1-2", "3,4", "9")
+    options = ("--size", "64x48", "--label", "mean", "--frames", "first", *numbers)
+    result = prepare("videoset", folder, downloads, "--data_dir", root, *options)
+    assert result.returncode == 1 and not result.stderr, result.stderr
+    left_out = [line for line in result.stdout.splitlines() if line.startswith("left out")]
+    assert [line for line in left_out if "SRC003: no reference; expected videoSRC003_64x48_10_qp_00.264" in line]
+    assert [line for line in left_out if "SRC009: asked for" in line]
+    assert [line for line in left_out if "qp_28.264: " in line and "frames, while" in line and "has 25" in line]
+    table = pd.read_csv(root / "manifest.csv")
+    assert list(table["image"]) == ["SRC001_1.png", "SRC004_1.png"] and list(table["split"]) == ["train", "valid"]
+    assert list(table["JND1"]) == [24.5, 26.5] and list(table["QP at JND1"]) == [25, 27]
+    assert not list(root.rglob("SRC00[23]*")) and not list(root.rglob("*.264"))
+
+
+def test_ctrl_c_does_not_wait_for_a_long_clip(downloads, tmp_path):
+    """What ffmpeg is at is given up; nothing half made stays."""
+    for path in downloads.glob("*.csv"):
+        (tmp_path / path.name.replace("64x48", "640x360")).write_bytes(path.read_bytes())
+    slow = np.random.default_rng(0).integers(0, 255, (1, 360, 640, 3), np.uint8).repeat(150, axis=0)
+    make_clip(tmp_path / "videoSRC001_640x360_30_qp_00.mp4", slow, preset="ultrafast")
+    root = tmp_path / "root"
+    arguments = ("videoset", tmp_path, tmp_path, "--data_dir", root, "--split", "1", "0", "0")
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], cwd=HERE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(root.rglob("*.264")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert "interrupted" in process.communicate(timeout=60)[1] and process.returncode == 130
+    assert time.monotonic() - began < 2
+    assert sorted(path.name for path in root.rglob("*")) == [".prepare", "plan.json"]
+
+
+@pytest.mark.parametrize(
+    "sheet, arguments, said",
+    [
+        (None, (), "64x48_2nd.csv: no such file; expected a CSV file with the columns sequence_index, jnd"),
+        ("sequence_index,qp\n1,2\n", (), "64x48_2nd.csv: no column jnd"),
+        ("sequence_index,jnd\n1,25\n2,x\n", (), "64x48_2nd.csv:3: jnd is 'x'; expected a number from 0 to 51"),
+        ("sequence_index,jnd\n1,25\n\n1,26\n", (), "64x48_2nd.csv:4: sequence_index 1 again"),
+        ("sequence_index,jnd\n1,25\n", ("--clips", "1-3", "3", "4"), "--clips: 3 is in train and valid"),
+        ("sequence_index,jnd\n1,25\n", ("--size", "640x360"), "640x360_1st.csv: no such file"),
+        ("sequence_index,jnd\n1,25\n", ("--frames", "0s"), "expected first, middle"),
+        ("sequence_index,jnd\n1,25\n", ("--split", "9", "1", "1"), "1 usable clips, but --split needs at least 11"),
+    ],
+)
+def test_videoset_says_what_is_wrong(downloads, tmp_path, capsys, sheet, arguments, said):
+    for path in downloads.glob("*.csv"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "64x48_2nd.csv").unlink()
+    if sheet:
+        (tmp_path / "64x48_2nd.csv").write_text(sheet)
+    root = tmp_path / "root"
+    options = ("--data_dir", str(root), "--size", "64x48", *arguments)
+    with pytest.raises((UserError, SystemExit)) as error:
+        main(["videoset", str(downloads), str(tmp_path), *options])
+    assert said in (str(error.value) if error.type is UserError else capsys.readouterr().err) and not root.exists()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Clips of every kind, sound and broken."""
+    folder = tmp_path_factory.mktemp("videos")
+    (folder / "über uns").mkdir()
+    pixels = [moving(picture, 12, 120, 90) for picture in PHOTOGRAPHS]
+    make_clip(folder / "-odd %d.mkv", pixels[0][:, :89, :119], pix_fmt="yuv444p")
+    make_clip(folder / "über uns/ten bit.mp4", pixels[1], pix_fmt="yuv420p10le")
+    make_clip(folder / "upright.mp4", pixels[2])
+    turned = graphs.input(str(folder / "upright.mp4"), display_rotation=90).output(str(folder / "turned.mp4"), c="copy")
+    turned.run(cmd=find_ffmpeg(), quiet=True)
+    (folder / "upright.mp4").unlink()
+    make_clip(folder / "varying.mp4", pixels[3], vf="select=not(between(n\\,2\\,7))", fps_mode="vfr")
+    make_clip(folder / "damaged.mp4", moving(PHOTOGRAPHS[0][::-1], 25, 120, 90), crf=5)
+    whole = bytearray((folder / "damaged.mp4").read_bytes())
+    whole[30000:33000] = b"\x55" * 3000  # a frame and the length of the next
+    (folder / "damaged.mp4").write_bytes(whole)
+    make_clip(folder / "cut.mkv", moving(PHOTOGRAPHS[1][::-1], 25, 120, 90), crf=5)
+    (folder / "cut.mkv").write_bytes((folder / "cut.mkv").read_bytes()[:30000])
+    (folder / "text.mp4").write_text("no clip\n" * 99)
+    (folder / "same.mkv").write_bytes((folder / "-odd %d.mkv").read_bytes())
+    os.symlink(folder / "varying.mp4", os.fsencode(folder) + b"/name \xff.mp4")
+    return folder
+
+
+def test_clips_with_pseudo_labels(videos, tmp_path):
+    root = tmp_path / "root"
+    result = prepare("clips", videos, "--data_dir", root, "--size", "80x60", "--split", 3, 1, 1, "--frames", "2,3")
+    assert result.returncode == 1 and not result.stderr, result.stderr
+    assert "pseudo-labels" in result.stdout and "not human" in result.stdout
+    for line in (
+        "text.mp4",
+        "damaged.mp4",
+        "cut.mkv",
+        "same.mkv: the same file as -odd %d.mkv",
+        "not UTF-8; rename",
+        "cut short",
+    ):
+        assert [said for said in result.stdout.splitlines() if said.startswith("left out") and line in said], line
+    table = pd.read_csv(root / "manifest.csv")
+    found = {"-odd %d.mkv", "über uns/ten bit.mp4", "turned.mp4", "varying.mp4"}
+    assert set(table["clip"]) <= found and set(table["labels"]) == {"pseudo-label (VMAF)"}
+    for row in table.to_dict("records"):
+        assert read_picture(root / row["split"] / row["image"]).shape == (60, 80, 3)
+        seconds = row["frame"] / 10 if row["clip"] != "varying.mp4" else (row["frame"] + 6) / 10
+        assert row["seconds"] == pytest.approx(seconds)
+    assert not list(root.rglob(".part-*"))
+
+
+def test_clips_with_labels_given(videos, tmp_path):
+    """They are coded as they are, whatever their kind, and each JND frame is that of its picture."""
+    labels = tmp_path / "mine.csv"
+    rows = [
+        "-odd %d.mkv,20,30.5,40",
+        "ten bit.mp4,22,32,42",
+        "turned.mp4,24,34,44",
+        "varying.mp4,21,31,41",
+        "no.mp4,1,2,3",
+    ]
+    labels.write_text("\n".join(["name,JND1,JND2,JND3", *rows]) + "\n", encoding="utf-8-sig")
+    root = tmp_path / "root"
+    result = prepare("clips", videos, "--data_dir", root, "--labels", labels, "--frames", "1,4", "--split", 4, 0, 0)
+    assert result.returncode == 1 and "mine.csv:6: no.mp4: no such clip" in result.stdout, result.stderr
+    assert "pseudo" not in result.stdout
+    table = pd.read_csv(root / "manifest.csv")
+    assert set(table["labels"]) == {"given (mine.csv)"} and list(table["JND2"].unique()) == [30.5, 34, 31, 32]
+    sizes = {
+        "-odd %d.mkv": (89, 119),
+        "über uns/ten bit.mp4": (90, 120),
+        "turned.mp4": (120, 90),
+        "varying.mp4": (90, 120),
+    }
+    for row in table.to_dict("records"):
+        raw, *coded = (read_picture(root / f"{level}train" / row["image"]) for level in ("", "jnd1", "jnd2", "jnd3"))
+        assert raw.shape[:2] == sizes[row["clip"]]
+        dbs = [psnr(raw, frame) for frame in coded]
+        assert dbs == sorted(dbs, reverse=True) and dbs[0] > 30 and dbs[2] > 18
+    assert Image.open(root / "train" / table["image"][0]).format == "PNG"
