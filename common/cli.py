@@ -126,7 +126,7 @@ def training_flags(parser, *, epochs, batch_size, learning_rate):
         type=positive(int),
         default=1,
         metavar="N",
-        help="change the weights after N batches only, by the mean of their gradients: N times the batch in one's memory",
+        help="change the weights only after N batches, by their mean gradient: N times the batch in the memory of one",
     )
     parser.add_argument(
         "--devices",

@@ -28,7 +28,7 @@ def read_splits(data_dir, names, **how):
 
 
 def check_outputs(options, checkpoint, log, state):
-    """Raise UserError when a training could not write its files, or would replace an earlier one's without being told."""
+    """Raise UserError when a training could not write its files, or would replace an earlier one's unasked."""
     if Path(checkpoint).exists() and not (options.overwrite or options.resume and Path(state).exists()):
         raise UserError(
             f"{checkpoint}: exists, from an earlier training; give another folder, --overwrite to replace it, "

@@ -258,9 +258,7 @@ class Run(keras.callbacks.Callback):
 
     def _save_state(self, epoch):
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self.variables]
-        runs.save_state(
-            self.state, arrays, {**self.facts, "epoch": epoch, "attempt": self.attempt}
-        )
+        runs.save_state(self.state, arrays, {**self.facts, "epoch": epoch, "attempt": self.attempt})
         if epoch:
             self.record.write("running", epochs=epoch, best=asdict(self.best))
 
