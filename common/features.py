@@ -24,7 +24,8 @@ def frozen_layers(model):
     frozen = set()
     for layer in model.layers:  # which Keras keeps in the order of the data
         parents = {tensor._keras_history.operation for tensor in _inputs(layer)}
-        if not layer.trainable_weights and parents <= frozen:
+        # Variables of a layer that trains change even where none is a weight: moving averages, a Dropout's seed.
+        if parents <= frozen and not (layer.trainable and layer.variables):
             frozen.add(layer)
     return frozen
 
@@ -49,7 +50,8 @@ def compute(extractor, input_format, pictures, digest, folder, batch_size, name)
     for part in (digest, repr(input_format), keras.__version__, keras.config.dtype_policy().name):
         key.update(part.encode())
     for layer in extractor.layers:
-        key.update(f"{layer.name} {layer.output.shape}".encode())
+        config = {name: value for name, value in layer.get_config().items() if name != "name"}  # may count the builds
+        key.update(f"{type(layer).__name__} {layer.output.shape} {config}".encode())
         for array in layer.get_weights():
             key.update(np.ascontiguousarray(array))
     folder = Path(folder)
