@@ -46,6 +46,8 @@ def compute(extractor, input_format, pictures, digest, folder, batch_size, name)
     digest: of the pictures' contents, common.runs.digest.  folder: of the cache.  name: of the split, for people.
     Raises UserError, before anything is computed, when the disk has not the room.
     """
+    # One that is made among several devices gives its answers once for each of them.
+    extractor = keras.Model(extractor.inputs, extractor.outputs)
     key = hashlib.blake2b(digest_size=10)
     for part in (digest, repr(input_format), keras.__version__, keras.config.dtype_policy().name):
         key.update(part.encode())
@@ -71,7 +73,8 @@ def _write(extractor, input_format, pictures, files, shapes, batch_size, name):
             opened.append(stack.enter_context(open(stack.enter_context(whole_file(file)), "wb")))
             np.lib.format.write_array_header_1_0(opened[-1], {"descr": "<f4", "fortran_order": False, "shape": shape})
         loaded = stack.enter_context(read_ahead(input_format.load, pictures))
-        for answer in predict(extractor, loaded, batch_size, len(pictures), f"features of {name}"):
+        answers = predict(extractor, loaded, batch_size, len(pictures), f"features of {name}")
+        for answer, _ in zip(answers, pictures, strict=True):
             for file, array in zip(opened, answer):
                 file.write(np.asarray(array, "<f4").tobytes())
 

@@ -133,7 +133,8 @@ class Run(keras.callbacks.Callback):
         self.attempt = facts.get("attempt", attempt or 0)
         self.earlier = facts.get("earlier_rows", self.earlier)
         keras.utils.set_random_seed(options.seed + self.attempt)
-        strategy = devices.strategy(options.devices)
+        strategy = devices.strategy(options)
+        shares = strategy.num_replicas_in_sync if strategy else 1
         with strategy.scope() if strategy else contextlib.nullcontext():
             model, self.kept = training.build()
             frozen = features.frozen_layers(model)
@@ -164,7 +165,7 @@ class Run(keras.callbacks.Callback):
 
         def batches(name, **how):
             columns = inputs[name], training.targets[name]
-            return Batches(training.input, *columns, options.batch_size, patch=training.patch, **how)
+            return Batches(training.input, *columns, options.batch_size, patch=training.patch, shares=shares, **how)
 
         train, self.valid = (
             batches("train", shuffle_seed=options.seed + self.attempt, epoch=self.first),
