@@ -82,7 +82,6 @@ def fit(training, options):
     data = {name: f"{pictures[name]} {targets[name]}" for name in pictures}
     counts = {f"{name}_pictures": len(paths) for name, paths in training.pictures.items()}
     record = runs.Record(training.beside("run", ".json"), training.name, options, {**counts, "digests": data})
-    training.log.parent.mkdir(parents=True, exist_ok=True)
     earlier = 0 if options.overwrite else len(_rows(training.log)[1:])
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(options.precision)
@@ -102,8 +101,9 @@ def fit(training, options):
         record.write("finished", best=asdict(best))
         return best
     except BaseException as error:
-        with contextlib.suppress(OSError):  # the disk may be what is wrong
-            record.write("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else f"failed: {error}")
+        if record.began:  # else the file is an earlier training's
+            with contextlib.suppress(OSError):  # the disk may be what is wrong
+                record.write("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else f"failed: {error}")
         raise
     finally:
         keras.config.set_dtype_policy(policy)
@@ -158,9 +158,8 @@ class Run(keras.callbacks.Callback):
         inputs = {name: [paths] for name, paths in training.pictures.items()}
         if extractor:
             folder = options.feature_cache or training.checkpoint.parent / "features"
-            for name, paths in training.pictures.items():
-                where = (training.input, paths, self.pictures[name], folder, options.batch_size, name)
-                inputs[name] = features.compute(extractor, *where)
+            where = training.input, training.pictures, self.pictures, folder, options.batch_size
+            inputs = features.compute(extractor, *where)
             print(f"features of the frozen layers: {folder}")
 
         def batches(name, **how):
@@ -171,6 +170,7 @@ class Run(keras.callbacks.Callback):
             batches("train", shuffle_seed=options.seed + self.attempt, epoch=self.first),
             batches("valid"),
         )
+        training.log.parent.mkdir(parents=True, exist_ok=True)
         if arrays is None:
             # From here on a kill costs nothing, and an earlier training's state is gone.
             self._save_state(0)
