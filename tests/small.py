@@ -3,9 +3,11 @@
 import argparse
 
 import keras
+import numpy as np
+import pandas as pd
 from keras import layers
 
-from common import cli, dataset
+from common import cli, dataset, weights
 from common.images import InputFormat
 from common.training import Training, fit
 
@@ -53,3 +55,19 @@ def train(root, folder, *flags, build=build, compile=lambda: {"loss": "mae"}):
         ),
         options(*flags),
     )
+
+
+def log_of(folder):
+    return pd.read_csv(folder / "logs.csv", sep=";")
+
+
+def weights_of(folder):
+    model, _ = build()
+    weights.load(model, folder / "Best.h5")
+    return model.get_weights()
+
+
+def assert_same(folder, other):
+    pd.testing.assert_frame_equal(log_of(folder), log_of(other), rtol=1e-5)
+    for arrays in zip(weights_of(folder), weights_of(other), strict=True):
+        np.testing.assert_allclose(*arrays, rtol=1e-5)
