@@ -23,16 +23,18 @@ class Batches(keras.utils.PyDataset):
     patch: (height, width) of the patch that is cut at random from each picture and its target frames, with a seed in
         each epoch another one; None takes all.
     epoch: the first one's number, which the order and the patches depend on.
+    shares: into how many equal parts a batch is to be cut, one a device; where pictures are too few, some come twice,
+        and sample weights join inputs and targets, which leave the doubles out.
 
     `error` is the UserError that reading a picture raised, which TensorFlow would bury in one of its own.
     """
 
-    def __init__(self, input_format, inputs, targets, batch_size, *, shuffle_seed=None, patch=None, epoch=0):
+    def __init__(self, input_format, inputs, targets, batch_size, *, shuffle_seed=None, patch=None, epoch=0, shares=1):
         decodes = any(isinstance(column[0], Path) for column in (*inputs, *targets))
         super().__init__(workers=WORKERS if decodes else 1, use_multiprocessing=False, max_queue_size=4)
         self.input_format, self.inputs, self.targets = input_format, inputs, targets
         self.batch_size, self.shuffle_seed, self.patch = batch_size, shuffle_seed, patch
-        self.epoch, self.error = epoch, None
+        self.epoch, self.shares, self.error = epoch, shares, None
         self._draw_order()
 
     def __len__(self):
@@ -47,6 +49,8 @@ class Batches(keras.utils.PyDataset):
 
     def _load(self, number):
         chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        real = len(chosen)
+        chosen = np.resize(chosen, _filled(real, self.shares))
         crops = {index: self._crop(index) for index in chosen}
 
         def column(values):
@@ -58,7 +62,16 @@ class Batches(keras.utils.PyDataset):
             several = tuple(column(values) for values in several)
             return several[0] if len(several) == 1 else several
 
-        return columns(self.inputs), columns(self.targets)
+        batch = columns(self.inputs), columns(self.targets)
+        return batch if self.shares == 1 else (*batch, self._sample_weights(real, len(chosen)))
+
+    def _sample_weights(self, real, filled):
+        """Of a batch with `real` pictures among `filled`, by all of which Keras divides."""
+        gain = filled / real  # the batch's mean, and so the gradient, is that of the real ones
+        if self.shuffle_seed is None:  # the mean of all pictures is
+            *_, last = range(0, len(self.order), self.batch_size)
+            gain = (last + _filled(len(self.order) - last, self.shares)) / len(self.order)
+        return np.where(np.arange(filled) < real, gain, 0).astype("float32")
 
     def on_epoch_end(self):
         self.epoch += 1
@@ -76,6 +89,11 @@ class Batches(keras.utils.PyDataset):
         random = np.random.default_rng([*drawn, int(index)])
         corners = [random.integers(whole - part + 1) for whole, part in zip(self.input_format.shape, self.patch)]
         return tuple(slice(corner, corner + part) for corner, part in zip(corners, self.patch))
+
+
+def _filled(count, shares):
+    """The next multiple of `shares`."""
+    return -(-count // shares) * shares
 
 
 def predict(network, pictures, batch_size, total, name):

@@ -13,8 +13,12 @@ def logical_cpus(text):
     return max([int(name[4:]) + 1 for name in names(text) if name.startswith("CPU:")], default=1)
 
 
-def strategy(text):
-    """A tf.distribute.MirroredStrategy over the devices that `--devices` names; None for one device."""
+def strategy(options):
+    """A tf.distribute.MirroredStrategy over the devices that `--devices` names; None for one device.
+
+    Raises UserError where one is not there, or other flags do not go with several.
+    """
+    text = options.devices
     wanted = names(text)
     if not wanted:
         return None
@@ -25,7 +29,15 @@ def strategy(text):
         wanted = [name for name in present if name.startswith("GPU")]
     if missing := sorted(set(wanted) - set(present)):
         raise UserError(f"--devices {text}: {', '.join(missing)} is not there; TensorFlow sees {', '.join(present)}")
-    return tf.distribute.MirroredStrategy(wanted) if len(wanted) > 1 else None
+    if len(wanted) < 2:
+        return None
+    if options.batch_size % len(wanted):
+        raise UserError(f"--batch_size {options.batch_size}: expected a multiple of the {len(wanted)} devices")
+    # Both update the weights under a condition, where TensorFlow cannot add up gradients of several devices.
+    for flag, taken in (("accumulate", options.accumulate > 1), ("precision", options.precision == "mixed_float16")):
+        if taken:
+            raise UserError(f"--{flag} {getattr(options, flag)}: runs on one device only; leave it or --devices out")
+    return tf.distribute.MirroredStrategy(wanted)
 
 
 def synchronize(model):

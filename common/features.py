@@ -24,7 +24,8 @@ def frozen_layers(model):
     frozen = set()
     for layer in model.layers:  # which Keras keeps in the order of the data
         parents = {tensor._keras_history.operation for tensor in _inputs(layer)}
-        if not layer.trainable_weights and parents <= frozen:
+        # Variables of a layer that trains change even where none is a weight: moving averages, a Dropout's seed.
+        if parents <= frozen and not (layer.trainable and layer.variables):
             frozen.add(layer)
     return frozen
 
@@ -39,26 +40,38 @@ def split(model):
     return keras.Model(model.input, features), keras.Model(features, model.outputs)
 
 
-def compute(extractor, input_format, pictures, digest, folder, batch_size, name):
-    """The features of `pictures`, a read-only memory map (N, ...) for each output of `extractor`.
+def compute(extractor, input_format, pictures, digests, folder, batch_size):
+    """The features of each split: {its name: [a read-only memory map (N, ...) for each output of `extractor`]}.
 
-    digest: of the pictures' contents, common.runs.digest.  folder: of the cache.  name: of the split, for people.
+    pictures, digests: of each split its paths, and common.runs.digest of their contents.  folder: of the cache.
     Raises UserError, before anything is computed, when the disk has not the room.
     """
-    key = hashlib.blake2b(digest_size=10)
-    for part in (digest, repr(input_format), keras.__version__, keras.config.dtype_policy().name):
-        key.update(part.encode())
+    # One that is made among several devices gives its answers once for each of them.
+    extractor = keras.Model(extractor.inputs, extractor.outputs)
+    network = _digest(extractor, input_format)
+    files, missing = {}, {}
+    for name, paths in pictures.items():
+        key = hashlib.blake2b(f"{network} {digests[name]}".encode(), digest_size=10).hexdigest()
+        files[name] = [Path(folder) / f"{key}-{number}.npy" for number in range(len(extractor.outputs))]
+        if not all(file.is_file() for file in files[name]):
+            missing[name] = [(len(paths), *tensor.shape[1:]) for tensor in extractor.outputs]
+    _check_room(Path(folder), sum(4 * int(np.prod(shape)) for shapes in missing.values() for shape in shapes))
+    for name, shapes in missing.items():
+        _write(extractor, input_format, pictures[name], files[name], shapes, batch_size, name)
+    return {name: [np.load(file, mmap_mode="r") for file in whole] for name, whole in files.items()}
+
+
+def _digest(extractor, input_format):
+    """Of all that features depend on, but the pictures."""
+    digest = hashlib.blake2b()
+    for part in (repr(input_format), keras.__version__, keras.config.dtype_policy().name):
+        digest.update(part.encode())
     for layer in extractor.layers:
-        key.update(f"{layer.name} {layer.output.shape}".encode())
+        config = {name: value for name, value in layer.get_config().items() if name != "name"}  # may count the builds
+        digest.update(f"{type(layer).__name__} {layer.output.shape} {config}".encode())
         for array in layer.get_weights():
-            key.update(np.ascontiguousarray(array))
-    folder = Path(folder)
-    files = [folder / f"{key.hexdigest()}-{number}.npy" for number in range(len(extractor.outputs))]
-    if not all(file.is_file() for file in files):
-        shapes = [(len(pictures), *tensor.shape[1:]) for tensor in extractor.outputs]
-        _check_room(folder, sum(4 * int(np.prod(shape)) for shape in shapes), name)
-        _write(extractor, input_format, pictures, files, shapes, batch_size, name)
-    return [np.load(file, mmap_mode="r") for file in files]
+            digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def _write(extractor, input_format, pictures, files, shapes, batch_size, name):
@@ -69,17 +82,18 @@ def _write(extractor, input_format, pictures, files, shapes, batch_size, name):
             opened.append(stack.enter_context(open(stack.enter_context(whole_file(file)), "wb")))
             np.lib.format.write_array_header_1_0(opened[-1], {"descr": "<f4", "fortran_order": False, "shape": shape})
         loaded = stack.enter_context(read_ahead(input_format.load, pictures))
-        for answer in predict(extractor, loaded, batch_size, len(pictures), f"features of {name}"):
+        answers = predict(extractor, loaded, batch_size, len(pictures), f"features of {name}")
+        for answer, _ in zip(answers, pictures, strict=True):
             for file, array in zip(opened, answer):
                 file.write(np.asarray(array, "<f4").tobytes())
 
 
-def _check_room(folder, size, name):
+def _check_room(folder, size):
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if size > free:
         raise UserError(
-            f"{folder}: the features of {name} take {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            f"{folder}: the features of the frozen layers take {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
             "name another place by --feature_cache DIR, or compute them in each epoch by --feature_cache off"
         )
 

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -81,7 +82,7 @@ class Record:
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": 0.0,
         }
-        self.before = 0.0
+        self.before, self.began = 0.0, False
 
     def resume(self):
         """Go on from what an earlier process wrote."""
@@ -95,6 +96,7 @@ class Record:
     def write(self, status, **more):
         """Write it: running, finished, or what happened."""
         self.entries |= {"status": status, "seconds": round(self.before + time.monotonic() - self.started, 1), **more}
+        self.began = True
         with whole_file(self.path) as temporary:
             temporary.write_text(json.dumps(self.entries, indent=1, default=str) + "\n", errors="backslashreplace")
 
@@ -126,7 +128,7 @@ def load_state(path):
         with np.load(path, allow_pickle=False) as file:
             facts, *arrays = (file[f"arr_{number}"] for number in range(len(file.files)))
             return arrays, json.loads(str(facts))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: no state of a training ({error}); delete it and train anew with --overwrite"
         ) from None

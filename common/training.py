@@ -82,27 +82,28 @@ def fit(training, options):
     data = {name: f"{pictures[name]} {targets[name]}" for name in pictures}
     counts = {f"{name}_pictures": len(paths) for name, paths in training.pictures.items()}
     record = runs.Record(training.beside("run", ".json"), training.name, options, {**counts, "digests": data})
-    training.log.parent.mkdir(parents=True, exist_ok=True)
+    earlier = 0 if options.overwrite else len(_rows(training.log)[1:])
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(options.precision)
     try:
         attempt = None
         while True:
-            run = Run(training, options, pictures, data, record)
+            run = Run(training, options, pictures, data, record, earlier)
             try:
                 best = run.fit(attempt)
                 break
             except Dead as dead:
                 attempt = run.attempt + 1
                 if options.on_dead == "stop" or attempt > RESTARTS:
-                    tried = f", as with {attempt} other seeds" if options.on_dead == "restart" else ""
+                    tried = f", as with {run.attempt} other seeds" if options.on_dead == "restart" else ""
                     raise UserError(f"{dead}{tried}; lower --learning_rate, or leave --output_bias at mean") from None
                 print(f"{dead}; starts anew with seed {options.seed + attempt}", file=sys.stderr)
         record.write("finished", best=asdict(best))
         return best
     except BaseException as error:
-        with contextlib.suppress(OSError):  # the disk may be what is wrong
-            record.write("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else f"failed: {error}")
+        if record.began:  # else the file is an earlier training's
+            with contextlib.suppress(OSError):  # the disk may be what is wrong
+                record.write("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else f"failed: {error}")
         raise
     finally:
         keras.config.set_dtype_policy(policy)
@@ -111,10 +112,10 @@ def fit(training, options):
 class Run(keras.callbacks.Callback):
     """One training from one seed; as a callback, what follows each epoch."""
 
-    def __init__(self, training, options, pictures, data, record):
+    def __init__(self, training, options, pictures, data, record, earlier):
         super().__init__()
         self.training, self.options, self.record = training, options, record
-        self.pictures, self.data = pictures, data
+        self.pictures, self.data, self.earlier = pictures, data, earlier  # rows of the log, another training's
         self.state = training.beside("state", ".npz")
         self.best, self.first = Best(), 0
         self.save_state = runs.Seldom(self._save_state)
@@ -130,8 +131,10 @@ class Run(keras.callbacks.Callback):
             else:
                 print(f"{self.state}: not there, nothing to resume; starts from the first epoch")
         self.attempt = facts.get("attempt", attempt or 0)
+        self.earlier = facts.get("earlier_rows", self.earlier)
         keras.utils.set_random_seed(options.seed + self.attempt)
-        strategy = devices.strategy(options.devices)
+        strategy = devices.strategy(options)
+        shares = strategy.num_replicas_in_sync if strategy else 1
         with strategy.scope() if strategy else contextlib.nullcontext():
             model, self.kept = training.build()
             frozen = features.frozen_layers(model)
@@ -155,19 +158,19 @@ class Run(keras.callbacks.Callback):
         inputs = {name: [paths] for name, paths in training.pictures.items()}
         if extractor:
             folder = options.feature_cache or training.checkpoint.parent / "features"
-            for name, paths in training.pictures.items():
-                where = (training.input, paths, self.pictures[name], folder, options.batch_size, name)
-                inputs[name] = features.compute(extractor, *where)
+            where = training.input, training.pictures, self.pictures, folder, options.batch_size
+            inputs = features.compute(extractor, *where)
             print(f"features of the frozen layers: {folder}")
 
         def batches(name, **how):
             columns = inputs[name], training.targets[name]
-            return Batches(training.input, *columns, options.batch_size, patch=training.patch, **how)
+            return Batches(training.input, *columns, options.batch_size, patch=training.patch, shares=shares, **how)
 
         train, self.valid = (
             batches("train", shuffle_seed=options.seed + self.attempt, epoch=self.first),
             batches("valid"),
         )
+        training.log.parent.mkdir(parents=True, exist_ok=True)
         if arrays is None:
             # From here on a kill costs nothing, and an earlier training's state is gone.
             self._save_state(0)
@@ -258,7 +261,8 @@ class Run(keras.callbacks.Callback):
 
     def _save_state(self, epoch):
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self.variables]
-        runs.save_state(self.state, arrays, {**self.facts, "epoch": epoch, "attempt": self.attempt})
+        progress = {"epoch": epoch, "attempt": self.attempt, "earlier_rows": self.earlier}
+        runs.save_state(self.state, arrays, {**self.facts, **progress})
         if epoch:
             self.record.write("running", epochs=epoch, best=asdict(self.best))
 
@@ -280,21 +284,22 @@ class Run(keras.callbacks.Callback):
             note = json.loads(file.attrs["training"])
             if note.pop("run") == self.identity:
                 self.best = Best(**note)
+        if self.first and not self.best.epoch:
+            raise UserError(
+                f"{self.training.checkpoint}: not the best epoch of the training that {self.state} goes on with; "
+                "put that file back, or train anew with --overwrite"
+            )
         self.record.resume()
         print(f"goes on after epoch {self.first} of {self.options.epochs}; best so far: epoch {self.best.epoch}")
 
     def _trim_log(self):
-        """Take from the log what will be trained again."""
-        log = self.training.log
-        if self.options.overwrite and not self.first:
-            log.unlink(missing_ok=True)
-        if not (self.options.resume and log.is_file()):
-            return
-        lines = log.read_text().splitlines(keepends=True)
-        start = max((number for number, line in enumerate(lines) if line.startswith("0;")), default=len(lines))
-        kept = lines[:start] + lines[start : start + self.first]
-        with runs.whole_file(log) as temporary:
-            temporary.write_text("".join(kept))
+        """Take from the log what will be trained again, or what a dead seed wrote."""
+        rows = _rows(self.training.log)
+        keep = self.earlier + self.first
+        keep += bool(keep)  # the header
+        if len(rows) > keep:
+            with runs.whole_file(self.training.log) as temporary:
+                temporary.write_text("".join(rows[:keep]))
 
     def _draw(self):
         if self.training.log.is_file():
@@ -338,6 +343,11 @@ def _deciding(options):
     free = "checkpoint_path csv_log_path data_dir backbone_path start_from vgg_weights epochs patience overwrite resume"
     free += " feature_cache devices tensorboard command on_dead"
     return {key: value for key, value in sorted(vars(options).items()) if key not in free.split()}
+
+
+def _rows(log):
+    """The lines of a CSV file, its header first; none where there is no file."""
+    return log.read_text().splitlines(keepends=True) if log.is_file() else []
 
 
 def _digest_weights(layers):

@@ -130,22 +130,24 @@ def test_an_unreadable_test_picture_is_named_with_all_others(rootdir, weight_fil
     assert "img1.png" in str(error.value) and "img3.png" in str(error.value) and not (tmp_path / "out").exists()
 
 
-def test_a_picture_that_breaks_during_training_is_named(rootdir, weight_files, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("cache", "good"), [("off", 2), (None, 0)])
+def test_a_picture_that_breaks_during_training_is_named(cache, good, rootdir, weight_files, tmp_path, monkeypatch):
+    """Also in a later batch than the one that Keras looks at first, where the error comes as it is."""
     from common.images import InputFormat
 
     load, seen = InputFormat.load, []
 
     def broken(self, path):
         seen.append(path.name)
-        if seen.count("img4.png") > 2:  # not in the batch that Keras looks at first, where the error comes as it is
+        if seen.count("img4.png") > good:
             raise UserError(f"{path}: no such file; check the path")
         return load(self, path)
 
     monkeypatch.setattr(InputFormat, "load", broken)
+    more = {"--epochs": 5, "--feature_cache": cache}
     with pytest.raises(UserError, match=r"^\S+\.png: no such file; check the path$"):
-        cli.script(
-            "", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, tmp_path, **{"--epochs": 5})))
-        )
+        cli.script("", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, tmp_path, **more))))
+    assert not list((tmp_path / "features").glob("*"))
 
 
 def test_weights_that_became_nan_are_not_kept(rootdir, weight_files, tmp_path):
@@ -155,11 +157,14 @@ def test_weights_that_became_nan_are_not_kept(rootdir, weight_files, tmp_path):
         cli.script("", LAT, arguments=list(map(str, arguments)))
 
 
-def test_a_dead_output_is_said(lat, rootdir, weight_files, tmp_path):
-    printed = lat(*flags("train", rootdir, weight_files, tmp_path, **{"--learning_rate": 10, "--epochs": 1}))
+def test_a_dead_output_stops_a_training(run, rootdir, weight_files, tmp_path):
+    dead = {"--learning_rate": 10, "--epochs": 1, "--on_dead": "stop"}
+    done = run("LAT.py", *flags("train", rootdir, weight_files, tmp_path, **dead))
+    line = "error: epoch 1: JND_output answers 0 for every picture, a dead ReLU unit; lower --learning_rate, or leave"
+    assert done.returncode == 2 and done.stderr.startswith(line) and done.stderr.count("\n") == 1
     log = pd.read_csv(tmp_path / "logsJND1.csv", sep=";")
     assert log["val_loss"][0] == 23  # the mean label: it answers 0
-    assert "JND_output answers 0 for every picture, a dead ReLU unit; lower --learning_rate" in printed.err
+    assert not (tmp_path / "BestModelJND1.h5").exists()
 
 
 def test_weights_of_another_level_are_refused(rootdir, weight_files, tmp_path):

@@ -1,0 +1,190 @@
+"""What every training does when it goes wrong, and when it is asked for what it can, or cannot, do."""
+
+import json
+import sys
+from collections import namedtuple
+
+import keras
+import numpy as np
+import pytest
+import small
+from small import assert_same, log_of, weights_of
+
+from common import features, memory
+from common.errors import UserError
+
+# --- what goes wrong
+
+
+def dead():
+    return small.build(bias=-1e6)
+
+
+@pytest.mark.parametrize(
+    ("build", "answer"),
+    [
+        (dead, "0 for every picture, a dead ReLU unit"),
+        (lambda: small.build(7, lambda x: 0 * x + 7), "7 for every picture"),
+    ],
+)
+def test_one_answer_for_all_is_tried_with_other_seeds_and_said(build, answer, rootdir, tmp_path, capsys):
+    with pytest.raises(UserError) as error:
+        small.train(rootdir, tmp_path, build=build)
+    assert str(error.value).startswith(f"epoch 1: JND_output answers {answer}, as with 3 other seeds; lower --learn")
+    said = capsys.readouterr().err
+    assert [f"seed {seed}" in said for seed in range(5)] == [False, True, True, True, False]
+    assert len(log_of(tmp_path)) == 1 and not (tmp_path / "Best.h5").exists()
+    assert json.loads((tmp_path / "run.json").read_text())["status"].startswith("failed: epoch 1: JND_output answers")
+
+
+def test_a_seed_that_is_not_dead_is_found_and_resumed(rootdir, tmp_path, capsys):
+    built = []
+
+    def once_dead():
+        built.append(dead() if not built else small.build())
+        return built[-1]
+
+    small.train(rootdir, tmp_path, "--epochs", 2, build=once_dead)
+    assert "a dead ReLU unit; starts anew with seed 1" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run.json").read_text())["seed"] == 1
+    small.train(rootdir, tmp_path, "--resume")
+    small.train(rootdir, tmp_path / "one", "--seed", 1)
+    assert_same(tmp_path, tmp_path / "one")
+
+
+def test_nan_stops_and_the_best_epoch_before_it_is_kept(rootdir, tmp_path):
+    epochs = []
+
+    class Spoil(keras.losses.Loss):
+        """NaN from the third epoch on."""
+
+        def call(self, labels, answers):
+            return keras.ops.mean(keras.ops.abs(labels - answers)) * spoiled
+
+    spoiled = keras.Variable(1.0, trainable=False)
+    end = keras.callbacks.CSVLogger.on_epoch_end
+
+    def spoil(self, epoch, logs=None):
+        end(self, epoch, logs)
+        epochs.append(epoch)
+        if epoch == 1:
+            spoiled.assign(float("nan"))
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as error:
+        patch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", spoil)
+        small.train(rootdir, tmp_path, compile=lambda: {"loss": Spoil()})
+    assert str(error.value).startswith("epoch 3: the loss is nan") and epochs == [0, 1, 2]
+    assert f"is kept in {tmp_path / 'Best.h5'}; lower --learning_rate" in str(error.value)
+    assert all(np.isfinite(array).all() for array in weights_of(tmp_path))
+
+
+# --- features on the disk
+
+
+def test_too_little_room_for_features_is_said_before_they_are_computed(rootdir, tmp_path, monkeypatch):
+    usage, free = namedtuple("usage", "total used free"), 4 * 7 * 7 * 4 * (6 + 3) - 1  # 7 x 7 x 4 numbers a picture
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
+    monkeypatch.setattr(features, "predict", None)
+    with pytest.raises(
+        UserError, match=r"features: the features of the frozen layers take 0\.0 GB, .*--feature_cache"
+    ) as error:
+        small.train(rootdir, tmp_path)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_what_changes_in_training_is_not_kept():
+    """A Dropout, and a normalization without weights, have no weight that learns and yet are not frozen."""
+    picture = keras.Input((4, 4, 3))
+    for layer in (keras.layers.Dropout(0.5), keras.layers.BatchNormalization(center=False, scale=False)):
+        frozen = keras.layers.Rescaling(2.0)
+        model = keras.Model(picture, layer(frozen(picture)))
+        assert layer not in features.frozen_layers(model) and frozen in features.frozen_layers(model)
+
+
+# --- flags
+
+
+def no_dropout():
+    model, _ = small.build()
+    level = model.get_layer("JND_output")(model.get_layer(index=3).output)
+    return (model := keras.Model(model.input, level)), model
+
+
+def test_accumulated_batches_learn_like_a_large_one(rootdir, tmp_path):
+    folders = [tmp_path / name for name in ("large", "small", "alone")]
+    for folder, flags in zip(folders, ((6,), (3, "--accumulate", 2), (3,))):
+        small.train(rootdir, folder, "--epochs", 4, "--batch_size", *flags, build=no_dropout)
+    large, accumulated, alone = (log_of(folder)["val_loss"] for folder in folders)
+    np.testing.assert_allclose(accumulated, large, rtol=1e-4)
+    assert not np.allclose(alone, large, rtol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_keeps_float32_weights(precision, rootdir, tmp_path):
+    small.train(rootdir, tmp_path, "--precision", precision, "--epochs", 2, build=no_dropout)
+    small.train(rootdir, tmp_path / "float32", "--epochs", 2, build=no_dropout)
+    assert np.allclose(log_of(tmp_path), log_of(tmp_path / "float32"), rtol=0.1)
+    assert not np.allclose(log_of(tmp_path), log_of(tmp_path / "float32"), rtol=1e-6)
+    assert {array.dtype for array in weights_of(tmp_path)} == {np.dtype("float32")}
+    assert keras.config.dtype_policy().name == "float32"  # as before
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (("--devices", "GPU:7"), r"--devices GPU:7: GPU:7 is not there; TensorFlow sees CPU:0"),
+        (("--devices", "CPU:0,CPU:1,CPU:2"), "CPU:1, CPU:2 is not there"),
+    ],
+)
+def test_a_device_that_is_not_there_is_said(flags, line, rootdir, tmp_path):
+    with pytest.raises(UserError, match=line):
+        small.train(rootdir, tmp_path, *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (("--batch_size", 3), "--batch_size 3: expected a multiple of the 2 devices"),
+        (("--accumulate", 2), "--accumulate 2: runs on one device only"),
+        (("--precision", "mixed_float16"), "--precision mixed_float16: runs on one device only"),
+    ],
+)
+def test_what_does_not_go_with_several_devices_is_said(flags, line, monkeypatch):
+    import tensorflow as tf
+
+    from common import devices
+
+    device = namedtuple("device", "name")
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda: [device("/device:GPU:0"), device("/device:GPU:1")])
+    with pytest.raises(UserError, match=line):
+        devices.strategy(small.options("--devices", "all", *flags))
+
+
+def test_tensorboard_gets_the_losses_or_one_line_says_what_is_missing(rootdir, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(UserError, match="--tensorboard needs a package .*: pip install tensorboard"):
+        small.train(rootdir, tmp_path / "without", "--tensorboard", tmp_path / "board")
+    monkeypatch.undo()
+    pytest.importorskip("tensorboard")
+    small.train(rootdir, tmp_path / "with", "--epochs", 1, "--tensorboard", tmp_path / "board")
+    assert list((tmp_path / "board").rglob("events*"))
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_refused_with_what_would_fit(monkeypatch):
+    from common import scripts
+    from E2EREC import E2EREC
+
+    network = scripts.build(E2EREC, 1, [None])
+    need = {size: memory.needed(network, size) for size in (1, 2, 8)}
+    assert need[1] < need[2] < need[8]
+    for free, line in (
+        (need[8], None),
+        (need[2], r"E2E-REC takes about \d+ GB at --batch_size 8, .*; --batch_size 2 --accumulate 4 takes \d+ GB"),
+        (need[1] - 1, r"one picture at a time takes \d+ GB"),
+    ):
+        monkeypatch.setattr(memory, "available", lambda: free)  # noqa: B023
+        if line is None:
+            memory.check("E2E-REC", network, None, small.options("--batch_size", 8))
+            continue
+        with pytest.raises(UserError, match=line):
+            memory.check("E2E-REC", network, None, small.options("--batch_size", 8))
