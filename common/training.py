@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
-from tqdm import tqdm
 
-from common import curves, devices, features, memory, metrics, runs, weights
+from common import curves, devices, features, judge, memory, runs, weights
 from common.batches import Batches
 from common.errors import UserError
+from common.progress import Progress, tensorboard
 
 RESTARTS = 3  # how many other seeds a training tries whose output is dead from the start
-FLAT = 1e-4  # answers that differ by less, in QP, are one answer
 
 
 @dataclass
@@ -176,9 +174,9 @@ class Run(keras.callbacks.Callback):
             self._save_state(0)
         self._trim_log()
         callbacks = [keras.callbacks.CSVLogger(str(training.log), separator=";", append=True), self]
-        callbacks.append(Progress(options.epochs, self.first, len(train), self))
+        callbacks.append(Progress(self, options.epochs, len(train)))
         if options.tensorboard:
-            callbacks.append(_tensorboard(options.tensorboard))
+            callbacks.append(tensorboard(options.tensorboard))
         self.record.write("running", seed=options.seed + self.attempt)
         if not self._finished(self.first):
             self._keras_fit(learner, train, callbacks)
@@ -208,8 +206,11 @@ class Run(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Judge the epoch, keep its weights if they are the best, and write down what --resume and people need."""
         self.epoch = epoch + 1
-        self._check_numbers(logs)
-        self._check_answers(logs)
+        judge.numbers(self.model, logs, self.epoch, self._kept())
+        if message := judge.one_answer(self.model, self.valid, self.training.levels, logs):
+            if self.best.epoch:
+                raise UserError(f"epoch {self.epoch}: {message}; {self._kept()}; lower --learning_rate")
+            raise Dead(f"epoch {self.epoch}: {message}")
         if logs["val_loss"] < self.best.loss:
             self.best = Best(float(logs["val_loss"]), self.epoch, {key: float(value) for key, value in logs.items()})
             note = json.dumps({"run": self.identity, **asdict(self.best)})
@@ -222,38 +223,6 @@ class Run(keras.callbacks.Callback):
     def _finished(self, epoch):
         patience = self.options.patience
         return epoch >= self.options.epochs or bool(patience and epoch - self.best.epoch >= patience and epoch)
-
-    def _check_numbers(self, logs):
-        # A ReLU makes 0 of NaN, so that the loss may look sound when the weights no longer are.
-        sound = np.isfinite([logs["loss"], logs["val_loss"]]).all()
-        if not (sound and all(np.isfinite(array).all() for array in self.model.get_weights())):
-            losses = f"the loss is {logs['loss']}, on valid {logs['val_loss']}"
-            numbers = ", but weights are NaN" if sound else ""
-            raise UserError(f"epoch {self.epoch}: {losses}{numbers}; {self._kept()}; lower --learning_rate")
-
-    def _check_answers(self, logs):
-        """Raise Dead or UserError where a level's output gives one answer for all of valid."""
-        lowest = {}
-        for name, labels in self.training.levels.items():
-            # No constant can be better than the median of valid itself: only who is worse needs a look.
-            if len(labels) > 1 and logs.get(f"val_{name}_loss", logs["val_loss"]) > _least(labels) - FLAT:
-                lowest[name] = np.inf, -np.inf
-        for number in range(len(self.valid)) if lowest else ():
-            answers = self.model.predict_on_batch(self.valid[number][0])
-            answers = dict(zip(self.model.output_names, answers if isinstance(answers, list) else [answers]))
-            for name, (low, high) in list(lowest.items()):
-                low, high = min(low, answers[name].min()), max(high, answers[name].max())
-                lowest[name] = low, high
-                if high - low > FLAT:
-                    del lowest[name]
-            if not lowest:
-                return
-        for name, (low, _) in lowest.items():
-            dead = ", a dead ReLU unit" if low == 0 else ""
-            message = f"epoch {self.epoch}: {name} answers {low:.4g} for every picture{dead}"
-            if self.best.epoch:
-                raise UserError(f"{message}; {self._kept()}; lower --learning_rate")
-            raise Dead(message)
 
     def _kept(self):
         kept = f"the best epoch before, {self.best.epoch}, is kept in {self.training.checkpoint}"
@@ -307,37 +276,6 @@ class Run(keras.callbacks.Callback):
             curves.draw(self.training.log, target, self.training.curves, self.training.unit, self.training.name)
 
 
-class Progress(keras.callbacks.Callback):
-    """A bar with losses and the time left for a person, a line an epoch for a file."""
-
-    def __init__(self, epochs, first, steps, run):
-        super().__init__()
-        self.epochs, self.steps, self.run = epochs, steps, run
-        self.bar = tqdm(
-            total=epochs * steps,
-            initial=first * steps,
-            unit="step",
-            desc=run.training.name,
-            disable=None,
-            smoothing=0.05,
-        )
-        self.quiet, self.first, self.started = self.bar.disable, first, time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.bar.update()
-
-    def on_epoch_end(self, epoch, logs=None):
-        text = f"loss {logs['loss']:.4g}, valid {logs['val_loss']:.4g}, best {self.run.best.loss:.4g}"
-        self.bar.set_postfix_str(f"epoch {epoch + 1}/{self.epochs}: {text}")
-        if self.quiet:
-            spent = time.monotonic() - self.started
-            left = spent / (epoch + 1 - self.first) * (self.epochs - epoch - 1)
-            print(f"epoch {epoch + 1}/{self.epochs}: {text}; {tqdm.format_interval(left)} left", flush=True)
-
-    def on_train_end(self, logs=None):
-        self.bar.close()
-
-
 def _deciding(options):
     """The arguments that decide what a training computes; where files lie and when it ends do not."""
     free = "checkpoint_path csv_log_path data_dir backbone_path start_from vgg_weights epochs patience overwrite resume"
@@ -356,16 +294,3 @@ def _digest_weights(layers):
         for array in layer.get_weights():
             digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
-
-
-def _least(labels):
-    """The error of the best constant."""
-    return metrics.median_floor(labels.ravel(), labels.ravel())
-
-
-def _tensorboard(folder):
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        raise UserError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
-    return keras.callbacks.TensorBoard(folder)
