@@ -219,12 +219,14 @@ def bring(run, split):
         pass
     print(f"$ {shown}", flush=True)
     program, *rest = run.command
-    done = subprocess.run([sys.executable, str(PROJECT / program), *rest], capture_output=True, text=True)
-    if done.returncode in (-2, 130):
-        raise KeyboardInterrupt
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return said[-1].removeprefix("error: ")
+    with subprocess.Popen([sys.executable, str(PROJECT / program), *rest], stdout=subprocess.DEVNULL) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # which the test got as well: let it put away what it has in hand
+            process.wait()
+            raise
+    if code:
+        return f"its test ended with exit code {code}, for the reason that it gives above"
     with whole_file(note) as temporary:
         temporary.write_text(f"{shown}\n")
 

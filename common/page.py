@@ -24,6 +24,7 @@ def write(rows, table, data, drawn, coded, count, psnr, target):
         "title": html.escape(f"JND levels predicted on {data.name}"),
         "about": html.escape(" ".join(report.about(data, rows))),
         "tables": "\n".join(_table(*one) for one in report.tables(rows)),
+        "not run": _not_run(report.not_run(data)),
         "legend": "\n".join(f"<li>{html.escape(line)}</li>" for line in report.legend(psnr)),
         "plots": "\n".join(
             f'<figure><img alt="{html.escape(title)}" src="{_uri(file.read_bytes(), "png")}"></figure>'
@@ -41,11 +42,23 @@ def write(rows, table, data, drawn, coded, count, psnr, target):
 
 def _table(title, headings, cells):
     head = "".join(f'<th scope="col"><button>{html.escape(heading)}</button></th>' for heading in headings)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells)
     return (
         f"<h2>{html.escape(title)}</h2>\n"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
     )
+
+
+def _cell(text):
+    number, bracket, interval = html.escape(text).partition(" (")
+    return f"<td>{number}{f' <small>({interval}</small>' if bracket else ''}</td>"
+
+
+def _not_run(rows):
+    if rows is None:
+        return ""
+    commands, made = html.escape("\n".join(report.FILL)), "\n".join(_table(*one) for one in report.tables(rows))
+    return f"<details><summary>VideoSet: not run</summary>\n<pre>{commands}</pre>\n{made}\n</details>"
 
 
 def _pictures(table, data, coded, count):

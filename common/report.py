@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -40,8 +41,10 @@ def results(table, data):
     return pd.DataFrame(rows)
 
 
-def videoset_rows():
-    """The rows of a VideoSet that was not run: the papers' numbers, and nothing else."""
+def not_run(data):
+    """The rows of VideoSet where `data` is none of it: the papers' numbers, and nothing else; else None."""
+    if data.labels.startswith(VIDEOSET):
+        return None
     pairs = [
         (e.model, level) for e in RELEASED for level in ([e.level] if e.level else LEVELS) if e.model != "autoencoder"
     ]
@@ -50,7 +53,10 @@ def videoset_rows():
 
 
 def _paper(model, level, labels):
-    known = PAPER.get((model, level), {}) if labels.startswith(VIDEOSET) else {}
+    """The papers' numbers, which are of VideoSet and so stand beside nothing else."""
+    if not labels.startswith(VIDEOSET):
+        return {}
+    known = PAPER.get((model, level), {})
     return {"paper MAE": known.get("MAE"), "paper PSNR": known.get("PSNR"), "source": PAPER_SOURCE if known else None}
 
 
@@ -58,7 +64,7 @@ def tables(rows):
     """[(title, headings, rows of cells as text)] of results; the papers' column follows the measure that it is of."""
     made = []
     for title, names in TABLES.items():
-        columns = [column for name in names for column in (name, f"paper {name}") if column in (*MEASURES, *rows)]
+        columns = [column for name in names for column in (name, f"paper {name}") if column in {*MEASURES, *rows}]
         headings = [
             MEASURES[c][0] if c in MEASURES else f"paper: {MEASURES[c.removeprefix('paper ')][0]}" for c in columns
         ]
@@ -103,8 +109,10 @@ def about(data, rows):
     return lines
 
 
-def legend(options_psnr):
-    return [f"{heading}: {meaning}." for heading, meaning in MEASURES.values()] + [f"PSNR is that of {options_psnr}."]
+def legend(psnr):
+    """What the columns mean, a line each.  psnr: luma or rgb."""
+    lines = [f"{heading}: {meaning}" for heading, meaning in MEASURES.values()]
+    return [*lines, f"PSNR is that of {psnr}", f"paper: {PAPER_SOURCE}; empty where not known here"]
 
 
 def as_text(rows):
@@ -115,25 +123,18 @@ def as_text(rows):
 
 def write(rows, data, runs, left_out, drawn, options, minutes):
     """Write results.csv, results.md and README.md into the output folder."""
-    from pathlib import Path
-
-    output, empty = Path(options.output), None
-    if not data.labels.startswith(VIDEOSET):
-        empty = videoset_rows()
-    write_csv(
-        pd.concat([rows.astype(object), empty.astype(object)]) if empty is not None else rows, output / "results.csv"
-    )
+    output, empty = Path(options.output), not_run(data)
+    every = rows if empty is None else pd.concat([rows.astype(object), empty.astype(object)])
+    write_csv(every, output / "results.csv")
     lines = [f"# JND levels predicted on {data.name}", "", *about(data, rows), ""]
     for title, headings, cells in tables(rows):
         lines += [f"## {title}", "", *_markdown(headings, cells), ""]
-    lines += [*(f"- {line}" for line in legend(options.psnr)), ""]
     lines += [f"![{title}]({file.name})" for title, file in drawn] + [""]
     if empty is not None:
         lines += ["## VideoSet: not run", "", "To fill these tables:", "", *(f"    {line}" for line in FILL), ""]
         for title, headings, cells in tables(empty):
             lines += [f"### {title}", "", *_markdown(headings, cells), ""]
-    if empty is not None or rows["paper MAE"].notna().any():
-        lines.append(f"The papers' column: {PAPER_SOURCE}. Empty: not known here.")
+    lines += ["## What the columns mean", "", *(f"- {line}" for line in legend(options.psnr))]
     _write(output / "results.md", lines)
 
     packages = ", ".join(

@@ -1,0 +1,185 @@
+"""The papers' tables: measures against numbers worked out by hand, and the whole command on a small dataset."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common import accuracy, evaluate, ffmpeg, metrics
+from common.errors import UserError
+from common.images import read_picture
+
+
+def predictions(**columns):
+    """Four pictures of four sources, predicted 2 QP off upwards, 1 downwards, 0.4 upwards, not at all."""
+    table = {
+        "true": [24.0, 26, 28, 30],
+        "predicted": [26.0, 25, 28.4, 30],
+        "median": [27.0] * 4,
+        "source": list("abcd"),
+        "PSNR": [-1.2, 0.6, 0, 0],
+        "SSIM": [-0.02, 0.01, 0, 0],
+        "VMAF": [-4.0, 2, 0, 0],
+        "bytes": [90, 120, 100, 100],
+        "fixed bytes": [110, 110, 110, 110],
+        "satisfied": [0.5, 1, 0.75, 0.75],
+    }
+    return pd.DataFrame({**table, **columns})
+
+
+def test_measures_are_those_of_a_pocket_calculator():
+    found = accuracy.measure(predictions())
+    expected = {
+        "MAE": 3.4 / 4,
+        "floor": (3 + 1 + 1 + 3) / 4,
+        "skill": 1 - 0.85 / 2,
+        "RMSE": (5.16 / 4) ** 0.5,
+        "bias": 1.4 / 4,
+        "Spearman": 0.8,
+        "within 1": 0.75,
+        "within 2": 1,
+        "PSNR": 0.45,
+        "SSIM": 0.0075,
+        "VMAF": 1.5,
+        "overshoot": 0.25,  # 28.4 is coded at 28
+        "overshoot QP": 2,
+        "overshoot dB": 1.2,
+        "rate saved": 1 - 410 / 440,
+        "satisfied": 0.75,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert found["Pearson"] == pytest.approx(np.corrcoef([24, 26, 28, 30], [26, 25, 28.4, 30])[0, 1])
+    assert 0 <= found["MAE low"] < found["MAE"] < found["MAE high"] <= 2
+    assert found == accuracy.measure(predictions())  # the same draws again
+
+
+def test_what_is_not_known_is_not_a_number():
+    found = accuracy.measure(predictions(predicted=25.0, satisfied=np.nan, median=np.nan))
+    for name in ("Pearson", "Spearman", "satisfied", "floor", "skill"):
+        assert np.isnan(found[name]) and f"{name} low" not in found
+
+
+def test_pictures_of_one_source_count_as_one_draw():
+    """Twice the pictures, of the same sources, are no more certain; two sources give no interval."""
+    once, twice = predictions(), pd.concat([predictions()] * 2)
+    width = [found["MAE high"] - found["MAE low"] for found in map(accuracy.measure, (once, twice))]
+    assert width[0] == pytest.approx(width[1])
+    assert "MAE low" not in accuracy.measure(predictions(source=list("aabb")))
+
+
+@pytest.mark.parametrize(
+    "share, mixture",
+    [(0, (24, 25, 0)), (0.25, (26, 27, 0)), (0.375, (26, 27, 0.5)), (1, None)],
+)
+def test_the_fixed_qp_of_equal_risk(share, mixture):
+    assert accuracy.equal_risk([24, 26, 28, 30], share) == mixture
+
+
+@pytest.fixture(scope="module")
+def dataset(rootdir, tmp_path_factory):
+    """The small rootdir, as if of VideoSet's clips: with a manifest and sheets; each picture a clip."""
+    root = tmp_path_factory.mktemp("evaluate") / "root"
+    shutil.copytree(rootdir, root)
+    rows = [
+        {
+            "split": "test",
+            "image": f"img{n}.png",
+            "clip": f"SRC00{n}",
+            "unit": "QP",
+            "labels": "human (VideoSet 8x8, jnd)",
+        }
+        for n in (1, 2, 3)
+    ]
+    pd.DataFrame(rows).to_csv(root / "manifest.csv", index=False)
+    for place in ("1st", "2nd", "3rd"):
+        sheet = pd.DataFrame({"sequence_index": [1, 2, 3], "samples": ["[1, 2, 3, 60]"] * 3})
+        sheet.to_csv(root / f"8x8_{place}.csv", index=False)
+    return root
+
+
+def command(root, weights, output, *more):
+    return evaluate.main(
+        [*map(str, ("--data_dir", root, "--weights", weights, "--output", output, "--sheets", root, *more))]
+    )
+
+
+def test_the_whole_command(dataset, weight_files, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "results"
+    assert command(dataset, weight_files, output) == 0
+    answers = pd.read_csv(output / "predictions" / "LAT_JND1.csv")
+    row, *others = pd.read_csv(output / "results.csv").to_dict("records")
+    assert not others
+    assert (row["model"], row["level"], row["pictures"], row["labels"]) == ("LAT", 1, 3, "human (VideoSet 8x8, jnd)")
+    error = metrics.qp_mae(answers["JND1"], answers["JND1_label"])
+    assert row["MAE"] == pytest.approx(error) and row["floor"] == pytest.approx(1.5)
+    differences, satisfied = [], []
+    for name, predicted, true in answers.itertuples(index=False):
+        picture = read_picture(dataset / "test" / name)
+        qp = max(1, round(predicted))
+        db = [
+            metrics.psnr(metrics.luma(picture), metrics.luma(ffmpeg.code_picture(picture, int(at)).pixels))
+            for at in (qp, true)
+        ]
+        differences.append(abs(db[0] - db[1]))
+        satisfied.append(np.mean(np.array([1, 2, 3, 60]) > qp))
+    assert row["PSNR"] == pytest.approx(np.mean(differences))
+    assert row["satisfied"] == pytest.approx(np.mean(satisfied))
+    text = (output / "results.md").read_text()
+    assert f"{error:.2f}" in text and "not run" not in text and "LATJND1.h5" in (output / "README.md").read_text()
+    for name in ("predicted", "errors", "content", "strip_JND1"):
+        assert read_picture(output / f"{name}.png").std() > 5
+
+    # Nothing changed: nothing is predicted or coded again, nor where another dataset has the same pictures.
+    capsys.readouterr()
+    monkeypatch.setattr(evaluate, "subprocess", None)
+    monkeypatch.setattr(ffmpeg, "code_and_score", None)
+    assert command(dataset, weight_files, output, "--psnr", "rgb") == 0
+    assert "LAT JND1: done before" in capsys.readouterr().out
+    assert pd.read_csv(output / "results.csv")["PSNR"][0] != row["PSNR"]
+    (weight_files / "LATJND1.h5").touch()
+    with pytest.raises(AttributeError):  # of what stands for subprocess
+        command(dataset, weight_files, output)
+
+
+def test_pseudo_labels_stand_alone_and_the_page_needs_nothing_else(dataset, weight_files, tmp_path):
+    root, output = tmp_path / "root", tmp_path / "results"
+    shutil.copytree(dataset, root)
+    manifest = pd.read_csv(root / "manifest.csv").assign(labels="pseudo-label (VMAF)")
+    manifest.to_csv(root / "manifest.csv", index=False)
+    assert evaluate.main(["--data_dir", str(root), "--weights", str(weight_files), "--output", str(output)]) == 0
+    text = (output / "results.md").read_text()
+    ours, videoset = text.split("## VideoSet: not run")
+    assert "pseudo-label (VMAF)" in ours and "1.57" not in ours and "1.57" in videoset
+    table = pd.read_csv(output / "results.csv")
+    assert table["MAE"].notna().sum() == 1 and table["paper MAE"][table["MAE"].notna()].isna().all()
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium to open the page in")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", (output / "index.html").as_uri()]
+    shown = subprocess.run([chromium, *flags], capture_output=True, text=True, timeout=120).stdout
+    assert shown.count("dB against the frame at the pseudo-label</figcaption>") == 3  # which the page's script wrote
+
+
+def test_bad_input_is_one_line(dataset, weight_files, tmp_path):
+    def line(root, weights, *more):
+        with pytest.raises(UserError) as error:
+            evaluate.main(["--data_dir", str(root), "--weights", str(weights), "--output", str(tmp_path / "o"), *more])
+        assert not (tmp_path / "o").exists()
+        return str(error.value)
+
+    root, weights = tmp_path / "root", tmp_path / "weights"
+    shutil.copytree(dataset, root)
+    weights.mkdir()
+    assert "no model's weights" in line(root, weights)
+    for name in ("LATJND1.h5", "BestModelJND1.h5"):
+        (weights / name).symlink_to(weight_files / "LATJND1.h5")
+    assert "BestModelJND1.h5 and LATJND1.h5 are both LAT JND1" in line(root, weights)
+    (root / "8x8_2nd.csv").write_text("sequence_index,samples\n1,many\n")
+    assert "8x8_2nd.csv:2: samples are 'many'; expected a list" in line(root, weights, "--sheets", str(root))
+    manifest = pd.read_csv(root / "manifest.csv")
+    manifest.assign(unit="QF").to_csv(root / "manifest.csv", index=False)
+    assert "manifest.csv: labels in QF; expected QP" in line(root, weights)
+    manifest.assign(labels=["pseudo-label (VMAF)", "human", "human"]).to_csv(root / "manifest.csv", index=False)
+    assert "labels of two kinds" in line(root, weights)
