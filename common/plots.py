@@ -15,7 +15,9 @@ def draw(table, data, coded, folder):
 
     matplotlib.use("Agg")
     label = "pseudo-label" if data.pseudo else "label"
-    by_level = [(level, part) for level, part in table.groupby("level")]
+    colours = {model: f"C{number}" for number, model in enumerate(table["model"].unique())}
+    table = table.assign(colour=table["model"].map(colours))
+    by_level = list(table.groupby("level"))
     drawn = [
         _save(_predicted(by_level, label), "Predicted against true level", data, folder / "predicted.png"),
         _save(_histogram(by_level, label), "Histogram of errors", data, folder / "errors.png"),
@@ -45,7 +47,7 @@ def _predicted(by_level, label):
         ends = [part[["true", "predicted"]].min().min() - 1, part[["true", "predicted"]].max().max() + 1]
         axis.plot(ends, ends, color="0.7", zorder=0)
         for model, rows in part.groupby("model", sort=False):
-            axis.scatter(rows["true"], rows["predicted"], s=18, alpha=0.7, label=model)
+            axis.scatter(rows["true"], rows["predicted"], s=18, alpha=0.7, color=rows["colour"].iloc[0], label=model)
         axis.axhline(part["median"].iloc[0], color="0.4", linestyle=":", label="training median")
         axis.set(xlabel=f"{label} (QP)", ylabel="predicted (QP)", xlim=ends, ylim=ends, aspect="equal")
         axis.legend(fontsize=8)
@@ -60,7 +62,9 @@ def _histogram(by_level, label):
             np.floor(error.min()), np.ceil(error.max()) + 1.01, 1 if np.ptp(error) < 40 else np.ptp(error) / 40
         )
         for model, rows in part.groupby("model", sort=False):
-            axis.hist(error[rows.index], bins, histtype="step", label=model, linewidth=1.5)
+            axis.hist(
+                error[rows.index], bins, histtype="step", color=rows["colour"].iloc[0], label=model, linewidth=1.5
+            )
         axis.axvline(0, color="0.7", zorder=0)
         axis.set(xlabel=f"predicted - {label} (QP); above 0: visible damage", ylabel="pictures")
         axis.legend(fontsize=8)
@@ -72,7 +76,7 @@ def _content(by_level):
     for axis, (_, part) in zip(axes, by_level):
         error = per_picture(part)["absolute"]
         for model, rows in part.groupby("model", sort=False):
-            axis.scatter(rows["SI"], error[rows.index], s=18, alpha=0.7, label=model)
+            axis.scatter(rows["SI"], error[rows.index], s=18, alpha=0.7, color=rows["colour"].iloc[0], label=model)
         axis.set(xlabel="spatial information (ITU-T P.910)", ylabel="absolute error (QP)", ylim=(0, None))
         axis.legend(fontsize=8)
     return figure
