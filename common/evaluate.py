@@ -8,6 +8,7 @@ predicted and at the true levels, and writes into --output:
     results.csv results.md   errors a model and level, with 95 % intervals, beside the papers' own numbers
     index.html               the same as a page: tables that sort, plots, pictures to compare
     *.png                    the plots
+    complexity.csv           what each model costs, with --complexity
     pictures.csv             every prediction, and what coding at it gives
     README.md                what was run on which data
     predictions/ coded/      what `test` wrote, and the coded pictures: kept, and made anew only where something changed
@@ -19,17 +20,12 @@ JND3 in the name; MT_3LJND_VA's by VA in the name or in a folder's, its shapes b
 import argparse
 import os
 import re
-import shlex
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import UserError
-from common.files import PRETRAINED, whole_file, write_csv
-
-PROJECT = Path(__file__).resolve().parent.parent
+from common.files import PRETRAINED, write_csv
 
 
 class Data(NamedTuple):
@@ -52,20 +48,6 @@ class Data(NamedTuple):
         return self.labels.startswith("pseudo")
 
 
-class Run(NamedTuple):
-    """A model's test.  level: 1 to 3, None where it answers all.  result: the CSV file; command: what writes it."""
-
-    model: str
-    level: int | None
-    weights: Path
-    result: Path
-    command: list
-
-    @property
-    def name(self):
-        return f"{self.model} JND{self.level}" if self.level else self.model
-
-
 def main(arguments=None):
     """Run the command line; returns the exit code: 1 where a model's test failed."""
     from common import cli
@@ -79,30 +61,34 @@ def main(arguments=None):
     parser.add_argument("--psnr", choices=("luma", "rgb"), default="luma", help="of what PSNR is taken")
     parser.add_argument("--sheets", metavar="S", help="VideoSet's label sheets: their samples give satisfied subjects")
     parser.add_argument("--pictures", type=cli.positive(int), default=12, help="how many the page shows")
+    parser.add_argument("--complexity", action="store_true", help="measure what each model costs here, some minutes")
     parser.add_argument("--jobs", type=cli.positive(int), default=os.cpu_count(), help="pictures coded at a time")
     options = parser.parse_args(arguments)
 
-    from common import page, plots, report
+    from common import page, plots, report, trials
     from common.coded import Coded
     from common.programs import check_target
 
     started, output = time.monotonic(), Path(options.output)
     check_target(output / "results.csv")
     data = read_data(Path(options.data_dir), options.sheets)
-    runs, left_out = find_runs(Path(options.weights), Path(options.data_dir), output / "predictions")
-    failed = [(run, why) for run in runs if (why := bring(run, data.split))]
+    runs, left_out = trials.find_runs(Path(options.weights), Path(options.data_dir), output / "predictions")
+    failed = [(run, why) for run in runs if (why := trials.bring(run, data.split))]
     left_out += [f"{run.name}: {why}" for run, why in failed]
     good = [run for run in runs if run not in [run for run, _ in failed]]
     if not good:
-        raise UserError(f"{options.weights}: {len(left_out)} weight files, none could be used; first, {left_out[0]}")
+        raise UserError(f"{options.weights}: none of the weight files could be used; first, {left_out[0]}")
     coded = Coded(output / "coded")
     table = compare(data, good, coded, options)
     write_csv(table, output / "pictures.csv")
     results = report.results(table, data)
     drawn = plots.draw(table, data, coded, output)
+    models = list(dict.fromkeys(run.model for run in good))
+    complexity = trials.costs(models, output / "complexity.csv") if options.complexity else None
+    tables = report.tables(results) + report.complexity_tables(complexity)
     minutes = (time.monotonic() - started) / 60
-    report.write(results, data, good, left_out, drawn, options, minutes)
-    page.write(results, table, data, drawn, coded, options.pictures, options.psnr, output / "index.html")
+    report.write(results, tables, data, good, left_out, drawn, options, minutes)
+    page.write(results, tables, table, data, drawn, coded, options, output / "index.html")
     print(report.as_text(results))
     for line in left_out:
         print(f"left out: {line}")
@@ -159,76 +145,6 @@ def read_samples(folder, kind, clips):
             except ValueError:
                 raise UserError(f"{file}:{line}: samples are {text!r}; expected a list such as [25, 23]") from None
     return {path: [level[clip] for level in levels] for path, clip in clips.items() if all(clip in x for x in levels)}
-
-
-def find_runs(folder, root, results):
-    """([Run of each weight file in or below `folder`], [why another file is left out, ...])."""
-    from common import released
-
-    runs, left_out, files = {}, [], released.find_files(folder)
-    for file in files:
-        shown = file.relative_to(folder)
-        network, line = released.describe(file, str(shown))
-        entries = [entry for entry in released.RELEASED if entry.network is network]
-        model = next((e.model for e in entries if ("VA" in str(shown)) == e.model.endswith("VA")), None)
-        model = model or (entries[0].model if entries else None)
-        level = re.search("JND([123])", file.name) if any(entry.level for entry in entries) else None
-        level = int(level[1]) if level else None
-        if model is None:
-            left_out.append(line)
-        elif model == "autoencoder":
-            continue
-        elif level is None and any(entry.level for entry in entries):
-            left_out.append(f"{shown}: {model}, but JND1, JND2 or JND3 is not in its name; rename it")
-        elif (model, level) in runs:
-            raise UserError(
-                f"{folder}: {runs[model, level].weights.relative_to(folder)} and {shown} are both {model}"
-                f"{f' JND{level}' if level else ''}; keep one of them in this folder"
-            )
-        else:
-            result = results / f"{model}{f'_JND{level}' if level else ''}.csv"
-            command = [network.program, "test", "--data_dir", str(root), "--model_weights_path", str(file)]
-            command += ["--result_path", str(result)]
-            command += ["--head", model] if model.startswith("MT_") else []
-            command += ["--jnd_value", f"JND{level}"] if level else []
-            runs[model, level] = Run(model, level, file, result, command)
-    if not runs:
-        raise UserError(
-            f"{folder}: no model's weights in or below this folder; python3 -m common.weights fetch brings the "
-            "released files"
-        )
-    order = list(dict.fromkeys(entry.model for entry in released.RELEASED))
-    return sorted(runs.values(), key=lambda run: (order.index(run.model), run.level or 0)), left_out
-
-
-def bring(run, split):
-    """See that a run's result file is there and newer than what it comes from; returns what went wrong, or None."""
-    import pandas as pd
-
-    note, shown = run.result.with_suffix(".txt"), shlex.join(["python3", *run.command])
-    sources = [run.weights, split.folder, *split.pictures, split.folder / "JND-Levels.txt"]
-    try:
-        # The time of the last change, which copying does not set back as it does the modification's.
-        newest = max(max(path.stat().st_mtime, path.stat().st_ctime) for path in sources)
-        names = list(pd.read_csv(run.result)["image"].astype(str))
-        fresh = run.result.stat().st_mtime > newest and names == [path.name for path in split.pictures]
-        if fresh and note.read_text() == f"{shown}\n":
-            print(f"{run.name}: done before")
-            return None
-    except (OSError, ValueError, KeyError):
-        pass
-    print(f"$ {shown}", flush=True)
-    program, *rest = run.command
-    with subprocess.Popen([sys.executable, str(PROJECT / program), *rest], stdout=subprocess.DEVNULL) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:  # which the test got as well: let it put away what it has in hand
-            process.wait()
-            raise
-    if code:
-        return f"its test ended with exit code {code}, for the reason that it gives above"
-    with whole_file(note) as temporary:
-        temporary.write_text(f"{shown}\n")
 
 
 def compare(data, runs, coded, options):

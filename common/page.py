@@ -18,19 +18,19 @@ QUALITY = 95  # of the JPEGs in the page, without subsampling: far finer than wh
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def write(rows, table, data, drawn, coded, count, psnr, target):
-    """Write the page.  rows: of `common.report.results`; table: of `common.evaluate.compare`; count: of pictures."""
+def write(rows, tables, table, data, drawn, coded, options, target):
+    """Write the page.  rows and tables: of `common.report`; table: of `common.evaluate.compare`."""
     parts = {
         "title": html.escape(f"JND levels predicted on {data.name}"),
         "about": html.escape(" ".join(report.about(data, rows))),
-        "tables": "\n".join(_table(*one) for one in report.tables(rows)),
+        "tables": "\n".join(_table(*one) for one in tables),
         "not run": _not_run(report.not_run(data)),
-        "legend": "\n".join(f"<li>{html.escape(line)}</li>" for line in report.legend(psnr)),
+        "legend": "\n".join(f"<li>{html.escape(line)}</li>" for line in report.legend(options.psnr)),
         "plots": "\n".join(
             f'<figure><img alt="{html.escape(title)}" src="{_uri(file.read_bytes(), "png")}"></figure>'
             for title, file in drawn
         ),
-        "pictures": json.dumps(_pictures(table, data, coded, count)).replace("</", "<\\/"),
+        "pictures": json.dumps(_pictures(table, data, coded, options.pictures)).replace("</", "<\\/"),
         "label": "pseudo-label" if data.pseudo else "label",
     }
     text = TEMPLATE.read_text(encoding="utf-8")

@@ -6,7 +6,8 @@ from common.accuracy import per_picture
 from common.files import whole_file
 from common.images import read_picture
 
-AMPLIFIED = 8
+AMPLIFIED = 8  # times, the difference of two frames
+WIDEST = 10  # QP, in the histogram; what is further off counts there
 
 
 def draw(table, data, coded, folder):
@@ -16,7 +17,8 @@ def draw(table, data, coded, folder):
     matplotlib.use("Agg")
     label = "pseudo-label" if data.pseudo else "label"
     colours = {model: f"C{number}" for number, model in enumerate(table["model"].unique())}
-    table = table.assign(colour=table["model"].map(colours))
+    # Beyond 51 there is no QP: an untrained model's answers would leave the others no room.
+    table = table.assign(colour=table["model"].map(colours), predicted=table["predicted"].clip(0, 51))
     by_level = list(table.groupby("level"))
     drawn = [
         _save(_predicted(by_level, label), "Predicted against true level", data, folder / "predicted.png"),
@@ -57,16 +59,14 @@ def _predicted(by_level, label):
 def _histogram(by_level, label):
     figure, axes = _panels(by_level)
     for axis, (_, part) in zip(axes, by_level):
-        error = part["predicted"] - part["true"]
-        bins = np.arange(
-            np.floor(error.min()), np.ceil(error.max()) + 1.01, 1 if np.ptp(error) < 40 else np.ptp(error) / 40
-        )
+        error = (part["predicted"] - part["true"]).clip(-WIDEST, WIDEST)
+        bins = np.arange(-WIDEST - 0.5, WIDEST + 1)
         for model, rows in part.groupby("model", sort=False):
-            axis.hist(
-                error[rows.index], bins, histtype="step", color=rows["colour"].iloc[0], label=model, linewidth=1.5
-            )
+            how = {"histtype": "step", "color": rows["colour"].iloc[0], "linewidth": 1.5, "alpha": 0.8}
+            axis.hist(error[rows.index], bins, label=model, **how)
         axis.axvline(0, color="0.7", zorder=0)
-        axis.set(xlabel=f"predicted - {label} (QP); above 0: visible damage", ylabel="pictures")
+        axis.set(xlabel=f"predicted - {label} (QP), to {WIDEST} and beyond; above 0: visible damage", ylabel="pictures")
+        axis.yaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize=8)
     return figure
 

@@ -82,7 +82,11 @@ def _cell(row, name):
     if value is None or np.isnan(value):
         return ""
     places = 4 if name == "SSIM" else 2
-    shown = [f"{100 * v:.0f} %" if name in SHARES else f"{v:.{places}f}" for v in (value, *_interval(row, name))]
+    numbers = [value, *_interval(row, name)]
+    if name in SHARES:
+        shown = [f"{round(100 * v)} %" for v in numbers]
+    else:
+        shown = [f"{round(v, places) + 0.0:.{places}f}" for v in numbers]  # 0.0 takes the sign off a -0.00
     return shown[0] + (f" ({' to '.join(shown[1:])})" if len(shown) > 1 else "")
 
 
@@ -121,13 +125,24 @@ def as_text(rows):
     return pd.DataFrame(cells, columns=headings).iloc[:, :5].to_string(index=False)
 
 
-def write(rows, data, runs, left_out, drawn, options, minutes):
-    """Write results.csv, results.md and README.md into the output folder."""
+def complexity_tables(costs):
+    """What the models cost, as `tables` gives it; [] where it was not measured."""
+    if costs is None:
+        return []
+    cells = [
+        [f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()]
+        for row in costs.to_dict("records")
+    ]
+    return [("Costs, on this machine", list(costs.columns), cells)]
+
+
+def write(rows, made, data, runs, left_out, drawn, options, minutes):
+    """Write results.csv, results.md and README.md into the output folder.  made: tables, as `tables` gives them."""
     output, empty = Path(options.output), not_run(data)
     every = rows if empty is None else pd.concat([rows.astype(object), empty.astype(object)])
     write_csv(every, output / "results.csv")
     lines = [f"# JND levels predicted on {data.name}", "", *about(data, rows), ""]
-    for title, headings, cells in tables(rows):
+    for title, headings, cells in made:
         lines += [f"## {title}", "", *_markdown(headings, cells), ""]
     lines += [f"![{title}]({file.name})" for title, file in drawn] + [""]
     if empty is not None:
@@ -145,7 +160,7 @@ def write(rows, data, runs, left_out, drawn, options, minutes):
         [
             "# What was run",
             "",
-            "`python3 -m common.evaluate` made this folder. " + " ".join(about(data, rows)),
+            "`python3 -m common.evaluate` made this folder. " + " ".join(about(data, rows)[:-1]),
             f"The last run took {minutes:.1f} minutes, beside what was kept of earlier ones; "
             f"Python {sys.version.split()[0]}, {packages}.",
             "",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common import accuracy, evaluate, ffmpeg, metrics
+from common import accuracy, evaluate, ffmpeg, metrics, trials
 from common.errors import UserError
 from common.images import read_picture
 
@@ -99,15 +99,19 @@ def dataset(rootdir, tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def output(dataset, weight_files):
+    """What the command writes of it."""
+    folder = dataset.parent / "results"
+    assert command(dataset, weight_files, folder, "--sheets", dataset) == 0
+    return folder
+
+
 def command(root, weights, output, *more):
-    return evaluate.main(
-        [*map(str, ("--data_dir", root, "--weights", weights, "--output", output, "--sheets", root, *more))]
-    )
+    return evaluate.main([*map(str, ("--data_dir", root, "--weights", weights, "--output", output, *more))])
 
 
-def test_the_whole_command(dataset, weight_files, tmp_path, capsys, monkeypatch):
-    output = tmp_path / "results"
-    assert command(dataset, weight_files, output) == 0
+def test_the_tables_say_what_the_predictions_are_worth(dataset, output):
     answers = pd.read_csv(output / "predictions" / "LAT_JND1.csv")
     row, *others = pd.read_csv(output / "results.csv").to_dict("records")
     assert not others
@@ -116,12 +120,9 @@ def test_the_whole_command(dataset, weight_files, tmp_path, capsys, monkeypatch)
     assert row["MAE"] == pytest.approx(error) and row["floor"] == pytest.approx(1.5)
     differences, satisfied = [], []
     for name, predicted, true in answers.itertuples(index=False):
-        picture = read_picture(dataset / "test" / name)
-        qp = max(1, round(predicted))
-        db = [
-            metrics.psnr(metrics.luma(picture), metrics.luma(ffmpeg.code_picture(picture, int(at)).pixels))
-            for at in (qp, true)
-        ]
+        picture, qp = read_picture(dataset / "test" / name), round(predicted)
+        lumas = [metrics.luma(ffmpeg.code_picture(picture, int(at)).pixels) for at in (qp, true)]
+        db = [metrics.psnr(metrics.luma(picture), coded) for coded in lumas]
         differences.append(abs(db[0] - db[1]))
         satisfied.append(np.mean(np.array([1, 2, 3, 60]) > qp))
     assert row["PSNR"] == pytest.approx(np.mean(differences))
@@ -131,35 +132,41 @@ def test_the_whole_command(dataset, weight_files, tmp_path, capsys, monkeypatch)
     for name in ("predicted", "errors", "content", "strip_JND1"):
         assert read_picture(output / f"{name}.png").std() > 5
 
-    # Nothing changed: nothing is predicted or coded again, nor where another dataset has the same pictures.
-    capsys.readouterr()
-    monkeypatch.setattr(evaluate, "subprocess", None)
-    monkeypatch.setattr(ffmpeg, "code_and_score", None)
-    assert command(dataset, weight_files, output, "--psnr", "rgb") == 0
+
+def test_pseudo_labels_stand_alone_and_the_page_needs_nothing_else(
+    dataset, output, weight_files, tmp_path, capsys, monkeypatch
+):
+    manifest, other = pd.read_csv(dataset / "manifest.csv"), tmp_path / "results"
+    shutil.copytree(output, other)
+    for note in (other / "predictions").glob("*.txt"):
+        note.write_text(note.read_text().replace(str(output), str(other)))
+    monkeypatch.setattr(trials, "subprocess", None)  # pictures and weights are as they were: nothing is
+    monkeypatch.setattr(ffmpeg, "code_and_score", None)  # predicted or coded again
+    try:
+        manifest.assign(labels="pseudo-label (VMAF)").to_csv(dataset / "manifest.csv", index=False)
+        assert command(dataset, weight_files, other, "--psnr", "rgb") == 0
+    finally:
+        manifest.to_csv(dataset / "manifest.csv", index=False)
     assert "LAT JND1: done before" in capsys.readouterr().out
-    assert pd.read_csv(output / "results.csv")["PSNR"][0] != row["PSNR"]
-    (weight_files / "LATJND1.h5").touch()
-    with pytest.raises(AttributeError):  # of what stands for subprocess
-        command(dataset, weight_files, output)
-
-
-def test_pseudo_labels_stand_alone_and_the_page_needs_nothing_else(dataset, weight_files, tmp_path):
-    root, output = tmp_path / "root", tmp_path / "results"
-    shutil.copytree(dataset, root)
-    manifest = pd.read_csv(root / "manifest.csv").assign(labels="pseudo-label (VMAF)")
-    manifest.to_csv(root / "manifest.csv", index=False)
-    assert evaluate.main(["--data_dir", str(root), "--weights", str(weight_files), "--output", str(output)]) == 0
-    text = (output / "results.md").read_text()
-    ours, videoset = text.split("## VideoSet: not run")
+    ours, videoset = (other / "results.md").read_text().split("## VideoSet: not run")
     assert "pseudo-label (VMAF)" in ours and "1.57" not in ours and "1.57" in videoset
-    table = pd.read_csv(output / "results.csv")
+    table = pd.read_csv(other / "results.csv")
     assert table["MAE"].notna().sum() == 1 and table["paper MAE"][table["MAE"].notna()].isna().all()
+    assert table["PSNR"][0] != pd.read_csv(output / "results.csv")["PSNR"][0]
     chromium = shutil.which("chromium")
     if not chromium:
         pytest.skip("no chromium to open the page in")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", (output / "index.html").as_uri()]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", (other / "index.html").as_uri()]
     shown = subprocess.run([chromium, *flags], capture_output=True, text=True, timeout=120).stdout
     assert shown.count("dB against the frame at the pseudo-label</figcaption>") == 3  # which the page's script wrote
+
+
+@pytest.mark.parametrize("changed", ["weights", "picture"])
+def test_what_changed_is_predicted_again(changed, dataset, output, weight_files, monkeypatch):
+    monkeypatch.setattr(trials, "start", lambda *arguments: 2)
+    (dataset / "test" / "img2.png" if changed == "picture" else weight_files / "LATJND1.h5").touch()
+    with pytest.raises(UserError, match="none of the weight files could be used; first, LAT JND1: its test ended"):
+        command(dataset, weight_files, output)
 
 
 def test_bad_input_is_one_line(dataset, weight_files, tmp_path):
