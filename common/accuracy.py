@@ -30,7 +30,10 @@ MEASURES = {
         "share of bytes saved against one fixed QP for all pictures that overshoots as often on the same pictures "
         "(between two QPs, the mixture that does)",
     ),
-    "satisfied": ("satisfied", "mean share of the subjects who see no damage yet at the coded QP"),
+    "satisfied": (
+        "satisfied",
+        "mean share of subjects who see no damage yet at the coded QP; where their samples are given",
+    ),
 }
 """{measure: (heading, meaning)}, in the order of the tables."""
 

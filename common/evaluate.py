@@ -61,7 +61,11 @@ def main(arguments=None):
     parser.add_argument("--psnr", choices=("luma", "rgb"), default="luma", help="of what PSNR is taken")
     parser.add_argument("--sheets", metavar="S", help="VideoSet's label sheets: their samples give satisfied subjects")
     parser.add_argument("--pictures", type=cli.positive(int), default=12, help="how many the page shows")
-    parser.add_argument("--complexity", action="store_true", help="measure what each model costs here, some minutes")
+    parser.add_argument(
+        "--complexity",
+        action="store_true",
+        help="add what each model costs: complexity.csv, written by benchmarks.complexity, here where it is not there yet",
+    )
     parser.add_argument("--jobs", type=cli.positive(int), default=os.cpu_count(), help="pictures coded at a time")
     options = parser.parse_args(arguments)
 

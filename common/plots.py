@@ -21,8 +21,13 @@ def draw(table, data, coded, folder):
     table = table.assign(colour=table["model"].map(colours), predicted=table["predicted"].clip(0, 51))
     by_level = list(table.groupby("level"))
     drawn = [
-        _save(_predicted(by_level, label), "Predicted against true level", data, folder / "predicted.png"),
-        _save(_histogram(by_level, label), "Histogram of errors", data, folder / "errors.png"),
+        _save(_predicted(by_level, label), f"Predicted against {label}", data, folder / "predicted.png"),
+        _save(
+            _histogram(by_level),
+            f"Errors: predicted - {label}; above 0 the damage is visible",
+            data,
+            folder / "errors.png",
+        ),
         _save(_content(by_level), "Error by content", data, folder / "content.png"),
     ]
     for level, part in by_level:
@@ -56,7 +61,7 @@ def _predicted(by_level, label):
     return figure
 
 
-def _histogram(by_level, label):
+def _histogram(by_level):
     figure, axes = _panels(by_level)
     for axis, (_, part) in zip(axes, by_level):
         error = (part["predicted"] - part["true"]).clip(-WIDEST, WIDEST)
@@ -65,7 +70,7 @@ def _histogram(by_level, label):
             how = {"histtype": "step", "color": rows["colour"].iloc[0], "linewidth": 1.5, "alpha": 0.8}
             axis.hist(error[rows.index], bins, label=model, **how)
         axis.axvline(0, color="0.7", zorder=0)
-        axis.set(xlabel=f"predicted - {label} (QP), to {WIDEST} and beyond; above 0: visible damage", ylabel="pictures")
+        axis.set(xlabel=f"error (QP); beyond {WIDEST} at the ends", ylabel="pictures")
         axis.yaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize=8)
     return figure
