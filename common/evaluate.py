@@ -64,7 +64,7 @@ def main(arguments=None):
     parser.add_argument(
         "--complexity",
         action="store_true",
-        help="add what each model costs: complexity.csv, written by benchmarks.complexity, here where it is not there yet",
+        help="add what each model costs, of complexity.csv, which benchmarks.complexity writes where it is not there",
     )
     parser.add_argument("--jobs", type=cli.positive(int), default=os.cpu_count(), help="pictures coded at a time")
     options = parser.parse_args(arguments)
