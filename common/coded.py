@@ -31,8 +31,14 @@ class Coded:
         Returns {path: ({QP: {"psnr luma", "psnr rgb" (dB, at most 100), "ssim", "vmaf" (0..100), "bytes"}}, SI)};
         SI is `metrics.spatial_information` of the picture.  Raises UserError as `common.ffmpeg`.
         """
-        done = in_parallel(lambda item: self._measure(*item), list(wanted.items()), jobs, "picture", stop=kill_all)
-        return dict(zip(wanted, done))
+        places, together = {picture: self._place(picture) for picture in wanted}, {}
+        for picture, place in places.items():  # two files may hold one picture
+            together.setdefault(place, (picture, set()))[1].update(wanted[picture])
+        items = [(place, *what) for place, what in together.items()]
+        done = dict(
+            zip(together, in_parallel(lambda item: self._measure(*item), items, jobs, "picture", stop=kill_all))
+        )
+        return {picture: done[place] for picture, place in places.items()}
 
     def decode(self, picture, qp):
         """The picture as coded at a QP that was measured: uint8 RGB (H, W, 3)."""
@@ -42,8 +48,8 @@ class Coded:
         settings = json.dumps(ffmpeg.VIDEOSET_X264).encode()
         return self.folder / hashlib.sha256(Path(picture).read_bytes() + settings).hexdigest()[:32]
 
-    def _measure(self, picture, qps):
-        place, pixels = self._place(picture), None
+    def _measure(self, place, picture, qps):
+        pixels = None
         found = {name: _read(place / f"{name}.json") for name in ("raw", *sorted(qps))}
         for name in found:
             if found[name] is None:

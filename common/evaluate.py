@@ -49,7 +49,7 @@ class Data(NamedTuple):
 
 
 def main(arguments=None):
-    """Run the command line; returns the exit code: 1 where a model's test failed."""
+    """Run the command line; returns the exit code: 1 where a weight file had to be left out."""
     from common import cli
 
     parser = argparse.ArgumentParser(
@@ -97,7 +97,7 @@ def main(arguments=None):
     for line in left_out:
         print(f"left out: {line}")
     print(f"{output / 'results.csv'}, results.md, index.html; {minutes:.1f} min")
-    return 1 if failed else 0
+    return 1 if left_out else 0
 
 
 def read_data(root, sheets):

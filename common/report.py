@@ -13,8 +13,8 @@ from common.released import LEVELS, RELEASED
 
 PAPER = {("MJ-LAT", 1): {"MAE": 1.57, "PSNR": 0.72}, ("MJ-REC", 1): {"MAE": 1.57, "PSNR": 0.72}}
 PAPER_SOURCE = (
-    "IEEE TCSVT 2024, document 10500870: the headline of its multi-JND method, JND1 on VideoSet; it does not say here "
-    "whether MJ-LAT's or MJ-REC's, so that it stands beside both"
+    "IEEE TCSVT 2024, document 10500870, the headline of its multi-JND method for JND1 on VideoSet; whether that is "
+    "MJ-LAT or MJ-REC is not known here, so that it stands beside both"
 )
 VIDEOSET = "human (VideoSet"
 FILL = (
