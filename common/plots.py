@@ -24,7 +24,7 @@ def draw(table, data, coded, folder):
         _save(_predicted(by_level, label), f"Predicted against {label}", data, folder / "predicted.png"),
         _save(
             _histogram(by_level),
-            f"Errors: predicted - {label}; above 0 the damage is visible",
+            f"Errors: predicted - {label}; above 0 it overshoots",
             data,
             folder / "errors.png",
         ),
