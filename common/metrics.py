@@ -4,7 +4,7 @@ import numpy as np
 
 
 def psnr(a, b):
-    """PSNR in dB of two pictures (H, W, 3), values 0..255, over all samples of the three channels; inf where equal."""
+    """PSNR in dB of two pictures (H, W, 3) or lumas (H, W), peak 255, over all their samples; inf where equal."""
     from skimage.metrics import peak_signal_noise_ratio
 
     with np.errstate(divide="ignore"):
@@ -30,6 +30,24 @@ def ssim(a, b):
             use_sample_covariance=False,
         )
     )
+
+
+def luma(picture):
+    """Y of uint8 RGB (H, W, 3) as video has it: BT.601 in limited range, float64 (H, W), 16..235."""
+    from skimage.color import rgb2ycbcr
+
+    return rgb2ycbcr(picture)[..., 0]
+
+
+def spatial_information(picture):
+    """SI of a uint8 RGB picture (H, W, 3), at least 3 x 3: the standard deviation of Sobel's gradient of its luma.
+
+    Source: ITU-T P.910, on luma in limited range and without the outermost pixels, where the filter does not fit.
+    """
+    from skimage.filters import sobel_h, sobel_v
+
+    y = 4 * luma(picture)  # scikit-image's kernels are a quarter of Sobel's
+    return float(np.hypot(sobel_h(y), sobel_v(y))[1:-1, 1:-1].std())
 
 
 def qp_mae(predicted, true):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from common.metrics import median_floor, psnr, qp_mae, ssim
+from common.metrics import median_floor, psnr, qp_mae, spatial_information, ssim
 
 
 def test_psnr_of_a_known_error():
@@ -44,3 +44,11 @@ def test_qp_error_and_the_floor():
         qp_mae([1, 2], [1])
     with pytest.raises(ValueError):
         qp_mae([], [])
+
+
+def test_spatial_information_of_an_edge():
+    """Sobel answers four times the step in the two columns beside it, of the 18 that count, and nothing elsewhere."""
+    edge = np.zeros((12, 20, 3), np.uint8)
+    edge[:, 10:] = 255  # luma 16 to 235
+    gradient = np.array([4 * 219] * 2 + [0] * 16)
+    assert spatial_information(edge) == pytest.approx(gradient.std(), rel=1e-3)

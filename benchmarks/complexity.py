@@ -1,0 +1,122 @@
+"""What each model costs: python3 -m benchmarks.complexity
+
+Parameters, multiply-accumulates, size of the weight file, milliseconds a picture and peak memory, of the network as
+`test` runs it, decoding of pictures not counted.  Weights are random, pictures noise: neither changes the costs.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from pathlib import Path
+
+from benchmarks.predict import SCRIPTS, scripts_variants
+
+BATCHES = (1, 8)
+
+
+def main():
+    """Run the benchmark and print a table, a row for each model, backend and precision."""
+    from common import cli
+
+    style = {"nargs": "+", "metavar": "X"}
+    parser = argparse.ArgumentParser(
+        prog="python3 -m benchmarks.complexity", description=__doc__, formatter_class=cli.Help
+    )
+    parser.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")
+    parser.add_argument("--backends", **style, default=["tensorflow"], help="tensorflow, jax, torch, openvino")
+    parser.add_argument("--precisions", **style, default=["float32"], help="float32, bfloat16")
+    parser.add_argument("--seconds", type=cli.positive(float), default=4.0, help="how long each time is taken")
+    parser.add_argument("--csv", type=Path, help="write the table there too")
+    options = parser.parse_args()
+
+    import pandas as pd
+
+    from common.files import write_csv
+
+    variants = [value for name in SCRIPTS for value in scripts_variants(name)]
+    rows = []
+    for (script, variant), *how in product(variants, options.backends, options.precisions):
+        if options.models and variant.name not in options.models:
+            continue
+        # A process of its own each: memory is that of one model, and a backend cannot be changed.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            rows.append(pool.submit(measure, script, variant.name, *how, options.seconds).result())
+        if len(rows) == 1:
+            print(*rows[0], sep=" | ")
+        print(
+            *(f"{value:,}" if isinstance(value, int) else value for value in rows[-1].values()), sep=" | ", flush=True
+        )
+    if options.csv and rows:
+        write_csv(pd.DataFrame(rows), options.csv)
+    return 0
+
+
+def measure(script, name, backend, precision, seconds):
+    """The row of one model, in this process."""
+    os.environ["KERAS_BACKEND"] = backend
+    import resource
+
+    import numpy as np
+
+    from common import programs, scripts, weights
+
+    programs.load_keras()
+    from common.inference import for_prediction
+
+    variant = next(value for _, value in scripts_variants(script) if value.name == name)
+    model = scripts.build(variant, 1, [None] * len(variant.backbones))
+    row = {
+        "model": name,
+        "parameters": model.count_params(),
+        "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+        "GMAC": round(multiply_accumulates(model, variant.outputs(1)) / 1e9, 1),
+        "weight file MB": round(_file_size(model, weights) / 1e6, 1),
+        "backend": backend,
+        "precision": precision,
+    }
+    network = for_prediction(model, list(variant.outputs(1)), precision)
+    for batch in BATCHES:
+        noise = np.random.default_rng(0).uniform(0, 255 * variant.input.scale, (batch, *variant.input.shape))
+        pictures, times = noise.astype("float32"), []
+        network.predict_on_batch(pictures)  # compiles
+        while len(times) < 3 or sum(times) < seconds:
+            started = time.perf_counter()
+            network.predict_on_batch(pictures)
+            times.append(time.perf_counter() - started)
+        row[f"ms a picture, batch {batch}"] = round(1000 * statistics.median(times) / batch, 1)
+        row[f"peak MB, batch {batch}"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return row
+
+
+def multiply_accumulates(model, outputs):
+    """How many a picture takes, on the way to the layers named `outputs`; counted in convolutions and Dense layers."""
+    import keras
+    import numpy as np
+
+    part = keras.Model(model.input, [model.get_layer(name).output for name in outputs])
+    total = 0
+    for layer in part.layers:
+        if isinstance(layer, keras.layers.Conv2DTranspose):  # each input pixel spreads over a kernel
+            total += np.prod(layer.kernel.shape) * np.prod(layer.input.shape[1:3])
+        elif isinstance(layer, keras.layers.Conv2D):
+            total += np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3])
+        elif isinstance(layer, keras.layers.Dense):
+            total += np.prod(layer.kernel.shape)
+    return int(total)
+
+
+def _file_size(model, weights):
+    with tempfile.TemporaryDirectory() as folder:
+        weights.save(model, Path(folder) / "weights.h5")
+        return (Path(folder) / "weights.h5").stat().st_size
+
+
+if __name__ == "__main__":
+    from common import cli
+
+    cli.run(main)

@@ -1,0 +1,84 @@
+"""Pictures coded at constant QPs: how good and how large each is, found once and kept on disk.
+
+A picture has a folder of its own, called by a digest of its file and of the coder's settings, so that neither a renamed
+picture nor other settings mix things up: `27.264` is the intra frame at QP 27, `27.json` what was measured of it,
+`raw.json` of the picture itself.  Interrupted, the work goes on where it stopped.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from common import ffmpeg, metrics
+from common.ffmpeg_process import kill_all
+from common.files import whole_file
+from common.images import read_picture
+from common.making import write_json
+from common.parallel import in_parallel
+
+HIGHEST_DB = 100.0  # in place of infinity, where a picture comes through unchanged
+
+
+class Coded:
+    """The coded pictures kept in `folder`."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def measure(self, wanted, jobs):
+        """Code and measure what is not there yet.  wanted: {picture's path: QPs}; jobs: how many at a time.
+
+        Returns {path: ({QP: {"psnr luma", "psnr rgb" (dB, at most 100), "ssim", "vmaf" (0..100), "bytes"}}, SI)};
+        SI is `metrics.spatial_information` of the picture.  Raises UserError as `common.ffmpeg`.
+        """
+        places, together = {picture: self._place(picture) for picture in wanted}, {}
+        for picture, place in places.items():  # two files may hold one picture
+            together.setdefault(place, (picture, set()))[1].update(wanted[picture])
+        items = [(place, *what) for place, what in together.items()]
+        done = dict(
+            zip(together, in_parallel(lambda item: self._measure(*item), items, jobs, "picture", stop=kill_all))
+        )
+        return {picture: done[place] for picture, place in places.items()}
+
+    def decode(self, picture, qp):
+        """The picture as coded at a QP that was measured: uint8 RGB (H, W, 3)."""
+        return next(ffmpeg.decode(self._place(picture) / f"{qp}.264", read_picture(picture).shape[:2]))
+
+    def _place(self, picture):
+        settings = json.dumps(ffmpeg.VIDEOSET_X264).encode()
+        return self.folder / hashlib.sha256(Path(picture).read_bytes() + settings).hexdigest()[:32]
+
+    def _measure(self, place, picture, qps):
+        pixels = None
+        found = {name: _read(place / f"{name}.json") for name in ("raw", *sorted(qps))}
+        for name in found:
+            if found[name] is None:
+                pixels = read_picture(picture) if pixels is None else pixels
+                found[name] = (
+                    {"SI": metrics.spatial_information(pixels)} if name == "raw" else _code(pixels, name, place)
+                )
+                write_json(place / f"{name}.json", found[name])  # last: what has it is whole
+        return found, found.pop("raw")["SI"]
+
+
+def _code(pixels, qp, place):
+    coded = ffmpeg.code_and_score(pixels, qp)
+    with whole_file(place / f"{qp}.264") as temporary:
+        temporary.write_bytes(coded.bitstream)
+    db = {
+        "luma": metrics.psnr(metrics.luma(pixels), metrics.luma(coded.pixels)),
+        "rgb": metrics.psnr(pixels, coded.pixels),
+    }
+    return {
+        **{f"psnr {of}": min(value, HIGHEST_DB) for of, value in db.items()},
+        "ssim": metrics.ssim(pixels, coded.pixels),
+        "vmaf": coded.vmaf,
+        "bytes": len(coded.bitstream),
+    }
+
+
+def _read(file):
+    try:
+        return json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None

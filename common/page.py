@@ -1,0 +1,102 @@
+"""The page of `python3 -m common.evaluate`: one HTML file with everything in it, which fetches nothing."""
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common import report
+from common.files import whole_file
+from common.images import read_picture
+
+WIDEST, HIGHEST = 960, 540  # pixels; of larger pictures the middle is shown, because scaling would hide the damage
+QUALITY = 95  # of the JPEGs in the page, without subsampling: far finer than what they show
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def write(rows, tables, table, data, drawn, coded, options, target):
+    """Write the page.  rows and tables: of `common.report`; table: of `common.evaluate.compare`."""
+    parts = {
+        "title": html.escape(f"JND levels predicted on {data.name}"),
+        "about": html.escape(" ".join(report.about(data, rows))),
+        "tables": "\n".join(_table(*one) for one in tables),
+        "not run": _not_run(report.not_run(data)),
+        "legend": "\n".join(f"<li>{html.escape(line)}</li>" for line in report.legend(options.psnr)),
+        "plots": "\n".join(
+            f'<figure><img alt="{html.escape(title)}" src="{_uri(file.read_bytes(), "png")}"></figure>'
+            for title, file in drawn
+        ),
+        "pictures": json.dumps(_pictures(table, data, coded, options.pictures)).replace("</", "<\\/"),
+        "label": "pseudo-label" if data.pseudo else "label",
+    }
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        text = text.replace(f"{{{{{name}}}}}", part)
+    with whole_file(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _table(title, headings, cells):
+    head = "".join(f'<th scope="col"><button>{html.escape(heading)}</button></th>' for heading in headings)
+    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells)
+    return (
+        f"<h2>{html.escape(title)}</h2>\n"
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    )
+
+
+def _cell(text):
+    number, bracket, interval = html.escape(text).partition(" (")
+    return f"<td>{number}{f' <small>({interval}</small>' if bracket else ''}</td>"
+
+
+def _not_run(rows):
+    if rows is None:
+        return ""
+    commands, made = html.escape("\n".join(report.FILL)), "\n".join(_table(*one) for one in report.tables(rows))
+    return f"<details><summary>VideoSet: not run</summary>\n<pre>{commands}</pre>\n{made}\n</details>"
+
+
+def _pictures(table, data, coded, count):
+    """Pictures from the smallest to the largest mean error, evenly: raw and coded, with their predictions."""
+    mean = (table["predicted"] - table["true"]).abs().groupby(table["image"]).mean().sort_values(kind="stable")
+    chosen = mean.index[np.unique(np.linspace(0, len(mean) - 1, min(count, len(mean))).astype(int))]
+    paths = {path.name: path for path in data.split.pictures}
+    shown = []
+    for name in chosen:
+        rows, path = table[table["image"] == name], paths[name]
+        raw = read_picture(path)
+        shown.append(
+            {
+                "name": name,
+                "size": [min(raw.shape[1], WIDEST), min(raw.shape[0], HIGHEST)],
+                "raw": _picture(raw),
+                "coded": {int(qp): _picture(coded.decode(path, qp)) for qp in sorted(set(rows["coded QP"]))},
+                "rows": {
+                    f"{row['model']} JND{row['level']}": {
+                        "true": round(row["true"], 2),
+                        "predicted": round(row["predicted"], 2),
+                        "qp": row["coded QP"],
+                        "db": round(row["PSNR"], 2),
+                    }
+                    for row in rows.to_dict("records")
+                },
+            }
+        )
+    return shown
+
+
+def _picture(pixels):
+    top, left = (max(0, (have - most) // 2) for have, most in zip(pixels.shape, (HIGHEST, WIDEST)))
+    file = io.BytesIO()
+    crop = np.ascontiguousarray(pixels[top : top + HIGHEST, left : left + WIDEST])
+    Image.fromarray(crop).save(file, "JPEG", quality=QUALITY, subsampling=0)
+    return _uri(file.getvalue(), "jpeg")
+
+
+def _uri(data, kind):
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
