@@ -22,6 +22,7 @@ def draw(log, target, levels, unit, title):
     figure, axes = plt.subplots(
         1, len(levels), figsize=(5 * len(levels) + 1, 4), layout="constrained", squeeze=False, sharey=True
     )
+    highest = 0
     for axis, (label, (train, valid, floor)) in zip(axes[0], levels.items()):
         epochs = table["epoch"] + 1
         axis.plot(epochs, table[train], label="train", color="0.6")
@@ -30,11 +31,14 @@ def draw(log, target, levels, unit, title):
         axis.plot(epochs[best], table[valid][best], "o", color="C0", label=f"best epoch, {epochs[best]}")
         if floor is not None:
             axis.axhline(floor, color="C3", linestyle="--", label="training median, on valid")
-            axis.set_ylim(0, max(2.5 * floor, 1.1 * table[valid].iloc[len(table) // 10 :].max()))
+            settled = table[[train, valid]].iloc[len(table) // 10 :].max().max()  # the first epochs may be far off
+            highest = max(highest, 2.5 * floor, 1.1 * settled)
         else:
             axis.set_yscale("log")
         axis.set(title=label, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
+    if highest:
+        axes[0][0].set_ylim(0, highest)
     axes[0][0].set_ylabel(unit)
     axes[0][-1].legend()
     figure.suptitle(title)

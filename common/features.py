@@ -6,7 +6,9 @@ one is never found; it is whole or not there at all.
 """
 
 import contextlib
+import fcntl
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -49,16 +51,40 @@ def compute(extractor, input_format, pictures, digests, folder, batch_size):
     # One that is made among several devices gives its answers once for each of them.
     extractor = keras.Model(extractor.inputs, extractor.outputs)
     network = _digest(extractor, input_format)
-    files, missing = {}, {}
+    files, shapes = {}, {}
     for name, paths in pictures.items():
         key = hashlib.blake2b(f"{network} {digests[name]}".encode(), digest_size=10).hexdigest()
         files[name] = [Path(folder) / f"{key}-{number}.npy" for number in range(len(extractor.outputs))]
-        if not all(file.is_file() for file in files[name]):
-            missing[name] = [(len(paths), *tensor.shape[1:]) for tensor in extractor.outputs]
-    _check_room(Path(folder), sum(4 * int(np.prod(shape)) for shapes in missing.values() for shape in shapes))
-    for name, shapes in missing.items():
-        _write(extractor, input_format, pictures[name], files[name], shapes, batch_size, name)
+        shapes[name] = [(len(paths), *tensor.shape[1:]) for tensor in extractor.outputs]
+
+    def missing():
+        return [name for name in files if not all(map(_is_whole, files[name], shapes[name]))]
+
+    _check_room(Path(folder), sum(4 * int(np.prod(shape)) for name in missing() for shape in shapes[name]))
+    with _alone(Path(folder)):
+        for name in missing():
+            _write(extractor, input_format, pictures[name], files[name], shapes[name], batch_size, name)
     return {name: [np.load(file, mmap_mode="r") for file in whole] for name, whole in files.items()}
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Let no other process write into `folder` meanwhile: wait for one that does, and find what it wrote."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_whole(file, shape):
+    """Whether features are there; what somebody cut off or replaced is computed again."""
+    try:
+        return np.load(file, mmap_mode="r").shape == shape
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def _digest(extractor, input_format):

@@ -1,5 +1,7 @@
 """What a training leaves for its reader and for its successor: `run.json`, and the state to go on from."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import platform
@@ -99,6 +101,21 @@ class Record:
         self.began = True
         with whole_file(self.path) as temporary:
             temporary.write_text(json.dumps(self.entries, indent=1, default=str) + "\n", errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def alone(path):
+    """Hold the lock file `path`, or raise UserError where another process does; a killed one does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{path.parent}: another training writes these files now; give another folder") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _git_commit():

@@ -75,6 +75,11 @@ def fit(training, options):
 
     Raises UserError when the training went wrong for good.
     """
+    with runs.alone(training.beside(".lock", "")):
+        return _fit(training, options)
+
+
+def _fit(training, options):
     pictures = {name: runs.digest(paths) for name, paths in training.pictures.items()}
     targets = {name: runs.digest(*columns) for name, columns in training.targets.items()}
     data = {name: f"{pictures[name]} {targets[name]}" for name in pictures}
@@ -168,6 +173,11 @@ class Run(keras.callbacks.Callback):
             batches("train", shuffle_seed=options.seed + self.attempt, epoch=self.first),
             batches("valid"),
         )
+        if options.accumulate > options.epochs * len(train):
+            raise UserError(
+                f"--accumulate {options.accumulate}: more than all {options.epochs * len(train)} batches there are, "
+                "so that no weight would ever change; lower it"
+            )
         training.log.parent.mkdir(parents=True, exist_ok=True)
         if arrays is None:
             # From here on a kill costs nothing, and an earlier training's state is gone.
@@ -219,6 +229,8 @@ class Run(keras.callbacks.Callback):
         self.draw()
         if self._finished(self.epoch):
             self.model.stop_training = True
+            if self.epoch < self.options.epochs:
+                print(f"stops after epoch {self.epoch}: none was better than {self.best.epoch}'s (--patience)")
 
     def _finished(self, epoch):
         patience = self.options.patience
@@ -273,7 +285,10 @@ class Run(keras.callbacks.Callback):
     def _draw(self):
         if self.training.log.is_file():
             target = self.training.beside("curves", ".png")
-            curves.draw(self.training.log, target, self.training.curves, self.training.unit, self.training.name)
+            try:
+                curves.draw(self.training.log, target, self.training.curves, self.training.unit, self.training.name)
+            except Exception as error:  # a log that another model shares, say: no picture is worth a training
+                print(f"warning: {target}: not drawn ({' '.join(str(error).split())})", file=sys.stderr)
 
 
 def _deciding(options):

@@ -83,7 +83,8 @@ def save(model, path, note=""):
     note: how they came about, an attribute that Keras does not read.
     """
     with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["training"] = note
+        if note:
+            file.attrs["training"] = note
         file.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
         file.attrs["backend"] = np.bytes_("tensorflow")
         file.attrs["keras_version"] = np.bytes_(KERAS_VERSION)
