@@ -10,7 +10,7 @@ import pytest
 import small
 from small import assert_same, log_of, weights_of
 
-from common import features, memory
+from common import features, memory, runs
 from common.errors import UserError
 
 # --- what goes wrong
@@ -90,6 +90,14 @@ def test_too_little_room_for_features_is_said_before_they_are_computed(rootdir, 
     ) as error:
         small.train(rootdir, tmp_path)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_features_that_were_cut_off_are_computed_again(rootdir, tmp_path):
+    small.train(rootdir, tmp_path / "first", "--feature_cache", tmp_path / "cache")
+    for file in (tmp_path / "cache").glob("*.npy"):
+        file.write_bytes(file.read_bytes()[:-100])
+    small.train(rootdir, tmp_path / "second", "--feature_cache", tmp_path / "cache")
+    small.assert_same(tmp_path / "first", tmp_path / "second")
 
 
 def test_what_changes_in_training_is_not_kept():
@@ -188,3 +196,28 @@ def test_a_batch_that_does_not_fit_in_memory_is_refused_with_what_would_fit(monk
             continue
         with pytest.raises(UserError, match=line):
             memory.check("E2E-REC", network, None, small.options("--batch_size", 8))
+
+
+# --- what a second program, a picture or a flag could spoil
+
+
+def test_a_second_training_into_the_same_files_is_refused(rootdir, tmp_path):
+    with runs.alone(tmp_path / ".lock"), pytest.raises(UserError, match="another training writes these files now"):
+        small.train(rootdir, tmp_path)
+    assert small.train(rootdir, tmp_path, "--epochs", 1).epoch == 1
+
+
+def test_curves_that_cannot_be_drawn_end_no_training(rootdir, tmp_path, capsys):
+    (tmp_path / "logs.csv").write_text("epoch;of;another;model\n0;1;2;3\n")
+    assert small.train(rootdir, tmp_path).epoch
+    assert "curves.png: not drawn" in capsys.readouterr().err
+
+
+def test_accumulating_more_than_there_is_is_refused(rootdir, tmp_path):
+    with pytest.raises(UserError, match="--accumulate 25: more than all 24 batches"):
+        small.train(rootdir, tmp_path, "--accumulate", 25)
+
+
+def test_patience_says_that_it_stopped(rootdir, tmp_path, capsys):
+    best = small.train(rootdir, tmp_path, "--patience", 1, "--epochs", 99)
+    assert f"stops after epoch {best.epoch + 1}: none was better than {best.epoch}'s" in capsys.readouterr().out
