@@ -106,6 +106,7 @@ class Record:
 @contextlib.contextmanager
 def alone(path):
     """Hold the lock file `path`, or raise UserError where another process does; a killed one does not."""
+    made = [folder for folder in path.absolute().parents if not folder.exists()]  # the innermost first
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as lock:
         try:
@@ -116,6 +117,9 @@ def alone(path):
             yield
         finally:
             path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # they hold something: the training has begun
+                for folder in made:
+                    folder.rmdir()
 
 
 def _git_commit():
