@@ -21,7 +21,7 @@ BATCHES = (1, 8)
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend and precision."""
-    from common import cli
+    from common import cli, flags
 
     style = {"nargs": "+", "metavar": "X"}
     parser = argparse.ArgumentParser(
@@ -30,7 +30,7 @@ def main():
     parser.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")
     parser.add_argument("--backends", **style, default=["tensorflow"], help="tensorflow, jax, torch, openvino")
     parser.add_argument("--precisions", **style, default=["float32"], help="float32, bfloat16")
-    parser.add_argument("--seconds", type=cli.positive(float), default=4.0, help="how long each time is taken")
+    parser.add_argument("--seconds", type=flags.positive(float), default=4.0, help="how long each time is taken")
     parser.add_argument("--csv", type=Path, help="write the table there too")
     options = parser.parse_args()
 

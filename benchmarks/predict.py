@@ -24,7 +24,7 @@ SCRIPTS = ("LAT", "REC", "E2ELAT", "E2EREC", "MJLAT", "MJREC", "MTJND")
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend, precision and number of pictures."""
-    from common import cli
+    from common import cli, flags
 
     style = {"nargs": "+", "metavar": "X"}
     parser = argparse.ArgumentParser(
@@ -33,9 +33,9 @@ def main():
     parser.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")
     parser.add_argument("--backends", **style, default=["tensorflow"], help="tensorflow, jax, torch, openvino")
     parser.add_argument("--precisions", **style, default=["float32"], help="float32, bfloat16")
-    parser.add_argument("--pictures", **style, type=cli.positive(int), default=[32], help="how many to predict")
+    parser.add_argument("--pictures", **style, type=flags.positive(int), default=[32], help="how many to predict")
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
-    parser.add_argument("--repeat", type=cli.positive(int), default=3, help="runs of each; the median counts")
+    parser.add_argument("--repeat", type=flags.positive(int), default=3, help="runs of each; the median counts")
     options = parser.parse_args()
     variants = [value for name in SCRIPTS for value in scripts_variants(name)]
     with tempfile.TemporaryDirectory() as folder:

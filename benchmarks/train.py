@@ -19,13 +19,13 @@ MODELS = ("LAT", "MJLAT", "MTJND")
 
 def main():
     """Run the benchmark and print a table."""
-    from common import cli
+    from common import cli, flags
 
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.train", description=__doc__, formatter_class=cli.Help)
     parser.add_argument("--scripts", nargs="+", default=MODELS, metavar="X", help="such as REC MJREC")
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
-    parser.add_argument("--epochs", type=cli.positive(int), default=6, help="of each training")
-    parser.add_argument("--batch_size", type=cli.positive(int), default=8, help="pictures a training step")
+    parser.add_argument("--epochs", type=flags.positive(int), default=6, help="of each training")
+    parser.add_argument("--batch_size", type=flags.positive(int), default=8, help="pictures a training step")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)

@@ -50,7 +50,7 @@ class Data(NamedTuple):
 
 def main(arguments=None):
     """Run the command line; returns the exit code: 1 where a weight file had to be left out."""
-    from common import cli
+    from common import cli, flags
 
     parser = argparse.ArgumentParser(
         prog="python3 -m common.evaluate", description=__doc__, formatter_class=cli.Help, allow_abbrev=False
@@ -60,13 +60,13 @@ def main(arguments=None):
     parser.add_argument("--output", required=True, metavar="O", help="the folder for the results of this dataset")
     parser.add_argument("--psnr", choices=("luma", "rgb"), default="luma", help="of what PSNR is taken")
     parser.add_argument("--sheets", metavar="S", help="VideoSet's label sheets: their samples give satisfied subjects")
-    parser.add_argument("--pictures", type=cli.positive(int), default=12, help="how many the page shows")
+    parser.add_argument("--pictures", type=flags.positive(int), default=12, help="how many the page shows")
     parser.add_argument(
         "--complexity",
         action="store_true",
         help="add what each model costs, of complexity.csv, which benchmarks.complexity writes where it is not there",
     )
-    parser.add_argument("--jobs", type=cli.positive(int), default=os.cpu_count(), help="pictures coded at a time")
+    parser.add_argument("--jobs", type=flags.positive(int), default=os.cpu_count(), help="pictures coded at a time")
     options = parser.parse_args(arguments)
 
     from common import page, plots, report, trials

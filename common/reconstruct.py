@@ -25,7 +25,7 @@ EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 8, 1e-4  # ours; the papers name none
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    from common import cli
+    from common import cli, flags
 
     style = {"formatter_class": cli.Help, "allow_abbrev": False}
     parser = argparse.ArgumentParser(prog="python3 -m common.reconstruct", description=__doc__, **style)
@@ -42,18 +42,18 @@ def main(arguments=None):
     )
     command.add_argument(
         "--patch",
-        type=cli.positive(int),
+        type=flags.positive(int),
         nargs=2,
         metavar=("H", "W"),
         help="train on random patches, multiples of 16, instead of whole frames",
     )
-    cli.training_flags(command, epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE)
+    flags.training_flags(command, epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE)
 
     command = commands.add_parser("test", help="reconstruct ROOT/test; PSNR and SSIM", **style)
     _common_flags(command)
     command.add_argument("--model_weights_path", required=True, metavar="R", help="the file, or a folder that holds it")
     command.add_argument("--result_path", required=True, metavar="OUT", help="folder for pictures and CSV")
-    command.add_argument("--batch_size", type=cli.positive(int), default=2, help="pictures reconstructed at once")
+    command.add_argument("--batch_size", type=flags.positive(int), default=2, help="pictures reconstructed at once")
 
     options = parser.parse_args(arguments)
     return {"train": train, "test": test}[options.command](options)

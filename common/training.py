@@ -71,7 +71,7 @@ class Dead(Exception):
 
 
 def fit(training, options):
-    """Train as `options` say, which common.cli.training_flags made, and return the Best.
+    """Train as `options` say, which common.flags.training_flags made, and return the Best.
 
     Raises UserError when the training went wrong for good.
     """

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
-from common import cli, dataset, weights
+from common import dataset, weights
+from common.flags import training_flags
 from common.images import InputFormat
 from common.training import Training, fit
 
@@ -30,7 +31,7 @@ def build(bias=20.0, activation="relu"):
 def options(*flags):
     """What a command line with these flags and small defaults gives."""
     parser = argparse.ArgumentParser()
-    cli.training_flags(parser, epochs=8, batch_size=2, learning_rate=1e-2)
+    training_flags(parser, epochs=8, batch_size=2, learning_rate=1e-2)
     return parser.parse_args([str(flag) for flag in flags])
 
 

@@ -1,0 +1,182 @@
+"""The flags that the scripts and other programs share."""
+
+import argparse
+import re
+
+from common.files import PRETRAINED
+
+
+def positive(kind):
+    """An argparse type: a number of `kind` above 0."""
+
+    def parse(text):
+        try:
+            number = kind(text)
+        except ValueError:
+            number = 0
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number above 0")
+        return number
+
+    return parse
+
+
+def training_flags(parser, *, epochs, batch_size, learning_rate):
+    """Add the flags that every training shares, with the defaults given."""
+    parser.add_argument("--epochs", type=positive(int), default=epochs, help="times each training picture is seen")
+    parser.add_argument("--batch_size", type=positive(int), default=batch_size, help="pictures a training step")
+    parser.add_argument("--learning_rate", type=positive(float), default=learning_rate, help="of Adam")
+    parser.add_argument("--seed", type=_seed, default=0, help="of initial weights and order of pictures")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        default="float32",
+        help="of arithmetic; weights and outputs stay float32",
+    )
+    parser.add_argument("--patience", type=positive(int), metavar="N", help="stop after N epochs without a better one")
+    parser.add_argument(
+        "--accumulate",
+        type=positive(int),
+        default=1,
+        metavar="N",
+        help="change the weights only after N batches, by their mean gradient: N times the batch in the memory of one",
+    )
+    parser.add_argument(
+        "--devices",
+        type=_devices,
+        default="one",
+        help="all: each GPU of the machine takes its share of a batch; or some, such as GPU:0,GPU:2; or one",
+    )
+    parser.add_argument(
+        "--on_dead",
+        choices=("restart", "stop"),
+        default="restart",
+        help="where an output has one answer for every picture from the start: try other seeds, or stop",
+    )
+    parser.add_argument(
+        "--feature_cache",
+        metavar="DIR",
+        help="where to keep what frozen layers say of each picture, or `off`; by default beside the checkpoint",
+    )
+    parser.add_argument("--tensorboard", metavar="DIR", help="write losses for TensorBoard there too")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="replace weights and log of an earlier training")
+    again.add_argument("--resume", action="store_true", help="go on where an earlier training was killed or ended")
+
+
+def _devices(text):
+    """An argparse type: one, all, or devices by name."""
+    if text not in ("one", "all") and not re.fullmatch(r"(GPU|CPU):\d(,(GPU|CPU):\d)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one, all, or names such as GPU:0,GPU:1")
+    return text
+
+
+def _seed(text):
+    """An argparse type: what NumPy and TensorFlow both take as a seed."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def _model_flags(parser, variants):
+    if len(variants) > 1:
+        parser.add_argument("--head", choices=[v.name for v in variants], required=True, help="which of the models")
+    needless = all(v.joint for v in variants)
+    parser.add_argument(
+        "--jnd_value",
+        choices=("JND1", "JND2", "JND3"),
+        required=not any(v.joint for v in variants),
+        help="taken, changes nothing: all levels at once" if needless else "the level",
+    )
+    if any(v.vgg for v in variants):
+        parser.add_argument("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")
+    parser.add_argument(
+        "--input_size",
+        type=positive(int),
+        nargs=2,
+        metavar=("H", "W"),
+        help="height and width that the network sees; released weights fit only the released size",
+    )
+
+
+def _data_flags(parser):
+    parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir with train/, valid/, test/")
+    parser.add_argument(
+        "--label_unit",
+        choices=("QP", "QF"),
+        default="QP",
+        help="of JND-Levels.txt: QP 0 to 51, or JPEG quality factors 0 to 100",
+    )
+
+
+def train_flags(parser, variants):
+    first, *_ = variants
+    _model_flags(parser, variants)
+    _data_flags(parser)
+    parser.add_argument(
+        "--checkpoint_path", required=True, metavar="C", help="folder for the best weights, or the file"
+    )
+    parser.add_argument(
+        "--csv_log_path", required=True, metavar="L", help="folder for the CSV log of losses, or the file"
+    )
+    _backbone_flag(parser, first, training=True)
+    training_flags(
+        parser, epochs=first.paper.epochs, batch_size=first.paper.batch_size, learning_rate=first.paper.learning_rate
+    )
+    if first.vgg:
+        parser.add_argument(
+            "--vgg_weights",
+            default="imagenet",
+            metavar="FILE",
+            help="what VGG16 starts from: imagenet, a local file of its weights without top, or none",
+        )
+    if any(v.attention for v in variants):
+        parser.add_argument(
+            "--attention_weight",
+            type=positive(float),
+            default=1.0,
+            help="of the attention map's loss beside each level's 1; the VA heads only",
+        )
+    parser.add_argument(
+        "--output_bias",
+        choices=("mean", "zero"),
+        default="mean",
+        help="start of the output's bias: the mean training label, or zero as released",
+    )
+
+
+def test_flags(parser, variants):
+    first, *_ = variants
+    _model_flags(parser, variants)
+    _data_flags(parser)
+    _weights_flags(parser, variants)
+    parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file")
+    _backbone_flag(parser, first, training=False)
+    parser.add_argument(
+        "--batch_size", type=positive(int), default=first.test_batch_size, help="pictures predicted at once"
+    )
+
+
+def _weights_flags(parser, variants):
+    files = ", ".join(dict.fromkeys(v.weights.format(level=1) for v in variants))
+    parser.add_argument(
+        "--model_weights_path", default=PRETRAINED, metavar="W", help=f"{files}, or a folder that holds it"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of weights and arithmetic; bfloat16 is faster where the processor has it, and within about 0.1 QP",
+    )
+
+
+def _backbone_flag(parser, variant, training):
+    if variant.backbones:
+        note = "" if training else "; may be left out: the model's own weights hold what it needs of them"
+        parser.add_argument(
+            variant.backbone_flag,
+            dest="backbone_path",
+            default=PRETRAINED if training else None,
+            metavar="R",
+            help=f"{', '.join(variant.backbones).format(level=1)}, or a folder that holds it{note}",
+        )
