@@ -1,1 +1,12 @@
-"""What the seven scripts share, one subject a file.  Nothing here imports a script."""
+"""What the seven scripts share, one subject a file.  Nothing here imports a script.
+
+`from common import load` is the way in for other programs: a model that predicts the levels of pictures.
+"""
+
+
+def __getattr__(name):
+    if name in ("load", "Predictor", "Prediction"):  # only when asked for: NumPy and Pillow take their time
+        from common import predictor
+
+        return getattr(predictor, name)
+    raise AttributeError(f"module 'common' has no attribute {name!r}")

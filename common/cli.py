@@ -61,6 +61,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
 COMMANDS = {
     "train": "train on ROOT/train, keep the epoch best on ROOT/valid",
     "test": "predict the levels of ROOT/test",
+    "predict": "the levels of any pictures and clips",
 }
 
 
@@ -83,7 +84,7 @@ def script(doc, *variants, arguments=None):
         if options.level not in (None, column + 1):
             parser.error(f"--jnd_value {options.jnd_value} is column {options.level - 1}, not --jnd_column {column}")
         options.level = column + 1
-    if options.level is None and not variant.joint:
+    if options.level is None and not variant.joint and options.command != "predict":
         parser.error(f"{variant.name} has one level: --jnd_value JND1, JND2 or JND3 is missing")
     if options.level and variant.joint:
         print(f"{variant.name} has all three levels at once; JND{options.level} changes nothing", file=sys.stderr)
@@ -92,6 +93,8 @@ def script(doc, *variants, arguments=None):
             variant = variant.resized(*options.input_size)
         except ValueError as error:
             parser.error(f"--input_size {options.input_size[0]} {options.input_size[1]}: {error}")
+    if getattr(options, "backend", None):
+        os.environ["KERAS_BACKEND"] = options.backend
     from common import scripts
 
     return getattr(scripts, options.command)(variant, options)

@@ -19,7 +19,7 @@ def take(path, choice, rate=None, fit=None, codings=None):
     """Yield (number, seconds, pixels) of chosen frames of a clip: uint8 RGB (H, W, 3), one in memory at a time.
 
     choice: "first"; "middle"; "keyframes"; "scenes", the first frame of each; "2s", the first of each two seconds, or
-    of another span; or frame numbers, "0,30,60" or a list.  Numbers count from 0 in the order shown.
+    of another span; "scenes+2s" both; or frame numbers, "0,30,60" or a list.  Numbers count from 0 in the order shown.
     rate: frames a second, where the clip's own times are not to be relied on.
     fit: (H, W); each frame is scaled to cover it and its middle cut out.
     codings: {QP: path}; the whole clip is coded there as `common.ffmpeg.encode` would.
@@ -120,6 +120,8 @@ def expression(choice, path, rate=None):
         if len(numbers) > MOST:
             raise UserError(f"{path}: {len(numbers)} frames chosen of one clip; expected at most {MOST}, choose fewer")
         return _any_of(sorted(set(numbers)))
+    if "+" in choice:
+        return "+".join(expression(part, path, rate) for part in choice.split("+"))
     if choice == "middle":
         return f"eq(n,{count_frames(path) // 2})"
     if choice.endswith("s") and choice[0].isdigit():

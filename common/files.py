@@ -5,6 +5,9 @@ import errno
 import os
 from pathlib import Path
 
+PART = ".part-"
+"""How names of files start that are being written."""
+
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 """Where weights lie, unless the command line says otherwise."""
 
@@ -15,12 +18,12 @@ def whole_file(path):
 
     The file is flushed to the disk before it is renamed, so that neither a kill, a full disk nor a power cut
     leaves half a file under the final name; when the block fails, the old file, if any, is untouched.  The folder
-    is made where it is missing.  The temporary name is ".part-" and the final one: what a killed run left is replaced
+    is made where it is missing.  The temporary name is PART and the final one: what a killed run left is replaced
     by the next, and Pillow, h5py and FFmpeg see the suffix that they look at.  An OSError names the final path.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{path.name}")
+    temporary = path.with_name(f"{PART}{path.name}")
     try:
         yield temporary
         with open(temporary, "rb+") as file:

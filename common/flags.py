@@ -4,6 +4,36 @@ import argparse
 import re
 
 from common.files import PRETRAINED
+from common.fitting import FITS
+
+
+def form(pattern, expected):
+    """An argparse type: text of the regular expression `pattern`."""
+
+    def parse(text):
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+        return text
+
+    return parse
+
+
+FRAMES = form(
+    r"first|middle|keyframes|scenes|(scenes\+)?(?!0*\.?0*s)\d+(\.\d+)?s|\d+(,\d+)*",
+    "first, middle, keyframes, scenes, a span such as 1s, scenes+1s, or numbers from 0 such as 0,30,60",
+)
+
+
+def frames_flag(add, default, words):
+    """Add --frames, which frames of a clip to take, with `add`; words: the default's meaning."""
+    add(
+        "--frames",
+        type=FRAMES,
+        default=default,
+        help="which frames of a clip: first, middle, keyframes, scenes (the first of each), a span such as 2s (the "
+        "first of each two seconds), scenes+2s for both, or numbers from 0 such as 0,30,60 "
+        f"(default: %(default)s, {words})",
+    )
 
 
 def positive(kind):
@@ -78,15 +108,16 @@ def _seed(text):
     return int(text)
 
 
-def _model_flags(parser, variants):
+def _model_flags(parser, variants, every_level=False):
     if len(variants) > 1:
         parser.add_argument("--head", choices=[v.name for v in variants], required=True, help="which of the models")
     needless = all(v.joint for v in variants)
+    every = "; by default all that have weights" if every_level else ""
     parser.add_argument(
         "--jnd_value",
         choices=("JND1", "JND2", "JND3"),
-        required=not any(v.joint for v in variants),
-        help="taken, changes nothing: all levels at once" if needless else "the level",
+        required=not every_level and not any(v.joint for v in variants),
+        help="taken, changes nothing: all levels at once" if needless else f"the level{every}",
     )
     if any(v.vgg for v in variants):
         parser.add_argument("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")
@@ -152,8 +183,36 @@ def test_flags(parser, variants):
     _weights_flags(parser, variants)
     parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file")
     _backbone_flag(parser, first, training=False)
+    _batch_size_flag(parser, first)
+
+
+def predict_flags(parser, variants):
+    first, *_ = variants
     parser.add_argument(
-        "--batch_size", type=positive(int), default=first.test_batch_size, help="pictures predicted at once"
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="pictures, clips, folders (with all below), patterns such as '**/*.png', or - for a list from stdin",
+    )
+    _model_flags(parser, variants, every_level=True)
+    _weights_flags(parser, variants)
+    parser.add_argument("--output", metavar="FILE", help="write the table there too: .csv, or .jsonl for JSON lines")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="keep what FILE holds of an earlier run, do the others")
+    again.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        default="stretch",
+        help="what the network sees of a picture: " + "; ".join(f"{name}: {text}" for name, text in FITS.items()),
+    )
+    frames_flag(parser.add_argument, "scenes+1s", "the first of each scene and of each second")
+    _batch_size_flag(parser, first)
+
+
+def _batch_size_flag(parser, variant):
+    parser.add_argument(
+        "--batch_size", type=positive(int), default=variant.test_batch_size, help="pictures predicted at once"
     )
 
 
@@ -167,6 +226,11 @@ def _weights_flags(parser, variants):
         choices=("float32", "bfloat16"),
         default="float32",
         help="of weights and arithmetic; bfloat16 is faster where the processor has it, and within about 0.1 QP",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("tensorflow", "openvino", "jax", "torch"),
+        help="what computes, by default $KERAS_BACKEND, or tensorflow",
     )
 
 

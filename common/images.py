@@ -133,12 +133,14 @@ def _neighbours(source, target):
 class InputFormat:
     """How a family of networks wants its pictures: size in pixels, B, G, R order, and a factor on 0..255.
 
-    The one place where colour order and scale change, on the way in (`load`) and on the way out (`to_picture`).
+    The one place where colour order and scale change, on the way in (`prepare`) and on the way out (`to_picture`).
+    frame: (width, height) of the pictures that the papers trained on, before they were resized to this.
     """
 
     width: int
     height: int
     scale: float
+    frame: tuple = (640, 360)
 
     @property
     def shape(self):
@@ -150,7 +152,11 @@ class InputFormat:
 
         Raises UserError as `read_picture` does.
         """
-        picture = resize(read_picture(path), self.width, self.height)
+        return self.prepare(read_picture(path))
+
+    def prepare(self, picture):
+        """The same of a uint8 RGB `picture` (H, W, 3) of any size."""
+        picture = resize(picture, self.width, self.height)
         return np.multiply(picture[..., ::-1], self.scale, dtype=np.float32, order="C")
 
     def to_picture(self, output):
@@ -173,12 +179,12 @@ def write_png(path, picture):
 
 
 @contextlib.contextmanager
-def read_ahead(load, paths, ahead=32):
+def read_ahead(load, paths, ahead=32, workers=WORKERS):
     """Start calling `load` on each of `paths` in threads; the block gets an iterator over what it returns, in order.
 
     At most `ahead` results wait at any time.  What `load` raises is raised when its result is due.
     """
-    pool, left = ThreadPoolExecutor(WORKERS), iter(paths)
+    pool, left = ThreadPoolExecutor(workers), iter(paths)
     waiting = collections.deque(pool.submit(load, path) for path in itertools.islice(left, ahead))
 
     def results():

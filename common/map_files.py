@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from common import dataset
 from common.errors import UserError
-from common.files import whole_file
+from common.files import PART, whole_file
 from common.images import WORKERS, read_picture
 from common.parallel import in_parallel
 
@@ -85,7 +85,7 @@ def make_maps(arguments):
         pictures, folder = _pictures(root / split), root / f"va{split}"
         there = {}
         if folder.is_dir():
-            for path in folder.glob(".part-*"):  # what a killed run left half written
+            for path in folder.glob(f"{PART}*"):  # what a killed run left half written
                 path.unlink()
             there = {path.stem: path for path in dataset.list_pictures(folder)}
         for stem, picture in pictures.items():

@@ -8,8 +8,8 @@ a file of its own; here is their command line.
 import argparse
 import importlib
 import os
-import re
 
+from common.flags import form, frames_flag
 from common.making import LEVELS, SPLITS
 from common.pseudolabels import THRESHOLDS
 
@@ -26,21 +26,6 @@ def whole_number(least, most=None):
     return number
 
 
-def form(pattern, expected):
-    """An argparse type: text of the regular expression `pattern`."""
-
-    def parse(text):
-        if not re.fullmatch(pattern, text):
-            raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
-        return text
-
-    return parse
-
-
-FRAMES = form(
-    r"first|middle|keyframes|scenes|(?!0*\.?0*s)\d+(\.\d+)?s|\d+(,\d+)*",
-    "first, middle, keyframes, scenes, a span such as 1s, or numbers from 0 such as 0,30,60",
-)
 SIZE = form(r"[1-9]\d*x[1-9]\d*", "width and height, such as 640x360")
 SIZE_OR_OWN = form(r"own|[1-9]\d*x[1-9]\d*", "width and height, such as 640x360, or own")
 
@@ -85,7 +70,7 @@ def build_parser():
     add("sheet_dir", metavar="SHEET_DIR", help="folder of label sheets such as 640x360_1st.csv")
     add("--size", type=SIZE, default="640x360", help="which of the sizes (default: %(default)s, the papers')")
     add("--label", choices=("jnd", "mean"), default="jnd", help="which column of the sheets (default: %(default)s)")
-    _frames_flag(add, "1s", "the first of each second")
+    frames_flag(add, "1s", "the first of each second")
     _making_flags(add, "clips")
     add(
         "--clips",
@@ -149,7 +134,7 @@ def build_parser():
     )
     add("clip_dir", metavar="CLIP_DIR", help="folder of videos, searched recursively")
     add("--labels", metavar="CSV", help="file of the columns name,JND1,JND2,JND3, a clip a row, QP 0 to 51")
-    _frames_flag(add, "scenes", "the first of each scene")
+    frames_flag(add, "scenes", "the first of each scene")
     add(
         "--size",
         type=SIZE_OR_OWN,
@@ -191,16 +176,6 @@ def build_parser():
     add("--picture", metavar="PNG", help="where the histogram of the labels goes (default: ROOT/check.png)")
     _jobs_flag(add)
     return parser
-
-
-def _frames_flag(add, default, words):
-    add(
-        "--frames",
-        type=FRAMES,
-        default=default,
-        help="which frames of a clip: first, middle, keyframes, scenes (the first of each), a span such as 2s (the "
-        f"first of each two seconds), or numbers from 0 such as 0,30,60 (default: {default}, {words})",
-    )
 
 
 def _vmaf_flag(add, default):

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from common import weights
 from common.errors import UserError
-from common.files import PRETRAINED
+from common.files import PART, PRETRAINED
 from common.images import MTJND, TCSVT, InputFormat
-from common.zenodo import PART, RECEIPT, ZENODO, Archive, bring, sha256
+from common.zenodo import RECEIPT, ZENODO, Archive, bring, sha256
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Variant:
         step = 1 if self.vgg else 16  # the autoencoder halves four times and doubles as often
         if height % step or width % step or min(height, width) < 64:
             raise ValueError(f"expected at least 64{'' if self.vgg else ', in multiples of 16'}")
-        return replace(self, input=replace(self.input, height=height, width=width))
+        return replace(self, input=replace(self.input, height=height, width=width, frame=(width, height)))
 
     def label(self, level):
         """What the files of a level (1 to 3) are marked with: JND1; nothing where all levels are in one file."""

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files import PART, whole_file
 
 ZENODO = "https://zenodo.org"
 RECEIPT = "fetched.json"  # in an unpacked archive's folder: {file: SHA-256}
-PART = ".part-"  # how names of files being written start, here and in common.files
 
 # What is unpacked; not what macOS adds, such as __MACOSX/._LATJND1.h5.
 WANTED = re.compile(r"\.h5$|(?i:(^|/)(readme|licen[cs]e|copying|notice)[^/]*$)")

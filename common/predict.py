@@ -1,0 +1,99 @@
+"""`python3 LAT.py predict INPUT...`: the levels of pictures and clips, for a person and as a file."""
+
+import itertools
+import sys
+
+from tqdm import tqdm
+
+from common import sources
+from common.errors import UserError
+from common.predictor import Prediction, Predictor, find_weights, level_names
+from common.programs import check_target, load_keras
+from common.rows import RowFile
+
+
+def predict(variant, options):
+    """Predict the levels of the inputs, print them and write them down.  Returns 1 where a file was bad, else 0."""
+    files = find_weights(variant, options.level, options.model_weights_path)
+    levels = level_names(variant, files)
+    columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning")
+    output = None
+    if options.output:
+        check_target(options.output)
+        output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
+    elif options.resume:
+        raise UserError("--resume: there is nothing to go on with; give --output too")
+    paths = sources.find_inputs(options.inputs)
+    if not paths:
+        raise UserError(f"{' '.join(options.inputs)}: no picture and no clip; expected files, folders or patterns")
+    left = [path for path in paths if not output or str(path) not in output.done]
+    looks = sources.looks(left, variant.input, options.fit, options.frames)
+    first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
+    load_keras()
+    how = {"precision": options.precision, "fit": options.fit, "batch_size": options.batch_size}
+    model = Predictor(variant, files, **how)
+    table, bad, warned = Table(left, levels, options), 0, 0
+    with tqdm(total=len(left), unit="file", desc=variant.name, disable=None) as bar:
+        for _, rows in predict_files(itertools.chain(first, looks), model):
+            if isinstance(rows, UserError):
+                bad += 1
+                tqdm.write(f"error: {rows}", file=sys.stderr)
+            else:
+                table.print(rows)
+                warned += any(row["warning"] for row in rows)
+                if output:
+                    output.write(rows)
+            bar.update()
+    print(f"{len(left) - bad} of {len(left)} files, weights {', '.join(map(str, files.values()))}")
+    if len(left) < len(paths):
+        print(f"{len(paths) - len(left)} files were done before")
+    if warned:
+        print(f"{warned} unlike what the model was trained on: take their levels with care, see --fit")
+    if output:
+        output.finish()
+        print(f"results: {options.output}")
+    return 1 if bad else 0
+
+
+def predict_files(looks, model):
+    """Yield (path, rows) for each file of `common.sources.looks`, or (path, the UserError that says what is wrong).
+
+    A row is a dict: path, of clips frame and seconds, width and height of the picture, its levels in QP, what the
+    network has seen of it, and in what that is unlike its training.  One a picture or frame and, where these are seen
+    in tiles, one a tile.
+    """
+    rows = []
+    for (path, frame, seconds), answer in model.stream(looks):
+        if not isinstance(answer, Prediction):
+            yield path, rows if answer is None else answer
+            rows = []
+            continue
+        height, width = answer.size
+        row = {"path": str(path), "frame": frame, "seconds": seconds, "tile": None, "width": width, "height": height}
+        row |= {**answer.levels, "seen": answer.seen, "warning": answer.warning}
+        rows.append(row)
+        rows += [{**row, "tile": str(view), **levels} for view, levels in answer.tiles]
+
+
+class Table:
+    """The rows as they come, for a person."""
+
+    def __init__(self, paths, levels, options):
+        self.levels, self.clips = levels, any(map(sources.is_clip, paths))
+        self.width = min(max((len(str(path)) for path in paths), default=0), 60)
+        self.headed = False
+
+    def print(self, rows):
+        if not self.headed:
+            self._line("path", "time s" if self.clips else "", self.levels, "QP; as seen")
+            self.headed = True
+        for row in rows:
+            name = row["path"] if row["tile"] is None else f"  {row['tile']}"
+            seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
+            note = row["seen"] + (f"; {row['warning']}" if row["warning"] else "") if row["tile"] is None else ""
+            self._line(name, seconds, [f"{row[level]:.2f}" for level in self.levels], note)
+
+    def _line(self, name, seconds, levels, note):
+        time = f" {seconds:>8}" if self.clips else ""
+        numbers = "".join(f" {level:>6}" for level in levels)
+        tqdm.write(f"{name:<{self.width}}{time}{numbers}  {note}".rstrip())

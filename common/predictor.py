@@ -1,0 +1,214 @@
+"""A model with its weights as an object that predicts: for pictures, from Python as from the command line.
+
+>>> from common import load
+>>> predictor = load("MJ-LAT")                             # weights from pretrained/
+>>> predictor("photograph.jpg").levels                     # doctest: +SKIP
+{'JND1': 27.3, 'JND2': 31.9, 'JND3': 35.2}
+"""
+
+import collections
+import importlib
+import itertools
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from common import fitting, weights
+from common.errors import UserError
+from common.files import PRETRAINED
+from common.fitting import Look
+from common.images import read_ahead
+from common.programs import load_keras
+from common.variant import Variant
+
+
+class Prediction(NamedTuple):
+    """What a model says of one picture.
+
+    levels: {"JND1": QP, ...}, 0 and above, not rounded; where the picture was seen in tiles, the lowest of each level.
+    size: (height, width) of the picture.
+    seen: what was done to it, for a person: "1920x1080 to 640x352".
+    warning: in what it is unlike the pictures that the papers trained on, "" where it is not.
+    tiles: ((View, levels), ...) where it was seen in tiles, else empty.
+    """
+
+    levels: dict[str, float]
+    size: tuple[int, int]
+    seen: str
+    warning: str
+    tiles: tuple = ()
+
+
+class Predictor:
+    """Predicts JND levels of pictures; `load` makes one.
+
+    Safe to share among threads: one picture, or batch, is in the network at a time, while others are decoded.
+    levels: names of the levels that it knows, ("JND1",) or ("JND1", "JND2", "JND3").
+    weights: the files that they come from.
+    fit: one of common.fitting.FITS, what of a picture the network sees.
+    """
+
+    def __init__(self, variant: Variant, files: dict, *, precision="float32", fit="stretch", batch_size=None):
+        """files: {level, 1 to 3, or None for all at once: weight file}.  Keras must have been loaded."""
+        from common.inference import for_prediction
+        from common.scripts import build
+
+        self.variant, self.fit, self.weights = variant, fit, list(files.values())
+        self.batch_size = batch_size or variant.test_batch_size
+        self.levels = level_names(variant, files)
+        self._networks, self._lock = [], threading.Lock()
+        for level, file in files.items():
+            model, outputs = build(variant, level, [None] * len(variant.backbones)), variant.outputs(level)
+            weights.load(model, file)
+            self._networks.append(for_prediction(model, list(outputs), precision))
+
+    def __call__(self, picture) -> Prediction:
+        """The levels of one picture: a path, or uint8 RGB (H, W, 3).  Raises UserError where it cannot be read."""
+        return next(self.stream([(None, self._look(picture))]))[1]
+
+    def batch(self, pictures: Iterable) -> Iterator[Prediction]:
+        """The levels of many pictures, in order as they come; they are decoded in threads, a few ahead.
+
+        Raises UserError when the turn comes of one that cannot be read.
+        """
+        with read_ahead(self._look, pictures, fitting.AHEAD[self.fit]) as looks:
+            for _, prediction in self.stream((None, look) for look in looks):
+                yield prediction
+
+    def stream(self, looks: Iterable[tuple[Any, Look | Exception]]) -> Iterator[tuple[Any, Prediction | Exception]]:
+        """For each (key, Look) the (key, Prediction), in order; what is no Look is handed on.  Memory is constant."""
+        waiting = collections.deque()
+
+        def parts():
+            for key, look in looks:
+                waiting.append((key, look, answers := []))
+                if isinstance(look, Look):
+                    yield from ((array, answers) for array in look.arrays)
+
+        def ready():
+            while waiting:
+                key, look, answers = waiting[0]
+                if isinstance(look, Look):
+                    if len(answers) < len(look.views):
+                        return
+                    look = self._prediction(look, answers)
+                waiting.popleft()
+                yield key, look
+
+        left = parts()
+        while batch := list(itertools.islice(left, self.batch_size)):
+            for (_, answers), answer in zip(batch, self._predict(np.stack([array for array, _ in batch]))):
+                answers.append(answer)
+            yield from ready()
+        yield from ready()
+
+    def _look(self, picture):
+        return fitting.look(picture, self.variant.input, self.fit)
+
+    def _predict(self, arrays):
+        """QP (B, levels) of arrays (B, h, w, 3)."""
+        columns = []
+        with self._lock:
+            for network in self._networks:
+                answers = network.predict_on_batch(arrays)
+                columns += answers if isinstance(answers, list) else [answers]
+        return np.concatenate(columns, axis=1)
+
+    def _prediction(self, look, answers):
+        seen = self.variant.input
+        levels = [dict(zip(self.levels, map(float, answer))) for answer in answers]
+        lowest = dict(zip(self.levels, map(float, np.min(answers, axis=0))))
+        return Prediction(
+            lowest,
+            look.size,
+            fitting.seen(look.views, look.size, (seen.width, seen.height)),
+            fitting.warning(look.views[0], seen.frame),
+            tuple(zip(look.views, levels)) if self.fit == "tiles" else (),
+        )
+
+
+def load(
+    model: str | Variant,
+    level: int | None = None,
+    weights: str | os.PathLike = PRETRAINED,
+    *,
+    fit: str = "stretch",
+    precision: str = "float32",
+    backend: str | None = None,
+    batch_size: int | None = None,
+    input_size: tuple[int, int] | None = None,
+) -> Predictor:
+    """A model with its weights, ready to predict.
+
+    model: as the papers write it: "LAT", "E2E-REC", "MJ-LAT", "MT_1LJND_VA" ...
+    level: 1 to 3; None for all three, or as many as have weights there.
+    weights: the model's weight file, or a folder that holds it anywhere in or below.
+    fit: "stretch" as the papers do; "crop"; "tiles": see common.fitting.
+    precision: "float32", or "bfloat16".
+    backend: "tensorflow", "openvino", "jax" or "torch"; by default $KERAS_BACKEND.  One for the whole process.
+    batch_size: pictures that the network sees at once; more than a few gain something on a GPU only.
+    input_size: (height, width) that the network was trained for, where that is not the papers'.
+
+    Raises UserError, one line for a person, where weights are missing, damaged or another model's.
+    """
+    variant = model if isinstance(model, Variant) else find_variant(model)
+    if fit not in fitting.FITS or precision not in ("float32", "bfloat16") or level not in (None, 1, 2, 3):
+        raise ValueError(
+            f"level {level!r}, fit {fit!r} or precision {precision!r} is none of those named in help(load)"
+        )
+    if input_size:
+        variant = variant.resized(*input_size)
+    files = find_weights(variant, level, weights)
+    if backend:
+        use_backend(backend)
+    load_keras()
+    return Predictor(variant, files, precision=precision, fit=fit, batch_size=batch_size)
+
+
+def find_variant(name: str) -> Variant:
+    """The Variant called `name`, of the script that holds it; raises ValueError where there is none."""
+    from common.released import RELEASED
+
+    programs = {entry.model: entry.network.program for entry in RELEASED if entry.model != "autoencoder"}
+    if name not in programs:
+        raise ValueError(f"no model {name!r}; there are {', '.join(programs)}")
+    # By name and when asked for: the scripts stand on `common`, not the other way round.
+    script = importlib.import_module(programs[name].removesuffix(".py"))
+    return next(value for value in vars(script).values() if isinstance(value, Variant) and value.name == name)
+
+
+def find_weights(variant, level, path):
+    """{level, None for all at once: weight file}: of the level asked for, or of all that lie at `path`.
+
+    Raises UserError as `common.weights.find`, and where a file does not tell its level.
+    """
+    path = Path(path)
+    if variant.joint or level:
+        level = None if variant.joint else level
+        return {level: weights.find(path, variant.weight_names(level), variant.name)}
+    if path.is_file():
+        named = re.search("JND([123])", path.name)
+        if not named:
+            raise UserError(f"{path}: the name does not tell the level; add --jnd_value JND1, JND2 or JND3")
+        return {int(named[1]): path}
+    there = [n for n in (1, 2, 3) if any(any(path.rglob(name)) for name in variant.weight_names(n))]
+    return {n: weights.find(path, variant.weight_names(n), variant.name) for n in there or [1]}
+
+
+def level_names(variant, files):
+    """("JND1", ...): the levels that the files of `find_weights` give."""
+    return tuple(f"JND{number}" for level in files for number in variant.outputs(level).values())
+
+
+def use_backend(name):
+    """Choose Keras's backend, before Keras is imported; raises UserError when it is too late for another one."""
+    if "keras" in sys.modules and sys.modules["keras"].config.backend() != name:
+        running = sys.modules["keras"].config.backend()
+        raise UserError(f"Keras runs on {running} already; choose {name} before anything else that uses Keras")
+    os.environ["KERAS_BACKEND"] = name
