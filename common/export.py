@@ -1,7 +1,6 @@
 """`python3 LAT.py export ...`: a trained network as a file that runs without this project, in another runtime."""
 
 import contextlib
-import errno
 import json
 import os
 from importlib.metadata import version
@@ -138,10 +137,10 @@ def try_out(run, network, input_format, tolerance):
 
 @contextlib.contextmanager
 def _full_disk(target):
-    """Turn what TensorFlow and OpenVINO raise on a full disk into what the system says."""
+    """Turn what TensorFlow and OpenVINO raise on a full disk into a line for a person."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) or "o space left" not in str(error):
+        if not any(word in str(error) for word in ("o space left", "iostream error")):
             raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from None
+        raise UserError(f"{target}: cannot be written; is the disk full?") from None

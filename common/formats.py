@@ -6,6 +6,7 @@ a dict of levels, {"JND1": float32 (B, 1)}: colour order and scale are changed i
 
 import json
 import math
+import os
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -121,7 +122,7 @@ def write_litert(served, path, description, half):
 def run_litert(path):
     import tensorflow as tf
 
-    runner = tf.lite.Interpreter(str(path)).get_signature_runner()
+    runner = tf.lite.Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
     return lambda pixels: runner(**{INPUT: pixels})
 
 
