@@ -127,28 +127,15 @@ def read_data(root, sheets):
 
 def read_samples(folder, kind, clips):
     """{picture: three arrays of the subjects' levels} from VideoSet's sheets of the size that `kind` names."""
-    import json
-
-    import numpy as np
-
-    from common.tables import read_table
+    from common import videoset
 
     size = re.search(r"VideoSet (\d+x\d+)", kind)
     if not size:
         raise UserError(
             f"--sheets {folder}: the dataset's labels are {kind}; expected VideoSet's, as common.prepare does"
         )
-    levels = []
-    for place in ("1st", "2nd", "3rd"):
-        file = folder / f"{size[1]}_{place}.csv"
-        table = read_table(file, ("sequence_index", "samples"), {"sequence_index": (1, 999)})
-        levels.append({})
-        for line, number, text in table[["sequence_index", "samples"]].itertuples():
-            try:
-                levels[-1][f"SRC{int(number):03}"] = np.array(json.loads(text), float)
-            except ValueError:
-                raise UserError(f"{file}:{line}: samples are {text!r}; expected a list such as [25, 23]") from None
-    return {path: [level[clip] for level in levels] for path, clip in clips.items() if all(clip in x for x in levels)}
+    levels = {f"SRC{number:03}": samples for number, samples in videoset.read_samples(folder, size[1]).items()}
+    return {path: levels[clip] for path, clip in clips.items() if clip in levels}
 
 
 def compare(data, runs, coded, options):
@@ -156,7 +143,7 @@ def compare(data, runs, coded, options):
     import numpy as np
     import pandas as pd
 
-    from common import accuracy
+    from common import accuracy, population
 
     parts, mixtures = [], {}
     for run in runs:
@@ -188,8 +175,7 @@ def compare(data, runs, coded, options):
             **{name: here[key] - there[key] for name, key in names.items()},
             "bytes": here["bytes"],
             "fixed bytes": (1 - weight) * by_qp[low]["bytes"] + weight * by_qp[high]["bytes"] if low else np.nan,
-            # VideoSet's satisfied-user ratio: 1 - the cumulative share of the subjects' levels.
-            "satisfied": (samples[one["level"] - 1] > one["coded QP"]).mean() if samples else np.nan,
+            "satisfied": population.satisfied(samples[one["level"] - 1], one["coded QP"]) if samples else np.nan,
             "SI": si,
         }
 

@@ -5,9 +5,12 @@ level, or, where that is not there, coded here with VideoSet's settings.  `jnd` 
 sheets; a mean has decimals, and its frames are those of the nearest QP (halves upwards).
 """
 
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from common.clips import CLIP_SUFFIXES, LabelledClip
 from common.errors import UserError
@@ -17,6 +20,7 @@ from common.making import LEVELS, SPLITS, Making, assign, find_files
 from common.tables import read_table, refuse_repeats
 
 NAME = re.compile(r"videoSRC(\d+)_(\d+x\d+)_(\d+)_qp_(\d+)\.\w+")  # clip, size, frame rate, QP; QP 00 is the reference
+PLACES = ("1st", "2nd", "3rd")  # the sheets of the three levels
 EXAMPLE = "videoSRC005_{size}_30_qp_00.264"
 
 
@@ -67,13 +71,32 @@ def videoset(arguments):
 def read_sheets(folder, size, label):
     """{clip number: (JND1, JND2, JND3)}, in QP, of the sheets `folder`/640x360_1st.csv, _2nd and _3rd."""
     levels = {}
-    for place in ("1st", "2nd", "3rd"):
-        file = folder / f"{size}_{place}.csv"
+    for file in (folder / f"{size}_{place}.csv" for place in PLACES):
         table = read_table(file, ("sequence_index", label), {"sequence_index": (1, 999), label: (0, 51)})
         refuse_repeats(table, "sequence_index", file)
         for number, level in zip(table["sequence_index"], table[label]):
             levels.setdefault(int(number), []).append(float(level))
     return {number: tuple(found) for number, found in levels.items() if len(found) == len(LEVELS)}
+
+
+def read_samples(folder, size):
+    """{clip number: (JND1's, JND2's, JND3's)}, each an array of its subjects' QPs, of the same sheets.
+
+    A subject whose sample is QP q sees the difference at q and not yet at q - 1.
+    """
+    samples = {}
+    for file in (folder / f"{size}_{place}.csv" for place in PLACES):
+        table = read_table(file, ("sequence_index", "samples"), {"sequence_index": (1, 999)})
+        refuse_repeats(table, "sequence_index", file)
+        for line, number, text in table[["sequence_index", "samples"]].itertuples():
+            try:
+                found = np.array(json.loads(text), float)
+            except (ValueError, TypeError):
+                found = np.empty(0)
+            if found.ndim != 1 or not found.size or not ((0 <= found) & (found <= 51)).all():
+                raise UserError(f"{file}:{line}: samples are {text!r}; expected a list of QPs such as [25, 23]")
+            samples.setdefault(int(number), []).append(found)
+    return {number: tuple(found) for number, found in samples.items() if len(found) == len(LEVELS)}
 
 
 def find_clips(folder, size, root, levels):
