@@ -59,7 +59,11 @@ def main(arguments=None):
     parser.add_argument("--weights", default=PRETRAINED, metavar="W", help="the folder of weight files")
     parser.add_argument("--output", required=True, metavar="O", help="the folder for the results of this dataset")
     parser.add_argument("--psnr", choices=("luma", "rgb"), default="luma", help="of what PSNR is taken")
-    parser.add_argument("--sheets", metavar="S", help="VideoSet's label sheets: their samples give satisfied subjects")
+    parser.add_argument(
+        "--sheets",
+        metavar="S",
+        help="VideoSet's label sheets: their samples give satisfied subjects (those of MCL-JCI are in the manifest)",
+    )
     parser.add_argument("--pictures", type=flags.positive(int), default=12, help="how many the page shows")
     parser.add_argument(
         "--complexity",
@@ -121,7 +125,10 @@ def read_data(root, sheets):
     rows = manifest[manifest["split"] == "test"].set_index("image") if len(manifest) else manifest
     column = next((name for name in ("clip", "photograph", "picture") if name in rows), None)
     sources = [str(rows[column].get(path.name, path.name)) if column else path.name for path in split.pictures]
-    samples = read_samples(Path(sheets), kind, dict(zip(split.pictures, sources))) if sheets else {}
+    if sheets:
+        samples = read_samples(Path(sheets), kind, dict(zip(split.pictures, sources)))
+    else:
+        samples = kept_samples(root, rows, split.pictures)
     return Data(str(root), split, medians, kind, sources, samples)
 
 
@@ -136,6 +143,21 @@ def read_samples(folder, kind, clips):
         )
     levels = {f"SRC{number:03}": samples for number, samples in videoset.read_samples(folder, size[1]).items()}
     return {path: levels[clip] for path, clip in clips.items() if clip in levels}
+
+
+def kept_samples(root, rows, pictures):
+    """The same from the manifest's `rows` of the split, where common.prepare kept them there."""
+    from common.tables import read_list
+
+    columns = [f"samples at JND{level}" for level in (1, 2, 3)]
+    if not set(columns) <= set(rows):
+        return {}
+    kept = {path: [rows[column].get(path.name) for column in columns] for path in pictures}
+    return {
+        path: [read_list(text, 51, f"{root / 'manifest.csv'}: {path.name}: samples") for text in texts]
+        for path, texts in kept.items()
+        if all(texts)
+    }
 
 
 def compare(data, runs, coded, options):

@@ -5,19 +5,16 @@ level, or, where that is not there, coded here with VideoSet's settings.  `jnd` 
 sheets; a mean has decimals, and its frames are those of the nearest QP (halves upwards).
 """
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from common.clips import CLIP_SUFFIXES, LabelledClip
 from common.errors import UserError
 from common.ffmpeg import VIDEOSET_X264
 from common.ffmpeg_process import find_ffmpeg
 from common.making import LEVELS, SPLITS, Making, assign, find_files
-from common.tables import read_table, refuse_repeats
+from common.tables import read_list, read_table, refuse_repeats
 
 NAME = re.compile(r"videoSRC(\d+)_(\d+x\d+)_(\d+)_qp_(\d+)\.\w+")  # clip, size, frame rate, QP; QP 00 is the reference
 PLACES = ("1st", "2nd", "3rd")  # the sheets of the three levels
@@ -89,12 +86,7 @@ def read_samples(folder, size):
         table = read_table(file, ("sequence_index", "samples"), {"sequence_index": (1, 999)})
         refuse_repeats(table, "sequence_index", file)
         for line, number, text in table[["sequence_index", "samples"]].itertuples():
-            try:
-                found = np.array(json.loads(text), float)
-            except (ValueError, TypeError):
-                found = np.empty(0)
-            if found.ndim != 1 or not found.size or not ((0 <= found) & (found <= 51)).all():
-                raise UserError(f"{file}:{line}: samples are {text!r}; expected a list of QPs such as [25, 23]")
+            found = read_list(text, 51, f"{file}:{line}: samples")
             samples.setdefault(int(number), []).append(found)
     return {number: tuple(found) for number, found in samples.items() if len(found) == len(LEVELS)}
 

@@ -67,6 +67,6 @@ def test_bad_sheets_are_one_line(sheets):
     file = sheets / "640x360_2nd.csv"
     rows = file.read_text().splitlines()
     file.write_text("\n".join([rows[0], '1,12,"[12, 90]"', *rows[2:]]))
-    assert "640x360_2nd.csv:2: samples are '[12, 90]'; expected a list of QPs" in line()
+    assert "640x360_2nd.csv:2: samples are '[12, 90]'; expected a list of numbers" in line()
     file.write_text("\n".join(rows[:4]))
     assert "3 clips of 640x360 in its sheets; expected at least 10" in line()
