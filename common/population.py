@@ -54,6 +54,18 @@ def shift(level, sur):
     return float(np.interp(sur, SHARES, SHIFTS[level]))
 
 
+def sur_column(level, sur):
+    """What a table calls the level "JND1" for the ratio `sur`: "JND1@0.9"; "JND1" where sur is None."""
+    return level if sur is None else f"{level}@{sur:g}"
+
+
+def at_sur(levels, sur):
+    """{"JND1@0.9": QP from 0 to 51, ...} of {"JND1": QP, ...}; empty where sur is None."""
+    if sur is None:
+        return {}
+    return {sur_column(name, sur): min(max(qp + shift(int(name[-1]), sur), 0.0), 51.0) for name, qp in levels.items()}
+
+
 def satisfied(samples, qp):
     """The share of subjects who see no difference yet at a whole QP; samples: their levels, (N,).  Of many QPs, many.
 

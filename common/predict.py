@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from common import sources
 from common.errors import UserError
+from common.population import at_sur
 from common.predictor import Prediction, Predictor, find_weights, level_names
 from common.programs import check_target, load_keras
 from common.rows import RowFile
@@ -16,25 +17,32 @@ def predict(variant, options):
     """Predict the levels of the inputs, print them and write them down.  Returns 1 where a file was bad, else 0."""
     files = find_weights(variant, options.level, options.model_weights_path)
     levels = level_names(variant, files)
-    columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning")
-    output = None
+    shown = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
+    columns = ("path", "frame", "seconds", "tile", "width", "height", *shown, "seen", "warning")
+    output = encoding = None
     if options.output:
         check_target(options.output)
         output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
-    elif options.resume:
+    elif options.resume and not options.encode:
         raise UserError("--resume: there is nothing to go on with; give --output too")
     paths = sources.find_inputs(options.inputs)
     if not paths:
         raise UserError(f"{' '.join(options.inputs)}: no picture and no clip; expected files, folders or patterns")
     left = [path for path in paths if not output or str(path) not in output.done]
+    if options.encode:
+        from common.encoding import Encoding
+
+        encoding = Encoding(options, levels, paths)
+        if output:
+            encoding.add(output.kept)
     looks = sources.looks(left, variant.input, options.fit, options.frames)
     first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
     load_keras()
     how = {"precision": options.precision, "fit": options.fit, "batch_size": options.batch_size}
     model = Predictor(variant, files, **how)
-    table, bad, warned = Table(left, levels, options), 0, 0
+    table, bad, warned = Table(left, shown), 0, 0
     with tqdm(total=len(left), unit="file", desc=variant.name, disable=None) as bar:
-        for _, rows in predict_files(itertools.chain(first, looks), model):
+        for _, rows in predict_files(itertools.chain(first, looks), model, options.sur):
             if isinstance(rows, UserError):
                 bad += 1
                 tqdm.write(f"error: {rows}", file=sys.stderr)
@@ -43,6 +51,8 @@ def predict(variant, options):
                 warned += any(row["warning"] for row in rows)
                 if output:
                     output.write(rows)
+                if encoding:
+                    encoding.add(rows)
             bar.update()
     print(f"{len(left) - bad} of {len(left)} files, weights {', '.join(map(str, files.values()))}")
     if len(left) < len(paths):
@@ -52,15 +62,17 @@ def predict(variant, options):
     if output:
         output.finish()
         print(f"results: {options.output}")
+    if encoding:
+        bad += encoding.run()
     return 1 if bad else 0
 
 
-def predict_files(looks, model):
+def predict_files(looks, model, sur=None):
     """Yield (path, rows) for each file of `common.sources.looks`, or (path, the UserError that says what is wrong).
 
     A row is a dict: path, of clips frame and seconds, width and height of the picture, its levels in QP, what the
     network has seen of it, and in what that is unlike its training.  One a picture or frame and, where these are seen
-    in tiles, one a tile.
+    in tiles, one a tile.  sur: adds the levels for another share of satisfied viewers, see common.population.
     """
     rows = []
     for (path, frame, seconds), answer in model.stream(looks):
@@ -70,17 +82,17 @@ def predict_files(looks, model):
             continue
         height, width = answer.size
         row = {"path": str(path), "frame": frame, "seconds": seconds, "tile": None, "width": width, "height": height}
-        row |= {**answer.levels, "seen": answer.seen, "warning": answer.warning}
+        row |= {**answer.levels, **at_sur(answer.levels, sur), "seen": answer.seen, "warning": answer.warning}
         rows.append(row)
-        rows += [{**row, "tile": str(view), **levels} for view, levels in answer.tiles]
+        rows += [{**row, "tile": str(view), **levels, **at_sur(levels, sur)} for view, levels in answer.tiles]
 
 
 class Table:
     """The rows as they come, for a person."""
 
-    def __init__(self, paths, levels, options):
+    def __init__(self, paths, levels):
         self.levels, self.clips = levels, any(map(sources.is_clip, paths))
-        self.width = min(max((len(str(path)) for path in paths), default=0), 60)
+        self.width = min(max((len(str(path)) for path in paths), default=0), 100)
         self.headed = False
 
     def print(self, rows):
@@ -95,5 +107,5 @@ class Table:
 
     def _line(self, name, seconds, levels, note):
         time = f" {seconds:>8}" if self.clips else ""
-        numbers = "".join(f" {level:>6}" for level in levels)
+        numbers = "".join(f" {level:>{max(6, len(name))}}" for level, name in zip(levels, self.levels))
         tqdm.write(f"{name:<{self.width}}{time}{numbers}  {note}".rstrip())

@@ -15,7 +15,7 @@ from skimage import data
 from test_clips import make_clip
 
 import MTJND
-from common import cli, fitting, load, sources
+from common import cli, ffmpeg, fitting, load, sources
 from common.clips import take
 from common.errors import UserError
 from common.images import write_png
@@ -139,6 +139,37 @@ def test_frames_of_clips_are_predicted_with_their_times(predict, predictor, tmp_
     expected = [predictor(pixels).levels["JND1"] for _, _, pixels in take(clip, [0, 10, 12, 20])]
     np.testing.assert_allclose(table["JND1"][:-1], expected, rtol=1e-5)
     assert table["JND1"].round(2).nunique() == 3 and table["path"][4] == str(tmp_path / "z.png")
+
+
+def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tmp_path):
+    make_clip(photographs / "clip.mp4", np.stack([data.coffee()[:180, :320]] * 5))
+    output, folder = tmp_path / "levels.csv", tmp_path / "coded"
+    for wrong, message in (
+        (["--level", "JND2"], "--level JND2: the model with these weights gives JND1"),
+        (["--codec", "jpeg"], "codec jpeg is for pictures"),
+        (["--encode", photographs], "holds files; --resume codes what is missing there"),
+        (["--sur", "0.99"], "ratio 0.99: expected a share from 0.05 to 0.95"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict(photographs, "--encode", folder, *wrong)
+    # The golden weights' levels are 2 to 4: half of the viewers take more.
+    flags = ("--sur", 0.3, "--encode", folder, "--baseline", 5, "--output", output)
+    _, printed = predict(photographs, *flags)
+    levels = pd.read_csv(output).groupby("path", sort=False)["JND1@0.3"].min()
+    report = pd.read_csv(folder / "report.csv")
+    assert list(report["path"]) == list(levels.index) and list(report["qp"]) == [int(level) for level in levels]
+    for target, qp in zip(report["target"], report["qp"]):
+        assert {of_frame for _, of_frame in ffmpeg.frame_qps(target)} == {qp}
+    assert report["saving %"].iloc[0] == pytest.approx(100 * (1 - report["bytes"][0] / report["baseline bytes"][0]))
+    assert "4 files coded" in printed.out and "less than all of it at QP 5" in printed.out
+    # What is missing is coded, what is there is left alone.
+    os.remove(report["target"][1])
+    written = os.stat(report["target"][0]).st_mtime_ns
+    _, printed = predict(photographs, *flags, "--resume")
+    assert "1 files coded" in printed.out and os.stat(report["target"][0]).st_mtime_ns == written
+    pd.testing.assert_frame_equal(
+        pd.read_csv(folder / "report.csv").sort_values("path"), report.sort_values("path"), check_like=True
+    )
 
 
 def test_a_stopped_run_goes_on_where_it_was(predict, photographs, tmp_path):
