@@ -167,9 +167,8 @@ def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tm
     written = os.stat(report["target"][0]).st_mtime_ns
     _, printed = predict(photographs, *flags, "--resume")
     assert "1 files coded" in printed.out and os.stat(report["target"][0]).st_mtime_ns == written
-    pd.testing.assert_frame_equal(
-        pd.read_csv(folder / "report.csv").sort_values("path"), report.sort_values("path"), check_like=True
-    )
+    again = pd.read_csv(folder / "report.csv").set_index("path")
+    pd.testing.assert_frame_equal(again.sort_index(), report.set_index("path").sort_index())
 
 
 def test_a_stopped_run_goes_on_where_it_was(predict, photographs, tmp_path):
