@@ -65,7 +65,7 @@ def load_keras(training=False, cpus=1):
         # Side by side, the branches of a network compete for cores and hold memory: MJ-REC's three stems 500 MB.
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     if backend == "openvino" and tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
-        raise UserError(f"KERAS_BACKEND=openvino: Keras {version('keras')} lacks layers; install 3.13 or later")
+        raise UserError(f"backend openvino: Keras {version('keras')} lacks layers; install 3.13 or later")
     try:
         with _silent_stderr():
             import keras
@@ -76,10 +76,19 @@ def load_keras(training=False, cpus=1):
                 parts = [tf.config.LogicalDeviceConfiguration()] * cpus
                 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
             keras.ops.zeros(1)  # finds the devices
+            if backend != "tensorflow" and "tensorflow" not in sys.modules:
+                # Keras would import it, seconds long, to see whether an object is one of TensorFlow's, and notes here
+                # that there is none.
+                sys.modules["tensorflow"] = None
+                try:
+                    keras.utils.serialize_keras_object(keras.DTypePolicy("float32"))
+                finally:
+                    del sys.modules["tensorflow"]
     except (ImportError, ValueError) as error:
         if backend == "tensorflow":
             raise
-        raise UserError(f"KERAS_BACKEND={backend}: {error}; install it, or unset KERAS_BACKEND") from None
+        advice = "install it, or choose another (--backend, $KERAS_BACKEND)"
+        raise UserError(f"backend {backend}: {error}; {advice}") from None
 
 
 @contextlib.contextmanager
