@@ -34,7 +34,8 @@ def predict(variant, options):
 
         encoding = Encoding(options, levels, paths)
         if output:
-            encoding.add(output.kept)
+            wanted = set(map(str, paths))
+            encoding.add([row for row in output.kept if row["path"] in wanted])
     looks = sources.looks(left, variant.input, options.fit, options.frames)
     first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
     load_keras()
@@ -42,11 +43,13 @@ def predict(variant, options):
     model = Predictor(variant, files, **how)
     table, bad, warned = Table(left, shown), 0, 0
     with tqdm(total=len(left), unit="file", desc=variant.name, disable=None) as bar:
-        for _, rows in predict_files(itertools.chain(first, looks), model, options.sur):
+        for _, rows in predict_files(itertools.chain(first, looks), model):
             if isinstance(rows, UserError):
                 bad += 1
                 tqdm.write(f"error: {rows}", file=sys.stderr)
             else:
+                for row in rows:
+                    row |= at_sur({name: row[name] for name in levels}, options.sur)
                 table.print(rows)
                 warned += any(row["warning"] for row in rows)
                 if output:
@@ -67,12 +70,12 @@ def predict(variant, options):
     return 1 if bad else 0
 
 
-def predict_files(looks, model, sur=None):
+def predict_files(looks, model):
     """Yield (path, rows) for each file of `common.sources.looks`, or (path, the UserError that says what is wrong).
 
     A row is a dict: path, of clips frame and seconds, width and height of the picture, its levels in QP, what the
     network has seen of it, and in what that is unlike its training.  One a picture or frame and, where these are seen
-    in tiles, one a tile.  sur: adds the levels for another share of satisfied viewers, see common.population.
+    in tiles, one a tile.
     """
     rows = []
     for (path, frame, seconds), answer in model.stream(looks):
@@ -82,9 +85,9 @@ def predict_files(looks, model, sur=None):
             continue
         height, width = answer.size
         row = {"path": str(path), "frame": frame, "seconds": seconds, "tile": None, "width": width, "height": height}
-        row |= {**answer.levels, **at_sur(answer.levels, sur), "seen": answer.seen, "warning": answer.warning}
+        row |= {**answer.levels, "seen": answer.seen, "warning": answer.warning}
         rows.append(row)
-        rows += [{**row, "tile": str(view), **levels, **at_sur(levels, sur)} for view, levels in answer.tiles]
+        rows += [{**row, "tile": str(view), **levels} for view, levels in answer.tiles]
 
 
 class Table:
