@@ -103,6 +103,11 @@ def _devices(text):
     """An argparse type: one, all, or devices by name."""
     if text not in ("one", "all") and not re.fullmatch(r"(GPU|CPU):\d(,(GPU|CPU):\d)*", text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected one, all, or names such as GPU:0,GPU:1")
+    named = text.split(",")
+    if len(set(named)) < len(named):
+        raise argparse.ArgumentTypeError(f"{text!r}: names a device twice")
+    if len(named) == 1 and ":" in text:
+        raise argparse.ArgumentTypeError(f"{text!r}: one device; CUDA_VISIBLE_DEVICES=N chooses a GPU, --devices some")
     return text
 
 
