@@ -51,7 +51,9 @@ def write(rows, data, good, left_out, costs, options, command, minutes, target):
 
 def _origin(data):
     """Where the dataset is from, what it weighs in digests and medians."""
-    lines = [f"Training medians, of which the floor is made: {', '.join(f'{median:g}' for median in data.medians)} QP."]
+    medians = ", ".join(f"{median:g}" for median in data.medians)
+    unknown = "There is no train folder: no training median, no floor."
+    lines = [unknown if "nan" in medians else f"Training medians, of which the floor is made: {medians} QP."]
     found = runs.digest(data.split.pictures, data.split.levels)
     lines.append(f"Digest of test pictures and labels, by `common.runs.digest`: `{found}`.")
     try:

@@ -142,18 +142,15 @@ def _amount(value):
 
 def about_costs(costs, rows, options):
     """What was measured of the models' costs, and the command for what was not: a list of sentences.  rows: results."""
-    file, models = Path(options.output) / "complexity.csv", list(dict.fromkeys(rows["model"]))
-    command = f"`python3 -m benchmarks.complexity --backends installed --csv {shlex.quote(str(file))}"
-    if costs is None:
-        return [f"What the models cost was not measured: {command}`, or `--complexity` here for the usual backend."]
-    good = costs[costs["failed"].isna()] if "failed" in costs else costs
-    measured = good.groupby(["backend", "precision"], sort=False)["model"].apply(" ".join)
-    lines = [
-        f"Costs, by `python3 -m benchmarks.complexity`, were measured on {' '.join(how)} of {names}."
-        for how, names in measured.items()
-    ]
+    models, lines, good = list(dict.fromkeys(rows["model"])), [], pd.DataFrame({"model": []})
+    if costs is not None:
+        good = costs[costs["failed"].isna()] if "failed" in costs else costs
+        for how, names in good.groupby(["backend", "precision"], sort=False)["model"].apply(" ".join).items():
+            lines.append(f"Costs, by `python3 -m benchmarks.complexity`, were measured on {' '.join(how)} of {names}.")
     if lacking := [model for model in models if model not in set(good["model"])]:
-        lines.append(f"Not measured: {command} --models {' '.join(lacking)}`.")
+        file = shlex.quote(str(Path(options.output) / "complexity.csv"))
+        command = f"python3 -m benchmarks.complexity --backends installed --csv {file} --models {' '.join(lacking)}"
+        lines.append(f"What these cost was not measured: `{command}`, or `--complexity` here for the usual backend.")
     return lines
 
 

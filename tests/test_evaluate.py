@@ -145,7 +145,7 @@ def test_the_tables_say_what_the_predictions_are_worth(dataset, output):
     assert row["satisfied"] == pytest.approx(np.mean(satisfied))
     text = (output / "results.md").read_text()
     assert f"{error:.2f}" in text and "not run" not in text
-    assert f"benchmarks.complexity --backends installed --csv {output / 'complexity.csv'}`" in text
+    assert f"benchmarks.complexity --backends installed --csv {output / 'complexity.csv'} --models LAT`" in text
     for name in ("predicted", "errors", "content", "strip_JND1"):
         assert read_picture(output / f"{name}.png").std() > 5
 
