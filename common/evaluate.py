@@ -8,9 +8,9 @@ predicted and at the true levels, and writes into --output:
     results.csv results.md   errors a model and level, with 95 % intervals, beside the papers' own numbers
     index.html               the same as a page: tables that sort, plots, pictures to compare
     *.png                    the plots
-    complexity.csv           what each model costs, with --complexity
+    complexity.csv           what each model costs: shown where benchmarks.complexity wrote it, or with --complexity
     pictures.csv             every prediction, and what coding at it gives
-    README.md                what was run on which data
+    README.md                what was run on which data, by which commands
     predictions/ coded/      what `test` wrote, and the coded pictures: kept, and made anew only where something changed
 
 ROOT/train gives the median that a model must beat.  Weight files are known by their shapes, levels by JND1, JND2 or
@@ -20,6 +20,7 @@ JND3 in the name; MT_3LJND_VA's by VA in the name or in a folder's, its shapes b
 import argparse
 import os
 import re
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -68,12 +69,12 @@ def main(arguments=None):
     parser.add_argument(
         "--complexity",
         action="store_true",
-        help="add what each model costs, of complexity.csv, which benchmarks.complexity writes where it is not there",
+        help="measure what each model costs, where complexity.csv in --output does not say it yet",
     )
     parser.add_argument("--jobs", type=flags.positive(int), default=os.cpu_count(), help="pictures coded at a time")
     options = parser.parse_args(arguments)
 
-    from common import page, plots, report, trials
+    from common import page, plots, provenance, report, trials
     from common.coded import Coded
     from common.programs import check_target
 
@@ -92,11 +93,13 @@ def main(arguments=None):
     results = report.results(table, data)
     drawn = plots.draw(table, data, coded, output)
     models = list(dict.fromkeys(run.model for run in good))
-    complexity = trials.costs(models, output / "complexity.csv") if options.complexity else None
-    tables = report.tables(results) + report.complexity_tables(complexity)
+    costs = trials.costs(models, output / "complexity.csv", options.complexity)
+    tables = report.tables(results) + report.complexity_tables(costs)
+    report.write(results, tables, data, drawn, costs, options)
+    page.write(results, tables, table, data, drawn, coded, costs, options, output / "index.html")
     minutes = (time.monotonic() - started) / 60
-    report.write(results, tables, data, good, left_out, drawn, options, minutes)
-    page.write(results, tables, table, data, drawn, coded, options, output / "index.html")
+    command = ["python3", "-m", "common.evaluate", *(sys.argv[1:] if arguments is None else arguments)]
+    provenance.write(results, data, good, left_out, costs, options, command, minutes, output / "README.md")
     print(report.as_text(results))
     for line in left_out:
         print(f"left out: {line}")

@@ -21,12 +21,15 @@ PLOT_QUALITY = 90
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def write(rows, tables, table, data, drawn, coded, options, target):
-    """Write the page.  rows and tables: of `common.report`; table: of `common.evaluate.compare`."""
+def write(rows, tables, table, data, drawn, coded, costs, options, target):
+    """Write the page.  rows and tables: of `common.report`; table: of `common.evaluate.compare`; costs:
+    of `common.trials.costs`.
+    """
     parts = {
         "title": html.escape(f"JND levels predicted on {data.name}"),
         "about": html.escape(" ".join(report.about(data, rows))),
         "tables": "\n".join(_table(*one) for one in tables),
+        "costs": "\n".join(f"<p>{_with_code(line)}</p>" for line in report.about_costs(costs, rows, options)),
         "not run": _not_run(report.not_run(data)),
         "legend": "\n".join(f"<li>{html.escape(line)}</li>" for line in report.legend(options.psnr)),
         "plots": "\n".join(
@@ -50,6 +53,12 @@ def _table(title, headings, cells):
         f"<h2>{html.escape(title)}</h2>\n"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
     )
+
+
+def _with_code(line):
+    """A line of Markdown as HTML."""
+    parts = html.escape(line).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
 
 
 def _cell(text):

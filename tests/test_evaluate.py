@@ -1,5 +1,6 @@
 """The papers' tables: measures against numbers worked out by hand, and the whole command on a small dataset."""
 
+import shlex
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from common import accuracy, evaluate, ffmpeg, metrics, trials
 from common.errors import UserError
 from common.images import read_picture
+from common.zenodo import sha256
 
 
 def predictions(**columns):
@@ -142,9 +144,22 @@ def test_the_tables_say_what_the_predictions_are_worth(dataset, output):
     assert row["PSNR"] == pytest.approx(np.mean(differences))
     assert row["satisfied"] == pytest.approx(np.mean(satisfied))
     text = (output / "results.md").read_text()
-    assert f"{error:.2f}" in text and "not run" not in text and "LATJND1.h5" in (output / "README.md").read_text()
+    assert f"{error:.2f}" in text and "not run" not in text
+    assert f"benchmarks.complexity --backends installed --csv {output / 'complexity.csv'} --models LAT`" in text
     for name in ("predicted", "errors", "content", "strip_JND1"):
         assert read_picture(output / f"{name}.png").std() > 5
+
+
+def test_the_readme_has_the_commands_that_make_it_again(dataset, output, weight_files, tmp_path):
+    text = (output / "README.md").read_text()
+    assert sha256(weight_files / "LATJND1.h5") in text
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("    ")]
+    evaluation, test = (command[command.index("python3") + 1 :] for command in commands)
+    assert evaluation[:2] == ["-m", "common.evaluate"] and test[:2] == ["LAT.py", "test"]
+    again = [argument.replace(str(output), str(tmp_path)) for argument in test]
+    assert trials.start(*again, cwd=trials.PROJECT) == 0
+    name = "predictions/LAT_JND1.csv"
+    assert (tmp_path / name).read_bytes() == (output / name).read_bytes()
 
 
 def test_pseudo_labels_stand_alone(dataset, output, weight_files, tmp_path, capsys, monkeypatch):
@@ -152,6 +167,9 @@ def test_pseudo_labels_stand_alone(dataset, output, weight_files, tmp_path, caps
     shutil.copytree(output, other)
     for note in (other / "predictions").glob("*.txt"):
         note.write_text(note.read_text().replace(str(output), str(other)))
+    how = {"model": "LAT", "backend": ["jax", "torch"], "precision": "bfloat16", "GMAC": [8.8, np.nan]}
+    costs = pd.DataFrame({**how, "failed": [np.nan, "no reason"], "machine": "a machine, 2 cores"})
+    costs.to_csv(other / "complexity.csv", index=False)
     monkeypatch.setattr(trials, "subprocess", None)  # pictures and weights are as they were: nothing is
     monkeypatch.setattr(ffmpeg, "code_and_score", None)  # predicted or coded again
     try:
@@ -162,6 +180,8 @@ def test_pseudo_labels_stand_alone(dataset, output, weight_files, tmp_path, caps
     assert "LAT JND1: done before" in capsys.readouterr().out
     ours, videoset = (other / "results.md").read_text().split("## VideoSet: not run")
     assert "pseudo-label (VMAF)" in ours and "paper" not in ours and "1.57" in videoset
+    assert "## Costs, on a machine, 2 cores" in ours and "measured on jax bfloat16 of LAT." in ours
+    assert "| LAT | torch | bfloat16 |  | no reason |" in ours and "torch bfloat16 of" not in ours
     table = pd.read_csv(other / "results.csv")
     assert table["MAE"].notna().sum() == 1 and table["paper MAE"][table["MAE"].notna()].isna().all()
     assert table["PSNR"][0] != pd.read_csv(output / "results.csv")["PSNR"][0]
@@ -183,6 +203,9 @@ def test_bad_input_is_one_line(dataset, weight_files, tmp_path):
         assert not (tmp_path / "o").exists()
         return str(error.value)
 
+    (tmp_path / "complexity.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="complexity.csv: no table of benchmarks.complexity; delete it"):
+        trials.costs(["LAT"], tmp_path / "complexity.csv", False)
     root, weights = tmp_path / "root", tmp_path / "weights"
     shutil.copytree(dataset, root)
     weights.mkdir()

@@ -39,8 +39,8 @@ def written(tmp_path_factory):
     table["coded QP"] = table["predicted"].round().astype(int)
     coded = SimpleNamespace(decode=lambda path, qp: np.full((400, 500, 3), qp * 5, np.uint8))
     results = report.results(table, data)
-    options = SimpleNamespace(pictures=12, psnr="luma")
-    page.write(results, report.tables(results), table, data, [], coded, options, folder / "index.html")
+    options = SimpleNamespace(pictures=12, psnr="luma", output=folder)
+    page.write(results, report.tables(results), table, data, [], coded, None, options, folder / "index.html")
     return folder / "index.html"
 
 
