@@ -70,7 +70,7 @@ class Predictor:
 
     def __call__(self, picture) -> Prediction:
         """The levels of one picture: a path, or uint8 RGB (H, W, 3).  Raises UserError where it cannot be read."""
-        return next(self.stream([(None, self._look(picture))]))[1]
+        return next(self.stream([(None, self._look(picture))], alone=True))[1]
 
     def batch(self, pictures: Iterable) -> Iterator[Prediction]:
         """The levels of many pictures, in order as they come; they are decoded in threads, a few ahead.
@@ -81,8 +81,13 @@ class Predictor:
             for _, prediction in self.stream((None, look) for look in looks):
                 yield prediction
 
-    def stream(self, looks: Iterable[tuple[Any, Look | Exception]]) -> Iterator[tuple[Any, Prediction | Exception]]:
-        """For each (key, Look) the (key, Prediction), in order; what is no Look is handed on.  Memory is constant."""
+    def stream(
+        self, looks: Iterable[tuple[Any, Look | Exception]], alone: bool = False
+    ) -> Iterator[tuple[Any, Prediction | Exception]]:
+        """For each (key, Look) the (key, Prediction), in order; what is no Look is handed on.  Memory is constant.
+
+        alone: there will be one picture; else the last batch is filled up, and answers do not depend on who is in it.
+        """
         waiting = collections.deque()
 
         def parts():
@@ -103,7 +108,10 @@ class Predictor:
 
         left = parts()
         while batch := list(itertools.islice(left, self.batch_size)):
-            for (_, answers), answer in zip(batch, self._predict(np.stack([array for array, _ in batch]))):
+            arrays = [array for array, _ in batch]
+            if not alone:  # a shorter batch changes the last digits: with it, where a run was cut would show
+                arrays += arrays[-1:] * (self.batch_size - len(batch))
+            for (_, answers), answer in zip(batch, self._predict(np.stack(arrays))):
                 answers.append(answer)
             yield from ready()
         yield from ready()
