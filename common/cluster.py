@@ -42,7 +42,7 @@ CODE = _digest()  # now: a worker goes on with what it has loaded, whatever beco
 
 
 def _start(job, paths):
-    """Find this project on a worker and predict: ("done", ...) of `predict_part`, or ("refused", why), with its address.
+    """Find this project on a worker and predict: the worker's address, and what `predict_part` returns.
 
     Its code is sent along, so that the scheduler needs nothing of this project, and a worker can say that it has none.
     """
@@ -185,7 +185,7 @@ class Cluster:
             there = self.client.get_versions()["scheduler"]["packages"]["distributed"]
         except (OSError, ValueError, TypeError, KeyError, ImportError, AssertionError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"--dask {address}: no dask scheduler answers there ({reason}); start one, `dask scheduler`") from None
+            raise UserError(f"--dask {address}: no dask scheduler answers there ({reason})") from None
         if here != there:
             self.close()
             raise UserError(f"{address}: has distributed {there}, here is {here}; install the same everywhere")

@@ -209,7 +209,7 @@ def predict_flags(parser, variants):
     frames_flag(parser.add_argument, "scenes+1s", "the first of each scene and of each second")
     _batch_size_flag(parser, first)
     parser.add_argument(
-        "--dask", metavar="ADDRESS", help="let the workers of this dask scheduler predict: tcp://HOST:8786, docs/cluster.md"
+        "--dask", metavar="ADDRESS", help="let the workers of a dask scheduler predict: tcp://HOST:8786, docs/cluster.md"
     )
 
 
