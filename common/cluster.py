@@ -4,6 +4,7 @@ What a worker runs is `common.predict.predict_files`, as one machine does.  Pict
 file system that all share.  docs/cluster.md says how to start a scheduler and workers.
 """
 
+import asyncio
 import collections
 import hashlib
 import itertools
@@ -180,15 +181,22 @@ class Cluster:
         self.size, self.proven, self.workers, self.looked = 4, False, 0, 0.0
         self.done = queue.SimpleQueue()
         try:
-            self.client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-            here = distributed.__version__
-            there = self.client.get_versions()["scheduler"]["packages"]["distributed"]
-        except (OSError, ValueError, TypeError, KeyError, ImportError, AssertionError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            here, there = distributed.__version__, asyncio.run(asyncio.wait_for(self._version(), CONNECT_SECONDS + 1))
+        except Exception as error:  # whatever may answer at a port
+            reason = " ".join(str(error).split()) or f"nothing it says in {CONNECT_SECONDS} s makes sense"
             raise UserError(f"--dask {address}: no dask scheduler answers there ({reason})") from None
         if here != there:
-            self.close()
             raise UserError(f"{address}: has distributed {there}, here is {here}; install the same everywhere")
+        self.client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+
+    async def _version(self):
+        """The scheduler's version.  A Client would wait forever for a port that is no scheduler's."""
+        security = self.distributed.Security().get_connection_args("client")
+        async with self.distributed.rpc(self.address, timeout=CONNECT_SECONDS, connection_args=security) as scheduler:
+            kind = (await scheduler.identity())["type"]
+            if kind != "Scheduler":
+                raise UserError(f"a {kind}")
+            return (await scheduler.versions())["packages"]["distributed"]
 
     def run(self, job, paths):
         """Yield (path, rows or UserError) for each of `paths`, in order."""
