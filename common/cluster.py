@@ -7,6 +7,7 @@ file system that all share.  docs/cluster.md says how to start a scheduler and w
 import asyncio
 import collections
 import hashlib
+import importlib.util
 import itertools
 import os
 import queue
@@ -53,7 +54,10 @@ def _start(job, paths):
     try:
         from common import cluster
     except ImportError as error:
-        return place, "refused", f"does not find this project ({error}); start it with PYTHONPATH={job['project']}"
+        ours = (error.name or "common").startswith("common")
+        why = "does not find this project" if ours else "lacks a package"
+        hint = f"start it with PYTHONPATH={job['project']}" if ours else "pip install -r requirements.txt there"
+        return place, "refused", f"{why} ({error}); {hint}"
     if getattr(cluster, "CODE", None) != job["code"]:
         return place, "refused", f"has another version of this project than {job['project']}; bring it up to date"
     return place, *cluster.predict_part(job, paths)
@@ -87,7 +91,9 @@ def predict_part(job, paths):
             for path, rows in predict_files(wanted, model):
                 answers.append((str(rows) if isinstance(rows, UserError) else rows, path.exists()))
             return "done", (time.monotonic() - started, answers)
-        except (ImportError, UserError) as error:
+        except ImportError as error:
+            return "refused", f"lacks a package ({error}); pip install -r requirements.txt there"
+        except UserError as error:
             return "refused", str(error)
 
 
@@ -106,7 +112,12 @@ def _model(job, threads):
             raise UserError(f"does not see {file}; expected a file system that all workers share")
         if sha256(file) != digest:
             raise UserError(f"sees another {file}; expected a file system that all workers share")
-    use_backend(job["backend"])
+    if not importlib.util.find_spec(job["backend"]):  # before Keras, half imported, spoils the process
+        raise UserError(f"KERAS_BACKEND={job['backend']}: lacks this package; install it there")
+    try:
+        use_backend(job["backend"])
+    except UserError as error:
+        raise UserError(f"{error}; restart the workers") from None
     load_keras(threads=threads)
     variant = find_variant(job["model"])
     if job["input_size"]:
