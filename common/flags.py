@@ -219,6 +219,12 @@ def predict_flags(parser, variants):
     frames_flag(parser.add_argument, "scenes+1s", "the first of each scene and of each second")
     _batch_size_flag(parser, first)
     parser.add_argument(
+        "--dask",
+        type=form(r"((tcp|tls)://)?(\[[^]\s]+\]|[^/:\s]+):\d{1,5}", "a scheduler's address such as tcp://HOST:8786"),
+        metavar="ADDRESS",
+        help="let the workers of the dask scheduler at ADDRESS predict, such as tcp://HOST:8786; see docs/cluster.md",
+    )
+    parser.add_argument(
         "--sur",
         type=positive(float),
         metavar="SHARE",

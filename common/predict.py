@@ -1,5 +1,6 @@
 """`python3 LAT.py predict INPUT...`: the levels of pictures and clips, for a person and as a file."""
 
+import contextlib
 import itertools
 import sys
 
@@ -36,14 +37,20 @@ def predict(variant, options):
         if output:
             wanted = set(map(str, paths))
             encoding.add([row for row in output.kept if row["path"] in wanted])
-    looks = sources.looks(left, variant.input, options.fit, options.frames)
-    first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
-    load_keras()
-    how = {"precision": options.precision, "fit": options.fit, "batch_size": options.batch_size}
-    model = Predictor(variant, files, **how)
+    if options.dask:
+        from common import cluster
+
+        answers = cluster.predict_files(variant, files, left, options)
+    else:
+        looks = sources.looks(left, variant.input, options.fit, options.frames)
+        first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
+        load_keras()
+        how = {"precision": options.precision, "fit": options.fit, "batch_size": options.batch_size}
+        answers = predict_files(itertools.chain(first, looks), Predictor(variant, files, **how))
     table, bad, warned = Table(left, shown), 0, 0
-    with tqdm(total=len(left), unit="file", desc=variant.name, disable=None) as bar:
-        for _, rows in predict_files(itertools.chain(first, looks), model):
+    bar = tqdm(total=len(left), unit="file", desc=variant.name, disable=None)
+    with bar, contextlib.closing(answers):
+        for _, rows in answers:
             if isinstance(rows, UserError):
                 bad += 1
                 tqdm.write(f"error: {rows}", file=sys.stderr)

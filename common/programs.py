@@ -50,17 +50,20 @@ def check_target(path):
         raise UserError(f"{folder}: this folder cannot be written to; give another one for {path.name}")
 
 
-def load_keras(training=False, cpus=1):
+def load_keras(training=False, cpus=1, threads=None):
     """Import Keras and its backend without TensorFlow's start-up chatter, which no setting of its own silences.
 
     Called once everything is checked that can be checked without, so that a mistake costs nobody these seconds.
     cpus: how many devices TensorFlow makes of the CPU, which cannot be changed later.
+    threads: how many compute, by default one a core.
     Raises UserError where KERAS_BACKEND names a backend that is not there, or none for `training`.
     """
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
     if training and backend != "tensorflow":
         raise UserError(f"KERAS_BACKEND={backend}: predicts only; unset KERAS_BACKEND to train, on TensorFlow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if threads:
+        os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
     if not training:
         # Side by side, the branches of a network compete for cores and hold memory: MJ-REC's three stems 500 MB.
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
