@@ -69,7 +69,7 @@ class Predictor:
 
     def __call__(self, picture) -> Prediction:
         """The levels of one picture: a path, or uint8 RGB (H, W, 3).  Raises UserError where it cannot be read."""
-        return next(self.stream([(None, self._look(picture))])[1]
+        return next(self.stream([(None, self._look(picture))]))[1]
 
     def batch(self, pictures: Iterable) -> Iterator[Prediction]:
         """The levels of many pictures, in order as they come; they are decoded in threads, a few ahead.
