@@ -206,7 +206,7 @@ def test_bad_input_is_one_line(dataset, weight_files, tmp_path):
         return str(error.value)
 
     (tmp_path / "complexity.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="complexity.csv: no table of benchmarks.complexity; delete it"):
+    with pytest.raises(UserError, match="complexity.csv: no column model, backend, precision; expected a CSV file"):
         trials.costs(["LAT"], tmp_path / "complexity.csv", False)
     root, weights = tmp_path / "root", tmp_path / "weights"
     shutil.copytree(dataset, root)
