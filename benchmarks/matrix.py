@@ -111,4 +111,4 @@ def _write(file, rows, columns):
         again = before.set_index(KEY).index.isin(table.set_index(KEY).index)
         table = pd.concat([before[~again], table]) if not again.all() else table
     order = [*KEY, *columns, "failed", "machine"]
-    write_csv(table.reindex(columns=order).dropna(axis=1, how="all"), file)
+    write_csv(table.reindex(columns=order).dropna(axis=1, how="all").convert_dtypes(), file)
