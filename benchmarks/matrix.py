@@ -61,10 +61,13 @@ def run(options, columns, measure):
     """
     from common.programs import check_target
     from common.runs import machine
+    from common.tables import read_table
 
     combinations, table = chosen(options), []
     if options.csv:
         check_target(options.csv)
+        if options.csv.exists():
+            read_table(options.csv, KEY, {})  # refuses another file now, not when there is something to write
     print(*KEY, *columns, sep=" | ", flush=True)
     for (script, variant), backend, precision in combinations:
         try:
@@ -105,8 +108,7 @@ def _write(file, rows, columns):
     table = pd.DataFrame(rows)
     if file.is_file():
         before = pd.read_csv(file)
-        if set(KEY) <= set(before):
-            again = before.set_index(KEY).index.isin(table.set_index(KEY).index)
-            table = pd.concat([before[~again], table]) if not again.all() else table
+        again = before.set_index(KEY).index.isin(table.set_index(KEY).index)
+        table = pd.concat([before[~again], table]) if not again.all() else table
     order = [*KEY, *columns, "failed", "machine"]
-    write_csv(table.reindex(columns=order).dropna(axis=1, how="all"), file)
+    write_csv(table.reindex(columns=order).dropna(axis=1, how="all").convert_dtypes(), file)

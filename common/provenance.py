@@ -58,10 +58,8 @@ def _origin(data):
     lines.append(f"Digest of test pictures and labels, by `common.runs.digest`: `{found}`.")
     try:
         plan = json.loads((Path(data.name) / ".prepare" / "plan.json").read_text())
-        settings = ", ".join(f"{name} {value}" for name, value in plan["settings"].items() if value is not None)
-        lines.append(
-            f"Made by `python3 -m {plan['made by']}`, with {settings}; `manifest.csv` has each picture's source."
-        )
+        command = shlex.join(["python3", "-m", *plan["made by"].split(), "SOURCES", *_flags(plan["settings"])])
+        lines.append(f"Made by `{command} --data_dir {data.name}`; its `manifest.csv` has each picture's source.")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         lines.append("How it was made is not recorded there: no `.prepare/plan.json`, as common.prepare leaves it.")
     return lines

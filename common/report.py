@@ -145,8 +145,10 @@ def about_costs(costs, rows, options):
     models, lines, good = list(dict.fromkeys(rows["model"])), [], pd.DataFrame({"model": []})
     if costs is not None:
         good = costs[costs["failed"].isna()] if "failed" in costs else costs
-        for how, names in good.groupby(["backend", "precision"], sort=False)["model"].apply(" ".join).items():
-            lines.append(f"Costs, by `python3 -m benchmarks.complexity`, were measured on {' '.join(how)} of {names}.")
+        flags = " ".join(
+            f"--{name}s {' '.join(dict.fromkeys(costs[name]))}" for name in ("model", "backend", "precision")
+        )
+        lines.append(f"Costs by `python3 -m benchmarks.complexity {flags}`.")
     if lacking := [model for model in models if model not in set(good["model"])]:
         file = shlex.quote(str(Path(options.output) / "complexity.csv"))
         command = f"python3 -m benchmarks.complexity --backends installed --csv {file} --models {' '.join(lacking)}"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from common.errors import UserError
 from common.files import whole_file
+from common.tables import read_table
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -112,13 +113,11 @@ def costs(models, file, measure):
     import pandas as pd
 
     def read():
-        try:
-            table = pd.read_csv(file)
-            return table[table["model"].isin(models) & table["backend"].notna() & table["precision"].notna()]
-        except FileNotFoundError:
+        if not file.exists():
             return pd.DataFrame({"model": []})
-        except (ValueError, KeyError):  # pandas' own are ValueErrors
-            raise UserError(f"{file}: no table of benchmarks.complexity; delete it") from None
+        read_table(file, ("model", "backend", "precision"), {})  # refuses another file
+        table = pd.read_csv(file)
+        return table[table["model"].isin(models)]
 
     found = read()
     lacking = [model for model in models if model not in set(found["model"])]

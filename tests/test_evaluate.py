@@ -180,8 +180,10 @@ def test_pseudo_labels_stand_alone(dataset, output, weight_files, tmp_path, caps
     assert "LAT JND1: done before" in capsys.readouterr().out
     ours, videoset = (other / "results.md").read_text().split("## VideoSet: not run")
     assert "pseudo-label (VMAF)" in ours and "paper" not in ours and "1.57" in videoset
-    assert "## Costs, on a machine, 2 cores" in ours and "measured on jax bfloat16 of LAT." in ours
-    assert "| LAT | torch | bfloat16 |  | no reason |" in ours and "torch bfloat16 of" not in ours
+    assert (
+        "## Costs, on a machine, 2 cores" in ours and "--models LAT --backends jax torch --precisions bfloat16`" in ours
+    )
+    assert "| LAT | torch | bfloat16 |  | no reason |" in ours and "was not measured" not in ours
     table = pd.read_csv(other / "results.csv")
     assert table["MAE"].notna().sum() == 1 and table["paper MAE"][table["MAE"].notna()].isna().all()
     assert table["PSNR"][0] != pd.read_csv(output / "results.csv")["PSNR"][0]
@@ -204,7 +206,7 @@ def test_bad_input_is_one_line(dataset, weight_files, tmp_path):
         return str(error.value)
 
     (tmp_path / "complexity.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="complexity.csv: no table of benchmarks.complexity; delete it"):
+    with pytest.raises(UserError, match="complexity.csv: no column model, backend, precision; expected a CSV file"):
         trials.costs(["LAT"], tmp_path / "complexity.csv", False)
     root, weights = tmp_path / "root", tmp_path / "weights"
     shutil.copytree(dataset, root)
