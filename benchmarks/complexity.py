@@ -8,17 +8,13 @@ Parameters, multiply-accumulates, size of the weight file, milliseconds a pictur
 Time and memory of the whole program, from PNG files to levels, are those of `python3 -m benchmarks.predict`.
 """
 
-import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from benchmarks import matrix
-from common.errors import UserError
 
 BATCHES = (1, 8)
 COLUMNS = ["parameters", "trainable", "GMAC", "weight file MB"]
@@ -34,12 +30,7 @@ def main():
     options = parser.parse_args()
 
     def apart(script, variant, backend, precision):
-        # A process of its own each: memory is that of one model, and a backend cannot be changed.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            try:
-                return [pool.submit(measure, variant.name, backend, precision, options.seconds).result()]
-            except BrokenProcessPool:
-                raise UserError("its process was killed; out of memory, perhaps") from None
+        return [matrix.alone(measure, variant.name, backend, precision, options.seconds)]
 
     return matrix.run(options, COLUMNS, apart)
 

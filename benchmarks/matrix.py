@@ -2,6 +2,9 @@
 
 import argparse
 import importlib.util
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import product
 from pathlib import Path
 
@@ -84,6 +87,15 @@ def run(options, columns, measure):
         if options.csv:
             _write(options.csv, table, columns)
     return 0
+
+
+def alone(measure, *arguments):
+    """measure(*arguments) in a process of its own: its memory is that of one model, and a backend cannot be changed."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, *arguments).result()
+        except BrokenProcessPool:
+            raise UserError("its process was killed; out of memory, perhaps") from None
 
 
 def chosen(options):

@@ -5,50 +5,37 @@ last should come near the slower of the two.  Where both need the same cores, no
 `bound` is what the processor time of the two leaves, against which the last column counts.
 """
 
-import argparse
-import multiprocessing
 import os
 import resource
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from itertools import product
 from pathlib import Path
 
-from benchmarks.predict import SCRIPTS, scripts_variants, write_weights
+from benchmarks import matrix
+from benchmarks.predict import write_weights
+
+COLUMNS = ["decoding alone /s", "network alone /s", "both /s", "of the slower", "of the bound", "peak MB"]
 
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend and precision."""
-    from common import cli, flags
+    from common import flags
 
-    style = {"nargs": "+", "metavar": "X"}
-    parser = argparse.ArgumentParser(
-        prog="python3 -m benchmarks.throughput", description=__doc__, formatter_class=cli.Help
-    )
-    parser.add_argument("--models", **style, default=["LAT"], help="such as LAT MJ-REC")
-    parser.add_argument("--backends", **style, default=["tensorflow"], help="tensorflow, jax, torch, openvino")
-    parser.add_argument("--precisions", **style, default=["float32"], help="float32, bfloat16")
+    parser = matrix.parser("throughput", __doc__)
     parser.add_argument("--photographs", type=Path, required=True, help="a folder of pictures")
     parser.add_argument(
         "--count", type=flags.positive(int), default=300, help="pictures, repeated where there are less"
     )
     options = parser.parse_args()
-    variants = [value for name in SCRIPTS for value in scripts_variants(name)]
-    print(
-        "model | backend | precision | decoding alone /s | network alone /s | both /s | of the slower | of bound | MB"
-    )
-    for (_, variant), *how in product(variants, options.backends, options.precisions):
-        if variant.name in options.models:
-            # A process of its own each: memory is that of one model, and a backend cannot be changed.
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                row = pool.submit(measure, variant.name, *how, options.photographs, options.count).result()
-            print(variant.name, *how, *row, sep=" | ", flush=True)
-    return 0
+
+    def apart(script, variant, backend, precision):
+        return [matrix.alone(measure, variant.name, backend, precision, options.photographs, options.count)]
+
+    return matrix.run(options, COLUMNS, apart)
 
 
 def measure(name, backend, precision, folder, count):
-    """The figures of one model, in this process."""
+    """The row of one model, in this process."""
     from common import load, sources
     from common.predict import predict_files
     from common.predictor import find_variant
@@ -74,8 +61,9 @@ def measure(name, backend, precision, folder, count):
     both, _ = timed(work)
     bound = max(decoding, network, (its_cores + more_cores) / (os.cpu_count() or 1))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    speeds = [f"{count / seconds:.1f}" for seconds in (decoding, network, both)]
-    return *speeds, f"{max(decoding, network) / both:.2f}", f"{bound / both:.2f}", peak
+    speeds = [round(count / seconds, 1) for seconds in (decoding, network, both)]
+    shares = [round(seconds / both, 2) for seconds in (max(decoding, network), bound)]
+    return dict(zip(COLUMNS, [*speeds, *shares, peak]))
 
 
 def timed(work):
