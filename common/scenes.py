@@ -1,8 +1,8 @@
 """A clip coded scene by scene, each scene at a setting of its own, and joined again with its sound.
 
-The clip is decoded once; each scene's frames go to an encoder of their own, so a scene starts with an intra frame.  One
-way for every encoder: x264's zones would do it in one run, x265's are not exact, SVT-AV1 has none.  Frames carry their
-own times, so that a variable frame rate stays as it is.
+The clip is decoded once; each scene's frames go to an encoder of their own, so that a scene starts with an intra frame.
+One way for every encoder, and the only one for two: x264's zones leave a constant QP as it is (measured), SVT-AV1 has
+none.  Frames carry their own times, so that a variable frame rate stays as it is.
 """
 
 import contextlib
