@@ -14,6 +14,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from common.errors import UserError
@@ -70,9 +71,9 @@ _loaded = None, None
 
 
 def predict_part(job, paths):
-    """("done", (seconds, [(rows, or what is wrong; whether the worker sees the file), ...])), or ("refused", why).
+    """What became of a part: ("done", (seconds, answers)), ("refused", why), or ("failed", traceback), a defect.
 
-    One part at a time in a process, however many threads it has: these serve the one network.
+    answers: for each file its rows, or as text what is wrong with it; and whether this worker sees it.  One part at a time in a process, however many threads it has: these serve the one network.
     """
     from distributed import get_worker
 
@@ -95,6 +96,12 @@ def predict_part(job, paths):
             return "refused", f"lacks a package ({error}); pip install -r requirements.txt there"
         except UserError as error:
             return "refused", str(error)
+        except OSError as error:
+            return "refused", f"{error.filename or 'a file'}: {error.strerror or error}"
+        except Exception as error:  # as text: not every kind of error is known where it is shown
+            if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+                return "refused", "out of memory; lower --batch_size"
+            return "failed", traceback.format_exc()
 
 
 def _model(job, threads):
@@ -274,6 +281,8 @@ class Cluster:
         except self.distributed.KilledWorker as error:
             self._killed(part, waiting, error)
             return
+        if how == "failed":
+            raise RuntimeError(f"worker {place} says\n{answer}")
         if how == "refused":
             raise UserError(f"worker {place}: {answer}")
         seconds, answers = answer

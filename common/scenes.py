@@ -1,8 +1,8 @@
 """A clip coded scene by scene, each scene at a setting of its own, and joined again with its sound.
 
-The clip is decoded once; each scene's frames go to an encoder of their own, so a scene starts with an intra frame.  One
-way for every encoder: x264's zones would do it in one run, x265's are not exact, SVT-AV1 has none.  Frames carry their
-own times, so that a variable frame rate stays as it is.
+The clip is decoded once; each scene's frames go to an encoder of their own, so that a scene starts with an intra frame.
+One way for every encoder, and the only one for two: x264's zones leave a constant QP as it is (measured), SVT-AV1 has
+none.  Frames carry their own times, so that a variable frame rate stays as it is.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ class Clip(NamedTuple):
 
     def output(self, coder, source, target, value):
         """ffmpeg's graph that codes an IVF stream, `source`, as `target`."""
-        stream = ffmpeg.input(source, format="ivf").filter("setsar", self.sar)
+        stream = ffmpeg.input(source, format="ivf").filter("setsar", self.sar, max=65535)
         if self.colours:
             stream = stream.filter("setparams", **self.colours)
         ticks = {"enc_time_base": str(self.tick), "video_track_timescale": self.tick.denominator}
@@ -161,7 +161,9 @@ def join(clip, files, target, folder):
     )
     source = ffmpeg.input(clip.path, protocol_whitelist="file")
     kinds = ["a?", "s?"]
-    options = {"c": "copy", "map_metadata": 1, "map_chapters": 1, "fps_mode": "passthrough"}
+    # No frame after the last says how long it is shown.
+    shown = f"if(eq(N,{len(clip.times) - 1}),{float(1 / clip.rate):.6f}/TB,DURATION)"
+    options = {"c": "copy", "map_metadata": 1, "map_chapters": 1, "bsf:v": f"setts=pts=PTS:dts=DTS:duration='{shown}'"}
     scale = clip.tick.denominator
     if target.suffix == ".mp4":
         while scale < 10000:  # as ffmpeg does
@@ -169,22 +171,21 @@ def join(clip, files, target, folder):
         options |= {"video_track_timescale": scale, "movflags": "+faststart"}
     else:
         kinds.append("t?")
-        if MP4_TEXT in subtitles(clip.path):
+        if MP4_TEXT in streams(clip.path)[1]:
             options["c:s"] = "srt"  # Matroska has no other way to keep them
     return ffmpeg.output(coded["v"], *(source[kind] for kind in kinds), str(target), **options)
 
 
 def streams(path):
-    """([sound's codecs], [subtitles' codecs]) of a clip, as ffmpeg calls them."""
+    """([sound's codecs], [subtitles' codecs]) of a clip, as ffmpeg calls them.  UserError where it has no pictures."""
     clip_input(path)  # refuses what is no file
     whole = ffmpeg.input(os.path.abspath(path), protocol_whitelist="file")
     log = run(whole.output("-", format="null", c="copy", t=0), f"reading {path}")[1]
-    found = re.findall(r"Stream #0:\d+.*?: (Audio|Subtitle): (\w+)", log.split("Output #0")[0])
-    return tuple([name for kind, name in found if kind == wanted] for wanted in ("Audio", "Subtitle"))
-
-
-def subtitles(path):
-    return streams(path)[1]
+    found = re.findall(r"Stream #0:\d+.*?: (Video|Audio|Subtitle): (\w+)", log.split("Output #0")[0])
+    names = {kind: [name for of, name in found if of == kind] for kind in ("Video", "Audio", "Subtitle")}
+    if not names["Video"]:
+        raise UserError(f"{path}: no pictures in it; expected a clip")
+    return names["Audio"], names["Subtitle"]
 
 
 def container(path):
