@@ -5,6 +5,7 @@ import re
 
 from common.files import PRETRAINED
 from common.fitting import FITS
+from common.formats import FORMATS
 
 
 def form(pattern, expected):
@@ -190,7 +191,8 @@ def test_flags(parser, variants):
     first, *_ = variants
     _model_flags(parser, variants)
     _data_flags(parser)
-    _weights_flags(parser, variants)
+    _weights_flag(parser, variants)
+    _arithmetic_flags(parser)
     parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file")
     _backbone_flag(parser, first, training=False)
     _batch_size_flag(parser, first)
@@ -205,7 +207,8 @@ def predict_flags(parser, variants):
         help="pictures, clips, folders (with all below), patterns such as '**/*.png', or - for a list from stdin",
     )
     _model_flags(parser, variants, every_level=True)
-    _weights_flags(parser, variants)
+    _weights_flag(parser, variants)
+    _arithmetic_flags(parser)
     parser.add_argument("--output", metavar="FILE", help="write the table there too: .csv, or .jsonl for JSON lines")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="keep what FILE holds of an earlier run, do the others")
@@ -251,17 +254,37 @@ def predict_flags(parser, variants):
     )
 
 
+def export_flags(parser, variants):
+    _model_flags(parser, variants)
+    _weights_flag(parser, variants)
+    parser.add_argument("--format", choices=tuple(FORMATS), required=True, help="whose runtime is to run it")
+    endings = ", ".join(form.suffix for form in FORMATS.values())
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help=f"what to write, ending in {endings}; or a folder for it"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="of the weights in the file; float16 halves it, computes in float32 too and is within about 0.01 QP",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what was exported before")
+
+
 def _batch_size_flag(parser, variant):
     parser.add_argument(
         "--batch_size", type=positive(int), default=variant.test_batch_size, help="pictures predicted at once"
     )
 
 
-def _weights_flags(parser, variants):
+def _weights_flag(parser, variants):
     files = ", ".join(dict.fromkeys(v.weights.format(level=1) for v in variants))
     parser.add_argument(
         "--model_weights_path", default=PRETRAINED, metavar="W", help=f"{files}, or a folder that holds it"
     )
+
+
+def _arithmetic_flags(parser):
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
