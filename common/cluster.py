@@ -17,13 +17,17 @@ import time
 import traceback
 from pathlib import Path
 
+from tqdm import tqdm
+
 from common.errors import UserError
+from common.sources import is_clip
 
 PACKAGE = "distributed==2026.8.0"
 PART_SECONDS = 5  # of work in a part: what is lost with a worker, and many times what sending it takes
 LARGEST_PART = 256  # files
 WAITING = 10_000  # files that may be done, or under way, while one before them is not
 CONNECT_SECONDS = 10
+LOOK_SECONDS = 3  # between two looks at who is there
 WORKER_SECONDS = 300  # without any worker; a batch system may take its time to start the first
 
 
@@ -73,7 +77,8 @@ _loaded = None, None
 def predict_part(job, paths):
     """What became of a part: ("done", (seconds, answers)), ("refused", why), or ("failed", traceback), a defect.
 
-    answers: for each file its rows, or as text what is wrong with it; and whether this worker sees it.  One part at a time in a process, however many threads it has: these serve the one network.
+    answers: for each file its rows, or as text what is wrong with it; and whether this worker sees it.
+    One part at a time in a process, however many threads it has: these serve the one network.
     """
     from distributed import get_worker
 
@@ -197,7 +202,7 @@ class Cluster:
     def __init__(self, distributed, address):
         self.distributed, self.address = distributed, address
         self.size, self.proven, self.workers, self.looked = 4, False, 0, 0.0
-        self.done = queue.SimpleQueue()
+        self.waiting, self.done = collections.deque(), queue.SimpleQueue()
         try:
             here, there = distributed.__version__, asyncio.run(asyncio.wait_for(self._version(), CONNECT_SECONDS + 1))
         except Exception as error:  # whatever may answer at a port
@@ -218,15 +223,15 @@ class Cluster:
 
     def run(self, job, paths):
         """Yield (path, rows or UserError) for each of `paths`, in order."""
-        left, waiting = self._parts(paths), collections.deque()
+        left = self._parts(paths)
         self._count_workers()
         while True:
-            self._submit(job, left, waiting)
-            if not waiting:
+            self._submit(job, left)
+            if not self.waiting:
                 return
-            self._collect(waiting)
-            while waiting and waiting[0].answers is not None:
-                yield from waiting.popleft().answers
+            self._collect()
+            while self.waiting and self.waiting[0].answers is not None:
+                yield from self.waiting.popleft().answers
 
     def close(self):
         """Cancel what is under way."""
@@ -237,22 +242,20 @@ class Cluster:
 
     def _parts(self, paths):
         """Parts of as many files as take PART_SECONDS, as known by then.  A clip, which may be long, is one alone."""
-        from common.sources import is_clip
-
         for clips, group in itertools.groupby(paths, is_clip):
             while some := list(itertools.islice(group, 1 if clips else self.size)):
                 yield Part(some)
 
-    def _submit(self, job, left, waiting):
+    def _submit(self, job, left):
         """Send as many parts as there are workers without one; those of `waiting` that have not been sent first."""
-        running = sum(part.future is not None for part in waiting)
-        again = [part for part in waiting if part.future is None and part.answers is None]
-        files = sum(len(part.paths) for part in waiting)
+        running = sum(part.future is not None for part in self.waiting)
+        again = [part for part in self.waiting if part.future is None and part.answers is None]
+        files = sum(len(part.paths) for part in self.waiting)
         while running < self.workers:
             if again:
                 part = again.pop(0)
             elif files < WAITING and (part := next(left, None)):
-                waiting.append(part)
+                self.waiting.append(part)
                 files += len(part.paths)
             else:
                 return
@@ -261,7 +264,7 @@ class Cluster:
             part.future.add_done_callback(lambda _, part=part: self.done.put(part))
             running += 1
 
-    def _collect(self, waiting):
+    def _collect(self):
         """Wait until one part is back, or it is time to look after the workers."""
         try:
             part = self.done.get(timeout=1)
@@ -269,7 +272,7 @@ class Cluster:
             part = None
         if self.client.status != "running" or part and part.future.status == "cancelled":
             raise UserError(f"{self.address}: the scheduler is gone; what was saved is kept, --resume goes on with it")
-        if time.monotonic() - self.looked > 2:
+        if time.monotonic() - self.looked > LOOK_SECONDS:
             self._count_workers()
         if not part:
             return
@@ -279,7 +282,7 @@ class Cluster:
         except (TimeoutError, self.distributed.TimeoutError):  # lost with its worker in this moment
             return
         except self.distributed.KilledWorker as error:
-            self._killed(part, waiting, error)
+            self._killed(part, error)
             return
         if how == "failed":
             raise RuntimeError(f"worker {place} says\n{answer}")
@@ -288,8 +291,9 @@ class Cluster:
         seconds, answers = answer
         part.answers = [self._answer(place, path, *seen) for path, seen in zip(part.paths, answers)]
         self.proven = True
-        most = min(2 * len(part.paths), LARGEST_PART)
-        self.size = max(1, min(most, round(PART_SECONDS * len(part.paths) / max(seconds, 0.01))))
+        if not is_clip(part.paths[0]):
+            most = min(2 * len(part.paths), LARGEST_PART)
+            self.size = max(1, min(most, round(PART_SECONDS * len(part.paths) / max(seconds, 0.01))))
 
     def _answer(self, place, path, rows, there):
         """(path, rows), or what is wrong as UserError, as the person wrote the path."""
@@ -299,15 +303,15 @@ class Cluster:
             return path, UserError(rows.replace(str(path.absolute()), str(path)))
         return path, [{**row, "path": str(path)} for row in rows]
 
-    def _killed(self, part, waiting, error):
+    def _killed(self, part, error):
         """Of a part whose workers died again and again, try the files one by one; name the one that does it."""
         times, (first, *others) = error.allowed_failures + 1, part.paths
         why = f"killed its worker {times} times, last {error.last_worker.address}; see its log. Out of memory?"
         if others:
-            place = waiting.index(part)
-            waiting.remove(part)
+            place = self.waiting.index(part)
+            self.waiting.remove(part)
             for path in reversed(part.paths):
-                waiting.insert(place, Part([path]))
+                self.waiting.insert(place, Part([path]))
         elif self.proven:
             part.answers = [(first, UserError(f"{first}: {why}"))]
         else:
@@ -325,10 +329,13 @@ class Cluster:
             self.looked = time.monotonic()
             if self.workers or self.client.status != "running":
                 return
-            state = f"{len(workers)} workers, all paused: short of memory" if workers else "no workers"
+            state = f"all {len(workers)} workers paused, short of memory" if workers else "no workers"
             if self.looked - began > WORKER_SECONDS:
-                raise UserError(f"{self.address}: {state} for {WORKER_SECONDS} s; what was saved is kept")
+                sent = [part.paths for part in self.waiting if part.future]
+                files = ", ".join(f"{paths[0]} to {paths[-1]}" for paths in sent[:3])
+                files = f"; under way: {files}{' ...' if sent[3:] else ''}" if sent else ""
+                raise UserError(f"{self.address}: {state} for {WORKER_SECONDS} s; what was saved is kept{files}")
             if not said:
-                print(f"{self.address}: {state}; waiting for some: dask worker {self.address}", file=sys.stderr)
+                tqdm.write(f"{self.address}: {state}; waiting for one: dask worker {self.address}", file=sys.stderr)
                 said = True
             time.sleep(1)
