@@ -163,7 +163,7 @@ def packets(path):
     return sorted((int(row[2]), int(row[4])) for row in rows)
 
 
-def compare(coded, reference, doing, with_vmaf=True):
+def compare(coded, reference, doing, with_vmaf=True, timeout=CLIP_TIMEOUT):
     """How two streams of 8-bit 4:2:0 frames of one size differ: {"psnr": [luma dB of each frame], "ssim", "vmaf"}.
 
     PSNR is at most HIGHEST_DB; SSIM and VMAF, of luma, are means, by ffmpeg's filters; VMAF is None where not asked
@@ -178,7 +178,7 @@ def compare(coded, reference, doing, with_vmaf=True):
                 measured = ffmpeg.filter([pair[index] for pair in pairs], name, **options)
                 # Checksums nobody needs, but when nobody is there to read them, after a kill, ffmpeg ends.
                 outputs.append(measured.output("pipe:", format="null" if index else "framecrc", fps_mode="passthrough"))
-        log = run(ffmpeg.merge_outputs(*outputs), doing, timeout=CLIP_TIMEOUT)[1]
+        log = run(ffmpeg.merge_outputs(*outputs), doing, timeout=timeout)[1]
         dbs = [min(float(db), HIGHEST_DB) for db in re.findall(r"\bpsnr_y:(\S+)", frames.read())]
     ssim, vmaf = (re.search(rf"{word} ?([\d.]+)", log) for word in ("SSIM Y:", "VMAF score:"))
     if not dbs or not ssim or (with_vmaf and not vmaf):

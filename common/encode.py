@@ -153,8 +153,10 @@ def encode_clip(path, levels, codec, folder, baseline=None, of="lowest", target=
         files = scenes.code(clip, using, values, work, doing, bar.update)
         chosen = [file[setting[qp][0]] for file, setting, qp in zip(files, settings, qps)]
         with whole_file(target) as temporary:
-            run(scenes.join(clip, chosen, temporary, work), doing, timeout=ffmpeg.CLIP_TIMEOUT, target=temporary)
-            measured = compare(ffmpeg.clip_input(temporary), clip.frames(), f"measuring {path}", min(clip.even) > 16)
+            run(scenes.join(clip, chosen, temporary, work), doing, timeout=scenes.WHOLE, target=temporary)
+            measured = compare(
+                ffmpeg.clip_input(temporary), clip.frames(), f"measuring {path}", min(clip.even) > 16, scenes.WHOLE
+            )
             if len(measured["psnr"]) != len(clip.times):
                 raise UserError(
                     f"{doing}: {len(measured['psnr'])} frames came of {len(clip.times)}; copy the clip again"

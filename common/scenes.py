@@ -16,10 +16,11 @@ import ffmpeg
 
 from common.clips import SCENE, packets
 from common.errors import UserError
-from common.ffmpeg import ACCURATE, CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_input
+from common.ffmpeg import ACCURATE, CLIP_THREADS, clip_as_yuv420, clip_input
 from common.ffmpeg_process import feed, find_ffmpeg, raw_frames, run
 
 STALL = 600  # seconds that one frame may take
+WHOLE = 7 * 24 * 3600  # seconds that a film may take
 MP4_SOUND = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"})  # what players know there
 MP4_TEXT = "mov_text"
 
@@ -78,7 +79,7 @@ def look(path):
     first = first.filter("format", "yuv420p").filter("showinfo", checksum=0).output("-", format="null")
     # A checksum to read, so that ffmpeg ends when we are killed.
     every = stream[0].output("pipe:", format="framecrc", fps_mode="passthrough", enc_time_base="1/1000000")
-    log = run(ffmpeg.merge_outputs(every, first), f"decoding {path}", timeout=CLIP_TIMEOUT)[1]
+    log = run(ffmpeg.merge_outputs(every, first), f"decoding {path}", timeout=WHOLE)[1]
     printed = re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
     tick = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", log)
     shown = re.search(r" sar:(\d+)/(\d+) s:(\d+)x(\d+) ", log)

@@ -2,10 +2,12 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import ffmpeg as graphs
@@ -47,11 +49,11 @@ def film(path, pixels=SHOTS, sound="aac", rate=10, **options):
 
 
 def packets(path, kind):
-    """[(time, digest), ...] of the coded packets of a kind, in the unit of the file."""
+    """[(time, duration, digest), ...] of the coded packets of a kind, in the unit of the file."""
     graph = graphs.input(str(path))[kind].output("pipe:", format="framemd5", c="copy")
     out = graph.run(cmd=find_ffmpeg(), quiet=True)[0].decode()
     rows = [line.split(",") for line in out.splitlines() if not line.startswith("#")]
-    return [(int(row[2]), row[5]) for row in rows]
+    return [(int(row[2]), int(row[3]), row[5]) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,10 @@ def test_a_clip_scene_by_scene(tmp_path, clip, codec):
     assert np.mean(dbs) == pytest.approx(row["psnr luma"], abs=1)
     if codec == "h264":
         assert [qp for _, qp in ffmpeg.frame_qps(target)] == [23] * 12 + [32] * 12 + [37] * 12
+        annex_b = (
+            graphs.input(str(target)).output("pipe:", format="h264", c="copy").run(cmd=find_ffmpeg(), quiet=True)[0]
+        )
+        assert len(set(re.findall(rb"\x00\x00\x01\x68(.*?)\x00\x00", annex_b, re.DOTALL))) == 1  # what a .mp4 says once for all
         constant = encode_clip(clip, [(0, 0.0, 20.0)], codec, tmp_path / "constant")
         assert row["baseline bytes"] == constant["bytes"] > row["bytes"]
         assert row["saving %"] == pytest.approx(100 - 100 * row["bytes"] / constant["bytes"])
@@ -111,14 +117,19 @@ def test_what_a_scene_is_coded_at():
         ("raw sound.mkv", {"sound": "pcm_s16le", "pix_fmt": "yuv420p10le"}, ".mkv"),
         ("one frame.mp4", {"pixels": SHOTS[:1], "sound": None}, ".mp4"),
         ("turned.mp4", {"sound": None}, ".mp4"),
+        ("late.mp4", {"sound": None}, ".mp4"),
     ],
 )
 def test_clips_of_every_kind(tmp_path, name, options, suffix):
     source = film(tmp_path / name, **options)
-    if name == "turned.mp4":
-        upright = source.rename(tmp_path / "upright.mp4")
-        turned = graphs.input(str(upright), display_rotation=90).output(str(source), c="copy")
-        turned.run(cmd=find_ffmpeg(), quiet=True)
+    if name in ("turned.mp4", "late.mp4"):
+        plain = str(source.rename(tmp_path / "plain.mp4"))
+        if name == "late.mp4":  # the sound begins half a second before the pictures
+            sound = graphs.input(str(film(tmp_path / "sound.mp4")))["a"]
+            other = graphs.output(graphs.input(plain, itsoffset=0.5)["v"], sound, str(source), c="copy")
+        else:
+            other = graphs.input(plain, display_rotation=90).output(str(source), c="copy")
+        other.run(cmd=find_ffmpeg(), quiet=True)
     row = encode_clip(source, [(0, 0.0, 12.0)], "h264", tmp_path / "out")
     target = tmp_path / "out" / f"{source.stem}{suffix}"
     assert Path(row["target"]) == target and row["psnr luma"] > 38 and row["saving %"] is None
@@ -127,8 +138,11 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
     for a, b in zip(before.times, after.times):
         assert float(a * before.tick) == pytest.approx(float(b * after.tick), abs=0.0011)  # Matroska's unit is 1 ms
     if options.get("sound", "aac"):
-        assert [digest for _, digest in packets(source, "a")] == [digest for _, digest in packets(target, "a")]
+        assert [packet[2] for packet in packets(source, "a")] == [packet[2] for packet in packets(target, "a")]
     assert {qp for _, qp in ffmpeg.frame_qps(target)} == {12}
+    if name == "one frame.mp4":
+        assert [packet[1] * after.tick for packet in packets(target, "v")] == [Fraction(1, 10)]
+    assert before.times[0] * before.tick == (Fraction(1, 2) if name == "late.mp4" else 0)
 
 
 def test_a_picture_in_four_codecs(tmp_path):
