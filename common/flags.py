@@ -52,6 +52,11 @@ def positive(kind):
     return parse
 
 
+def _qp(text):
+    """An argparse type: a QP."""
+    return int(form(r"[0-4]?\d|5[01]", "a QP, a whole number from 0 to 51")(text))
+
+
 def training_flags(parser, *, epochs, batch_size, learning_rate):
     """Add the flags that every training shares, with the defaults given."""
     parser.add_argument("--epochs", type=positive(int), default=epochs, help="times each training picture is seen")
@@ -99,6 +104,11 @@ def _devices(text):
     """An argparse type: one, all, or devices by name."""
     if text not in ("one", "all") and not re.fullmatch(r"(GPU|CPU):\d(,(GPU|CPU):\d)*", text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected one, all, or names such as GPU:0,GPU:1")
+    named = text.split(",")
+    if len(set(named)) < len(named):
+        raise argparse.ArgumentTypeError(f"{text!r}: names a device twice")
+    if len(named) == 1 and ":" in text:
+        raise argparse.ArgumentTypeError(f"{text!r}: one device; CUDA_VISIBLE_DEVICES=N chooses a GPU, --devices some")
     return text
 
 
@@ -211,6 +221,37 @@ def predict_flags(parser, variants):
     )
     frames_flag(parser.add_argument, "scenes+1s", "the first of each scene and of each second")
     _batch_size_flag(parser, first)
+    parser.add_argument(
+        "--dask",
+        type=form(r"((tcp|tls)://)?(\[[^]\s]+\]|[^/:\s]+):\d{1,5}", "a scheduler's address such as tcp://HOST:8786"),
+        metavar="ADDRESS",
+        help="let the workers of the dask scheduler at ADDRESS predict, such as tcp://HOST:8786; see docs/cluster.md",
+    )
+    parser.add_argument(
+        "--sur",
+        type=positive(float),
+        metavar="SHARE",
+        help="the levels for this share of viewers who see nothing, too; 0.75 is what the models answer",
+    )
+    coding = parser.add_argument_group("coding at the level")
+    coding.add_argument("--encode", metavar="DIR", help="code each input at its level into DIR, with a report")
+    coding.add_argument(
+        "--level",
+        dest="coded_level",
+        choices=("JND1", "JND2", "JND3"),
+        help="which; by default the first that the model gives",
+    )
+    coding.add_argument("--codec", choices=("h264", "hevc", "av1", "jpeg"), default="h264", help="how")
+    coding.add_argument(
+        "--baseline",
+        type=_qp,
+        metavar="QP",
+        help="what the size is compared with: all at this QP; by default the lowest level of this run, the one quality "
+        "that is good enough for all",
+    )
+    coding.add_argument(
+        "--scene", choices=("lowest", "median"), default="lowest", help="of its frames' levels, a scene's QP"
+    )
 
 
 def export_flags(parser, variants):

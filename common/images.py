@@ -184,12 +184,13 @@ def write_png(path, picture):
 
 
 @contextlib.contextmanager
-def read_ahead(load, paths, ahead=32, workers=WORKERS):
+def read_ahead(load, paths, ahead=32, workers=None):
     """Start calling `load` on each of `paths` in threads; the block gets an iterator over what it returns, in order.
 
     At most `ahead` results wait at any time.  What `load` raises is raised when its result is due.
+    workers: how many threads, by default WORKERS.
     """
-    pool, left = ThreadPoolExecutor(workers), iter(paths)
+    pool, left = ThreadPoolExecutor(workers or WORKERS), iter(paths)
     waiting = collections.deque(pool.submit(load, path) for path in itertools.islice(left, ahead))
 
     def results():

@@ -1,6 +1,7 @@
 """A trained network as it predicts: the same answers from less arithmetic and fewer passes through memory."""
 
 import functools
+import os
 
 import keras
 import numpy as np
@@ -65,6 +66,8 @@ def _openvino_precision(precision):
     import openvino
 
     hint = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
+    if threads := os.environ.get("OMP_NUM_THREADS"):  # which it does not heed by itself
+        hint["INFERENCE_NUM_THREADS"] = threads
     openvino.compile_model = functools.partial(openvino.Core().compile_model, config=hint)
 
 

@@ -54,13 +54,12 @@ class Predictor:
     fit: one of common.fitting.FITS, what of a picture the network sees.
     """
 
-    def __init__(self, variant: Variant, files: dict, *, precision="float32", fit="stretch", batch_size=None):
+    def __init__(self, variant: Variant, files: dict, *, precision="float32", fit="stretch", batch_size=1):
         """files: {level, 1 to 3, or None for all at once: weight file}.  Keras must have been loaded."""
         from common.inference import for_prediction
         from common.scripts import build
 
-        self.variant, self.fit, self.weights = variant, fit, list(files.values())
-        self.batch_size = batch_size or variant.test_batch_size
+        self.variant, self.fit, self.weights, self.batch_size = variant, fit, list(files.values()), batch_size
         self.levels = level_names(variant, files)
         self._networks, self._lock = [], threading.Lock()
         for level, file in files.items():
@@ -103,7 +102,9 @@ class Predictor:
 
         left = parts()
         while batch := list(itertools.islice(left, self.batch_size)):
-            for (_, answers), answer in zip(batch, self._predict(np.stack([array for array, _ in batch]))):
+            # Filled up: for another size a network is compiled anew, and its answers differ in the seventh digit.
+            arrays = np.stack([array for array, _ in itertools.islice(itertools.cycle(batch), self.batch_size)])
+            for (_, answers), answer in zip(batch, self._predict(arrays)):
                 answers.append(answer)
             yield from ready()
         yield from ready()
@@ -141,7 +142,7 @@ def load(
     fit: str = "stretch",
     precision: str = "float32",
     backend: str | None = None,
-    batch_size: int | None = None,
+    batch_size: int = 1,
     input_size: tuple[int, int] | None = None,
 ) -> Predictor:
     """A model with its weights, ready to predict.

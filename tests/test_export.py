@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -209,11 +210,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(weight_files, tmp_path, monke
     """As a converter of another version might make it."""
     from common.images import InputFormat
 
-    monkeypatch.setattr(
-        InputFormat,
-        "scaled",
-        lambda self, pixels: pixels * self.scale if hasattr(pixels, "op") else pixels[..., ::-1] * self.scale,
-    )
+    monkeypatch.setattr(InputFormat, "prepare_tensor", lambda self, pixels: pixels * self.scale)
     with pytest.raises(UserError, match="QP off those of Keras; it is not kept"):
         call("--format", "savedmodel", "--output", tmp_path, "--model_weights_path", weight_files)
     assert list(tmp_path.iterdir()) == []
@@ -248,3 +245,21 @@ def test_a_group_of_files_is_whole_or_not_there(tmp_path):
     (tmp_path / ".part-a.xml" / "rest of a killed run").touch()
     write()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.xml": "new", "a.bin": "new"}
+
+
+def test_the_file_that_one_opens_comes_last(tmp_path, monkeypatch):
+    """And the old one goes first: a kill in between leaves none, never one that is not of a piece."""
+    for name in ("a.xml", "a.bin", "z.json"):
+        (tmp_path / name).write_text("old")
+    moved, replace = [], os.replace
+
+    def watched(source, target):
+        moved.append((source.name, target.name))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    with files.whole_group(tmp_path / "a.xml") as folder:
+        for name in ("a.xml", "a.bin", "z.json"):
+            (folder / name).write_text("new")
+    assert moved[0][0] == "a.xml" and moved[0][1] not in ("a.bin", "z.json") and moved[-1] == ("a.xml", "a.xml")
+    assert [(tmp_path / name).read_text() for name in ("a.xml", "a.bin", "z.json")] == ["new"] * 3
