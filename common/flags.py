@@ -266,7 +266,7 @@ def export_flags(parser, variants):
         "--precision",
         choices=("float32", "float16"),
         default="float32",
-        help="of the weights in the file; float16 halves it, computes in float32 too and moves levels by hundredths of a QP",
+        help="of the weights in the file; float16 halves it, computes in float32 too and moves levels by about 0.01 QP",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what was exported before")
 
