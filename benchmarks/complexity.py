@@ -2,82 +2,59 @@
 
 Parameters, multiply-accumulates, size of the weight file, milliseconds a picture and peak memory, of the network as
 `test` runs it, decoding of pictures not counted.  Weights are random, pictures noise: neither changes the costs.
+
+    python3 -m benchmarks.complexity --backends installed --csv FILE     # all backends here, in both precisions
+
+Time and memory of the whole program, from PNG files to levels, are those of `python3 -m benchmarks.predict`.
 """
 
-import argparse
-import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from itertools import product
 from pathlib import Path
 
-from benchmarks.predict import SCRIPTS, scripts_variants
+from benchmarks import matrix
 
 BATCHES = (1, 8)
+COLUMNS = ["parameters", "trainable", "GMAC", "weight file MB"]
+COLUMNS += [f"{what} {batch}" for batch in BATCHES for what in ("ms a picture, batch", "peak MB, batch")]
 
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend and precision."""
-    from common import cli, flags
+    from common import flags
 
-    style = {"nargs": "+", "metavar": "X"}
-    parser = argparse.ArgumentParser(
-        prog="python3 -m benchmarks.complexity", description=__doc__, formatter_class=cli.Help
-    )
-    parser.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")
-    parser.add_argument("--backends", **style, default=["tensorflow"], help="tensorflow, jax, torch, openvino")
-    parser.add_argument("--precisions", **style, default=["float32"], help="float32, bfloat16")
+    parser = matrix.parser("complexity", __doc__)
     parser.add_argument("--seconds", type=flags.positive(float), default=4.0, help="how long each time is taken")
-    parser.add_argument("--csv", type=Path, help="write the table there too")
     options = parser.parse_args()
 
-    import pandas as pd
+    def apart(script, variant, backend, precision):
+        return [matrix.alone(measure, variant.name, backend, precision, options.seconds)]
 
-    from common.files import write_csv
-
-    variants = [value for name in SCRIPTS for value in scripts_variants(name)]
-    rows = []
-    for (script, variant), *how in product(variants, options.backends, options.precisions):
-        if options.models and variant.name not in options.models:
-            continue
-        # A process of its own each: memory is that of one model, and a backend cannot be changed.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            rows.append(pool.submit(measure, script, variant.name, *how, options.seconds).result())
-        if len(rows) == 1:
-            print(*rows[0], sep=" | ")
-        print(
-            *(f"{value:,}" if isinstance(value, int) else value for value in rows[-1].values()), sep=" | ", flush=True
-        )
-    if options.csv and rows:
-        write_csv(pd.DataFrame(rows), options.csv)
-    return 0
+    return matrix.run(options, COLUMNS, apart)
 
 
-def measure(script, name, backend, precision, seconds):
+def measure(name, backend, precision, seconds):
     """The row of one model, in this process."""
     os.environ["KERAS_BACKEND"] = backend
     import resource
 
     import numpy as np
 
-    from common import programs, scripts, weights
+    from common import programs
 
     programs.load_keras()
+    from common import scripts, weights
     from common.inference import for_prediction
 
-    variant = next(value for _, value in scripts_variants(script) if value.name == name)
+    variant = next(variant for _, variant in matrix.models() if variant.name == name)
     model = scripts.build(variant, 1, [None] * len(variant.backbones))
     row = {
-        "model": name,
         "parameters": model.count_params(),
         "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
         "GMAC": round(multiply_accumulates(model, variant.outputs(1)) / 1e9, 1),
         "weight file MB": round(_file_size(model, weights) / 1e6, 1),
-        "backend": backend,
-        "precision": precision,
     }
     network = for_prediction(model, list(variant.outputs(1)), precision)
     for batch in BATCHES:

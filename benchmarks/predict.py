@@ -4,12 +4,11 @@ The set of the released programs' figures: 16 train, 8 valid and 32 test picture
 pictures, which must not take more memory.  Times are those of the whole program, its start included; differences, in
 QP, are from the first backend and precision.  Weights are the golden tests': levels differ from picture to picture,
 and MJ-REC's are in the thousands.
+
+What a network alone costs is said by `python3 -m benchmarks.complexity`.
 """
 
-import argparse
 import csv
-import importlib
-import itertools
 import os
 import subprocess
 import sys
@@ -17,54 +16,46 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import matrix
+from common.errors import UserError
+
 SIZE = (1920, 1080)
 COUNTS = {"train": 16, "valid": 8, "test": 32}
-SCRIPTS = ("LAT", "REC", "E2ELAT", "E2EREC", "MJLAT", "MJREC", "MTJND")
+COLUMNS = ["pictures", "wall s", "each run", "peak MB", "largest difference"]
 
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend, precision and number of pictures."""
-    from common import cli, flags
+    from common import flags
 
-    style = {"nargs": "+", "metavar": "X"}
-    parser = argparse.ArgumentParser(
-        prog="python3 -m benchmarks.predict", description=__doc__, formatter_class=cli.Help
-    )
-    parser.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")
-    parser.add_argument("--backends", **style, default=["tensorflow"], help="tensorflow, jax, torch, openvino")
-    parser.add_argument("--precisions", **style, default=["float32"], help="float32, bfloat16")
-    parser.add_argument("--pictures", **style, type=flags.positive(int), default=[32], help="how many to predict")
+    parser = matrix.parser("predict", __doc__)
+    counts = {"nargs": "+", "metavar": "N", "type": flags.positive(int)}
+    parser.add_argument("--pictures", **counts, default=[COUNTS["test"]], help="how many to predict")
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
     parser.add_argument("--repeat", type=flags.positive(int), default=3, help="runs of each; the median counts")
     options = parser.parse_args()
-    variants = [value for name in SCRIPTS for value in scripts_variants(name)]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         make_pictures(options.photographs or collected(folder / "photographs"), folder / str(COUNTS["test"]))
         for count in options.pictures:
             repeat_pictures(folder / str(COUNTS["test"]) / "test", folder / str(count) / "test", count)
-        print("model | backend | precision | pictures | wall s (each run) | peak MB | largest difference")
-        for script, variant in variants:
-            if options.models and variant.name not in options.models:
-                continue
-            write_weights(variant, folder)
-            first = {}  # levels by number of pictures
-            for count, *how in itertools.product(options.pictures, options.backends, options.precisions):
-                runs = [measure(script, variant, folder, count, *how) for _ in range(options.repeat)]
-                seconds, peaks = zip(*sorted(runs))
+        first = {}  # levels by number of pictures, of each model
+
+        def measure_all(script, variant, *how):
+            if variant.name not in first:
+                write_weights(variant, folder)
+            levels_by_count, rows = first.setdefault(variant.name, {}), []
+            for count in options.pictures:
+                seconds, peaks = zip(
+                    *sorted(measure(script, variant, folder, count, *how) for _ in range(options.repeat))
+                )
                 levels = read_levels(folder / "result.csv")
-                difference = max(abs(a - b) for a, b in zip(levels, first.setdefault(count, levels)))
-                wall = f"{seconds[len(seconds) // 2]:.1f} ({' '.join(f'{s:.1f}' for s in seconds)})"
-                print(variant.name, *how, count, wall, f"{max(peaks):.0f}", f"{difference:.2g}", sep=" | ", flush=True)
-    return 0
+                difference = max(abs(a - b) for a, b in zip(levels, levels_by_count.setdefault(count, levels)))
+                shown = (round(seconds[len(seconds) // 2], 1), " ".join(f"{s:.1f}" for s in seconds))
+                rows.append(dict(zip(COLUMNS, (count, *shown, round(max(peaks)), f"{difference:.2g}"))))
+            return rows
 
-
-def scripts_variants(script):
-    """The models that a script defines, each with the script's name."""
-    from common.variant import Variant
-
-    values = vars(importlib.import_module(script)).values()
-    return [(script, value) for value in values if isinstance(value, Variant)]
+        return matrix.run(options, COLUMNS, measure_all)
 
 
 def collected(folder):
@@ -118,11 +109,16 @@ def measure(script, variant, folder, count, backend, precision):
     if not variant.joint:
         command += ["--jnd_value", "JND1"]
     started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "KERAS_BACKEND": backend})
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with tempfile.TemporaryFile() as errors:
+        how = {"stdout": subprocess.DEVNULL, "stderr": errors, "env": {**os.environ, "KERAS_BACKEND": backend}}
+        process = subprocess.Popen(command, **how)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").split("\n")
     if process.returncode:
-        raise SystemExit(f"KERAS_BACKEND={backend} {' '.join(command)}: exit code {process.returncode}")
+        last = next((line.strip() for line in reversed(said) if line.strip()), "without a word")
+        raise UserError(f"exit code {process.returncode}: {last.removeprefix('error: ')}")
     return time.monotonic() - started, usage.ru_maxrss / 1024
 
 

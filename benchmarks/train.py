@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.predict import collected, make_pictures, scripts_variants
+from benchmarks.matrix import models
+from benchmarks.predict import collected, make_pictures
 
 MODELS = ("LAT", "MJLAT", "MTJND")
 
@@ -33,7 +34,7 @@ def main():
         write_autoencoders(folder)
         print("model | without s/epoch | with s/epoch | times faster")
         for script in options.scripts:
-            _, variant = scripts_variants(script)[0]
+            variant = next(variant for name, variant in models() if name == script)
             without, kept = (measure(script, variant, folder, cache, options) for cache in ("off", folder / "features"))
             print(f"{variant.name} | {without:.2f} | {kept:.2f} | {without / kept:.1f}", flush=True)
     return 0

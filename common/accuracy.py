@@ -65,23 +65,44 @@ def measure(table, seed=0):
         `PSNR`, `SSIM`, `VMAF`: those of the frame at the coded QP minus those at the true one; `bytes` at the coded QP
         and `fixed bytes` at the fixed QP of equal risk; `satisfied`, a share.  NaN where not known.
     The intervals are percentiles of a bootstrap, which draws whole sources, because pictures of one source are alike;
-    none where there are fewer than three, and none for the rank correlation.
+    none where there are fewer than three.
     """
-    means = per_picture(table)
-    found = summary(means.mean())
-    found["Spearman"] = (
-        table["predicted"].rank().corr(table["true"].rank()) if np.isfinite(found["Pearson"]) else np.nan
-    )
-    sums = means.groupby(table["source"]).sum()
+    means, source = per_picture(table), pd.factorize(table["source"])[0]
+    ranks = table["predicted"].to_numpy(), table["true"].to_numpy(), source
+    found = {**summary(means.mean()), "Spearman": spearman(*ranks, np.ones((1, source.max() + 1)))[0]}
+    sums = means.groupby(source).sum()
     if len(sums) >= 3:
         draws = np.random.default_rng(seed).multinomial(len(sums), [1 / len(sums)] * len(sums), RESAMPLES)
-        pictures = draws @ table.groupby("source").size().to_numpy()
+        pictures = draws @ np.bincount(source)
         drawn = summary(pd.DataFrame(draws @ sums.to_numpy() / pictures[:, None], columns=sums.columns))
-        for name, values in drawn.items():
+        for name, values in {**drawn, "Spearman": spearman(*ranks, draws)}.items():
             values = np.asarray(values)[np.isfinite(values)]
             if len(values) and np.isfinite(found[name]):
                 found[f"{name} low"], found[f"{name} high"] = np.percentile(values, [2.5, 97.5])
     return found
+
+
+def spearman(a, b, source, draws):
+    """The rank correlation of a and b (pictures,) in each of many draws of sources; NaN where either is flat.
+
+    source: the number, from 0, of each picture's source.  draws: how often each source is drawn, (draws, sources).
+    """
+    found = []
+    for drawn in draws:
+        weights = drawn[source]
+        x, y = (_ranks(values, weights) for values in (a, b))
+        x, y = (ranks - np.average(ranks, weights=weights) for ranks in (x, y))
+        spreads = [np.average(ranks**2, weights=weights) for ranks in (x, y)]
+        covariance = np.average(x * y, weights=weights)
+        found.append(covariance / np.sqrt(np.prod(spreads)) if min(spreads) > 1e-9 else np.nan)
+    return np.array(found)
+
+
+def _ranks(values, weights):
+    """The rank of each of `values` (N,) where each stands as often as `weights` say; equal ones share theirs."""
+    _, inverse = np.unique(values, return_inverse=True)
+    counts = np.bincount(inverse, weights)
+    return (np.cumsum(counts) - counts / 2)[inverse]
 
 
 def per_picture(table):
@@ -103,7 +124,9 @@ def per_picture(table):
             "predicted": table["predicted"],
             "predicted squared": table["predicted"] ** 2,
             "product": table["predicted"] * table["true"],
-            **{name: table[name] for name in ("bytes", "fixed bytes", "satisfied")},
+            **{name: table[name] for name in ("bytes", "fixed bytes")},
+            "satisfied": table["satisfied"].fillna(0),
+            "sampled": table["satisfied"].notna() * 1.0,  # the others have no share in the mean
         }
     )
 
@@ -126,5 +149,5 @@ def summary(mean):
             "overshoot QP": np.divide(mean["over QP"], mean["over"]),
             "overshoot dB": np.divide(mean["over dB"], mean["over"]),
             "rate saved": 1 - np.divide(mean["bytes"], mean["fixed bytes"]),
-            "satisfied": mean["satisfied"],
+            "satisfied": np.divide(mean["satisfied"], mean["sampled"]),
         }

@@ -62,6 +62,7 @@ COMMANDS = {
     "train": "train on ROOT/train, keep the epoch best on ROOT/valid",
     "test": "predict the levels of ROOT/test",
     "predict": "the levels of any pictures and clips",
+    "export": "write the network as a file of another runtime: ONNX, OpenVINO, LiteRT, SavedModel",
 }
 
 

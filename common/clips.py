@@ -2,13 +2,17 @@
 
 import os
 import re
+import tempfile
 from typing import NamedTuple
+
+import ffmpeg
 
 from common.errors import UserError
 from common.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_input, clip_size, rgb, x264_output
 from common.ffmpeg_process import find_ffmpeg, pictures, run
 from common.images import write_png
 from common.making import LEVELS, folder_of
+from common.metrics import HIGHEST_DB
 
 CLIP_SUFFIXES = frozenset({".264", ".265", ".avi", ".h264", ".hevc", ".m4v", ".mkv", ".mov", ".mp4", ".webm", ".y4m"})
 SCENE = 0.3  # a cut, of ffmpeg's scene score from 0 to 1
@@ -147,5 +151,36 @@ def _any_of(numbers):
 
 def count_frames(path):
     """How many coded pictures a clip has, without decoding them."""
-    packets = run(clip_input(path).output("pipe:", format="framecrc", vcodec="copy"), f"reading {path}")[0]
-    return sum(not line.startswith(b"#") for line in packets.splitlines())
+    return len(packets(path))
+
+
+def packets(path):
+    """[(time in ticks, bytes), ...] of a clip's coded pictures in the order shown, without decoding them."""
+    text = run(
+        clip_input(path).output("pipe:", format="framecrc", vcodec="copy"), f"reading {path}", timeout=CLIP_TIMEOUT
+    )[0]
+    rows = (line.split(b",") for line in text.splitlines() if not line.startswith(b"#"))
+    return sorted((int(row[2]), int(row[4])) for row in rows)
+
+
+def compare(coded, reference, doing, with_vmaf=True, timeout=CLIP_TIMEOUT):
+    """How two streams of 8-bit 4:2:0 frames of one size differ: {"psnr": [luma dB of each frame], "ssim", "vmaf"}.
+
+    PSNR is at most HIGHEST_DB; SSIM and VMAF, of luma, are means, by ffmpeg's filters; VMAF is None where not asked
+    for.  Frames are paired by their number.  One frame of each is in memory at a time.
+    """
+    pairs = [stream.filter("settb", "1/25").filter("setpts", "N").split() for stream in (coded, reference)]
+    outputs = []
+    with tempfile.NamedTemporaryFile("r") as frames:
+        filters = {"psnr": {"stats_file": frames.name}, "ssim": {}, "libvmaf": {"n_threads": os.cpu_count() or 1}}
+        for index, (name, options) in enumerate(filters.items()):
+            if name != "libvmaf" or with_vmaf:
+                measured = ffmpeg.filter([pair[index] for pair in pairs], name, **options)
+                # Checksums nobody needs, but when nobody is there to read them, after a kill, ffmpeg ends.
+                outputs.append(measured.output("pipe:", format="null" if index else "framecrc", fps_mode="passthrough"))
+        log = run(ffmpeg.merge_outputs(*outputs), doing, timeout=timeout)[1]
+        dbs = [min(float(db), HIGHEST_DB) for db in re.findall(r"\bpsnr_y:(\S+)", frames.read())]
+    ssim, vmaf = (re.search(rf"{word} ?([\d.]+)", log) for word in ("SSIM Y:", "VMAF score:"))
+    if not dbs or not ssim or (with_vmaf and not vmaf):
+        raise UserError(f"{doing}: no score came back; is {find_ffmpeg()} FFmpeg?")
+    return {"psnr": dbs, "ssim": float(ssim[1]), "vmaf": float(vmaf[1]) if vmaf else None}

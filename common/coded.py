@@ -16,8 +16,6 @@ from common.images import read_picture
 from common.making import write_json
 from common.parallel import in_parallel
 
-HIGHEST_DB = 100.0  # in place of infinity, where a picture comes through unchanged
-
 
 class Coded:
     """The coded pictures kept in `folder`."""
@@ -65,16 +63,20 @@ def _code(pixels, qp, place):
     coded = ffmpeg.code_and_score(pixels, qp)
     with whole_file(place / f"{qp}.264") as temporary:
         temporary.write_bytes(coded.bitstream)
+    return {**quality(pixels, coded.pixels), "vmaf": coded.vmaf, "bytes": len(coded.bitstream)}
+
+
+def quality(pixels, decoded):
+    """How a decoded picture differs from its original, both uint8 RGB (H, W, 3): PSNR in dB, at most 100, and SSIM.
+
+    SSIM is None below 11 x 11 pixels, where it is not defined.
+    """
     db = {
-        "luma": metrics.psnr(metrics.luma(pixels), metrics.luma(coded.pixels)),
-        "rgb": metrics.psnr(pixels, coded.pixels),
+        "luma": metrics.psnr(metrics.luma(pixels), metrics.luma(decoded)),
+        "rgb": metrics.psnr(pixels, decoded),
     }
-    return {
-        **{f"psnr {of}": min(value, HIGHEST_DB) for of, value in db.items()},
-        "ssim": metrics.ssim(pixels, coded.pixels),
-        "vmaf": coded.vmaf,
-        "bytes": len(coded.bitstream),
-    }
+    ssim = metrics.ssim(pixels, decoded) if min(pixels.shape[:2]) >= 11 else None
+    return {**{f"psnr {of}": min(value, metrics.HIGHEST_DB) for of, value in db.items()}, "ssim": ssim}
 
 
 def _read(file):

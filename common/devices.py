@@ -1,5 +1,7 @@
 """Which devices a training runs on: one, or several at once, each with its share of every batch."""
 
+import sys
+
 from common.errors import UserError
 
 
@@ -27,6 +29,8 @@ def strategy(options):
     present = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
     if wanted == ["all"]:
         wanted = [name for name in present if name.startswith("GPU")]
+        if len(wanted) < 2:
+            print(f"--devices all: {len(wanted) or 'no'} GPU here; trains on {(wanted or present)[0]}", file=sys.stderr)
     if missing := sorted(set(wanted) - set(present)):
         raise UserError(f"--devices {text}: {', '.join(missing)} is not there; TensorFlow sees {', '.join(present)}")
     if len(wanted) < 2:

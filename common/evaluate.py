@@ -8,9 +8,9 @@ predicted and at the true levels, and writes into --output:
     results.csv results.md   errors a model and level, with 95 % intervals, beside the papers' own numbers
     index.html               the same as a page: tables that sort, plots, pictures to compare
     *.png                    the plots
-    complexity.csv           what each model costs, with --complexity
+    complexity.csv           what each model costs: shown where benchmarks.complexity wrote it, or with --complexity
     pictures.csv             every prediction, and what coding at it gives
-    README.md                what was run on which data
+    README.md                what was run on which data, by which commands
     predictions/ coded/      what `test` wrote, and the coded pictures: kept, and made anew only where something changed
 
 ROOT/train gives the median that a model must beat.  Weight files are known by their shapes, levels by JND1, JND2 or
@@ -20,6 +20,7 @@ JND3 in the name; MT_3LJND_VA's by VA in the name or in a folder's, its shapes b
 import argparse
 import os
 import re
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -59,17 +60,21 @@ def main(arguments=None):
     parser.add_argument("--weights", default=PRETRAINED, metavar="W", help="the folder of weight files")
     parser.add_argument("--output", required=True, metavar="O", help="the folder for the results of this dataset")
     parser.add_argument("--psnr", choices=("luma", "rgb"), default="luma", help="of what PSNR is taken")
-    parser.add_argument("--sheets", metavar="S", help="VideoSet's label sheets: their samples give satisfied subjects")
+    parser.add_argument(
+        "--sheets",
+        metavar="S",
+        help="VideoSet's label sheets: their samples give satisfied subjects (those of MCL-JCI are in the manifest)",
+    )
     parser.add_argument("--pictures", type=flags.positive(int), default=12, help="how many the page shows")
     parser.add_argument(
         "--complexity",
         action="store_true",
-        help="add what each model costs, of complexity.csv, which benchmarks.complexity writes where it is not there",
+        help="measure what each model costs, where complexity.csv in --output does not say it yet",
     )
     parser.add_argument("--jobs", type=flags.positive(int), default=os.cpu_count(), help="pictures coded at a time")
     options = parser.parse_args(arguments)
 
-    from common import page, plots, report, trials
+    from common import page, plots, provenance, report, trials
     from common.coded import Coded
     from common.programs import check_target
 
@@ -88,11 +93,13 @@ def main(arguments=None):
     results = report.results(table, data)
     drawn = plots.draw(table, data, coded, output)
     models = list(dict.fromkeys(run.model for run in good))
-    complexity = trials.costs(models, output / "complexity.csv") if options.complexity else None
-    tables = report.tables(results) + report.complexity_tables(complexity)
+    costs = trials.costs(models, output / "complexity.csv", options.complexity)
+    tables = report.tables(results) + report.complexity_tables(costs)
+    report.write(results, tables, data, drawn, costs, options)
+    page.write(results, tables, table, data, drawn, coded, costs, options, output / "index.html")
     minutes = (time.monotonic() - started) / 60
-    report.write(results, tables, data, good, left_out, drawn, options, minutes)
-    page.write(results, tables, table, data, drawn, coded, options, output / "index.html")
+    command = ["python3", "-m", "common.evaluate", *(sys.argv[1:] if arguments is None else arguments)]
+    provenance.write(results, data, good, left_out, costs, options, command, minutes, output / "README.md")
     print(report.as_text(results))
     for line in left_out:
         print(f"left out: {line}")
@@ -121,34 +128,39 @@ def read_data(root, sheets):
     rows = manifest[manifest["split"] == "test"].set_index("image") if len(manifest) else manifest
     column = next((name for name in ("clip", "photograph", "picture") if name in rows), None)
     sources = [str(rows[column].get(path.name, path.name)) if column else path.name for path in split.pictures]
-    samples = read_samples(Path(sheets), kind, dict(zip(split.pictures, sources))) if sheets else {}
+    if sheets:
+        samples = read_samples(Path(sheets), kind, dict(zip(split.pictures, sources)))
+    else:
+        samples = kept_samples(root, rows, split.pictures)
     return Data(str(root), split, medians, kind, sources, samples)
 
 
 def read_samples(folder, kind, clips):
     """{picture: three arrays of the subjects' levels} from VideoSet's sheets of the size that `kind` names."""
-    import json
-
-    import numpy as np
-
-    from common.tables import read_table
+    from common import videoset
 
     size = re.search(r"VideoSet (\d+x\d+)", kind)
     if not size:
         raise UserError(
             f"--sheets {folder}: the dataset's labels are {kind}; expected VideoSet's, as common.prepare does"
         )
-    levels = []
-    for place in ("1st", "2nd", "3rd"):
-        file = folder / f"{size[1]}_{place}.csv"
-        table = read_table(file, ("sequence_index", "samples"), {"sequence_index": (1, 999)})
-        levels.append({})
-        for line, number, text in table[["sequence_index", "samples"]].itertuples():
-            try:
-                levels[-1][f"SRC{int(number):03}"] = np.array(json.loads(text), float)
-            except ValueError:
-                raise UserError(f"{file}:{line}: samples are {text!r}; expected a list such as [25, 23]") from None
-    return {path: [level[clip] for level in levels] for path, clip in clips.items() if all(clip in x for x in levels)}
+    levels = {f"SRC{number:03}": samples for number, samples in videoset.read_samples(folder, size[1]).items()}
+    return {path: levels[clip] for path, clip in clips.items() if clip in levels}
+
+
+def kept_samples(root, rows, pictures):
+    """The same from the manifest's `rows` of the split, where common.prepare kept them there."""
+    from common.tables import read_list
+
+    columns = [f"samples at JND{level}" for level in (1, 2, 3)]
+    if not set(columns) <= set(rows):
+        return {}
+    kept = {path: [rows[column].get(path.name) for column in columns] for path in pictures}
+    return {
+        path: [read_list(text, 51, f"{root / 'manifest.csv'}: {path.name}: samples") for text in texts]
+        for path, texts in kept.items()
+        if all(texts)
+    }
 
 
 def compare(data, runs, coded, options):
@@ -156,7 +168,7 @@ def compare(data, runs, coded, options):
     import numpy as np
     import pandas as pd
 
-    from common import accuracy
+    from common import accuracy, population
 
     parts, mixtures = [], {}
     for run in runs:
@@ -188,8 +200,7 @@ def compare(data, runs, coded, options):
             **{name: here[key] - there[key] for name, key in names.items()},
             "bytes": here["bytes"],
             "fixed bytes": (1 - weight) * by_qp[low]["bytes"] + weight * by_qp[high]["bytes"] if low else np.nan,
-            # VideoSet's satisfied-user ratio: 1 - the cumulative share of the subjects' levels.
-            "satisfied": (samples[one["level"] - 1] > one["coded QP"]).mean() if samples else np.nan,
+            "satisfied": population.satisfied(samples[one["level"] - 1], one["coded QP"]) if samples else np.nan,
             "SI": si,
         }
 

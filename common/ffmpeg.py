@@ -63,13 +63,14 @@ class Coded(NamedTuple):
     vmaf: float | None = None
 
 
-def encode(source, target, qp, rate=30, timeout=CLIP_TIMEOUT):
+def encode(source, target, qp, rate=30, timeout=CLIP_TIMEOUT, output=None):
     """Code `source` in H.264 at the constant `qp` with VideoSet's settings; `target` is written whole or not at all.
 
     source: a clip's path (its first video stream, at its own frame rate), or uint8 RGB (H, W, 3) or (N, H, W, 3) at
     `rate` frames a second.  target: a path ending in .264, .h264 or .mp4.  qp: 0 to 51; High profile from 1 on, while
     x264 makes QP 0 lossless, which only the High 4:4:4 Predictive profile can hold.  The target of odd-sized input is
-    one row or column larger: give `decode` the size.  Raises UserError.
+    one row or column larger: give `decode` the size.  output: instead of `x264_output`, called alike; `qp` may then be
+    another setting.  Raises UserError.
     """
     target = Path(os.path.abspath(target))
     if target.suffix.lower() not in (".264", ".h264", ".mp4"):
@@ -80,8 +81,8 @@ def encode(source, target, qp, rate=30, timeout=CLIP_TIMEOUT):
     else:
         stream, data = clip_as_yuv420(clip_input(source), clip_size(source)), None
     with whole_file(target) as temporary:
-        output = x264_output(stream, temporary, qp, CLIP_THREADS, fps_mode="passthrough")
-        run(output, f"coding {'pictures' if data else source} as {target} at QP {qp}", data, timeout, temporary)
+        graph = (output or x264_output)(stream, temporary, qp, CLIP_THREADS, fps_mode="passthrough")
+        run(graph, f"coding {'pictures' if data else source} as {target} at QP {qp}", data, timeout, temporary)
 
 
 def decode(path, size=None, timeout=TIMEOUT):
@@ -217,17 +218,18 @@ def clip_size(path):
 def clip_as_yuv420(stream, size):
     """The frames of a clip's stream, of `size` (H, W): untouched where 8-bit 4:2:0, even and of limited range."""
     height, width = size
-    stream = stream.filter("scale", out_range="tv", flags=ACCURATE)
+    stream = stream.filter("scale", width, height, out_range="tv", flags=ACCURATE)  # a clip may change its size
     if height % 2 or width % 2:
         stream = stream.filter("format", "yuv444p").filter("pad", width + width % 2, height + height % 2)
         stream = stream.filter("fillborders", right=width % 2, bottom=height % 2, mode="smear")
     return stream.filter("format", "yuv420p")
 
 
-def x264_output(stream, target, qp, threads, **options):
+def x264_output(stream, target, qp, threads, more=None, **options):
+    """An output coded as VideoSet, with `more` of x264's options; `options` are ffmpeg's."""
     if isinstance(qp, bool) or qp not in QP_RANGE:
         raise UserError(f"QP {qp}: expected a whole number from {QP_RANGE[0]} to {QP_RANGE[-1]}")
-    settings = ":".join(f"{name}={value}" for name, value in VIDEOSET_X264.items())
+    settings = ":".join(f"{name}={value}" for name, value in {**VIDEOSET_X264, **(more or {})}.items())
     options["x264-params"] = f"qp={int(qp)}:{settings}:threads={threads}:lookahead-threads=1"
     return stream.output(str(target), vcodec="libx264", **options)
 

@@ -1,5 +1,6 @@
 """The ffmpeg program as a process: found, started, waited for, and its failures put into one line for a person."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -94,29 +95,37 @@ def run(graph, doing, data=None, timeout=TIMEOUT, target=None):
 
 
 def pictures(stream, doing, timeout=TIMEOUT, outputs=()):
-    """Yield the frames of an RGB stream of an ffmpeg-python graph as they come, uint8 (H, W, 3), each with the lines of
-    the log, as text, that were written since the one before.
+    """The frames of an RGB stream of an ffmpeg-python graph as they come, uint8 (H, W, 3), each with the lines of the
+    log, as text, that were written since the one before.
 
     outputs: what the same run of ffmpeg writes besides.  One frame is in memory at a time.  Raises UserError for a
     frame, or an end, that takes longer than `timeout` seconds, for failure, and where no frame comes at all.
     """
     # PPM carries each frame's size: no probe, and right for rotated clips and for those that change size.
     graph = stream.output("pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough")
-    if outputs:
-        graph = ffmpeg.merge_outputs(graph, *outputs)
+    return _read(ffmpeg.merge_outputs(graph, *outputs) if outputs else graph, _read_ppm, doing, timeout)
+
+
+def raw_frames(stream, size, doing, timeout=TIMEOUT):
+    """Yield the frames of a stream as they come, each as `size` bytes of raw video; errors as `pictures`."""
+    graph = stream.output("pipe:", format="rawvideo", fps_mode="passthrough")
+    for frame, _ in _read(graph, lambda file: file.read(size) or None, doing, timeout):
+        if len(frame) < size:
+            raise UserError(f"{doing}: {len(frame)} bytes of a frame instead of {size}; is {find_ffmpeg()} FFmpeg?")
+        yield frame
+
+
+def _read(graph, read, doing, timeout):
+    """Yield what `read(standard output)` finds until it is None, each with the log's new lines."""
     count = 0
     with tempfile.NamedTemporaryFile() as file, open(file.name, errors="replace") as log:
         process, words, line = start(graph, stdout=subprocess.PIPE, stderr=file), [], ""
         overdue = threading.Event()
         try:
             while True:
-                watchdog = threading.Timer(timeout, lambda: (overdue.set(), process.kill()))
-                watchdog.start()
-                try:
-                    frame = _read_ppm(process.stdout)
+                with _watched(process, timeout, overdue):
+                    frame = read(process.stdout)
                     code = process.wait() if frame is None else 0
-                finally:
-                    watchdog.cancel()
                 lines, end, line = (line + log.read()).rpartition("\n")  # the last may be half written
                 words.append(lines + end)
                 if frame is None:
@@ -136,6 +145,55 @@ def pictures(stream, doing, timeout=TIMEOUT, outputs=()):
             process.kill()
             process.wait()
             process.stdout.close()
+
+
+@contextlib.contextmanager
+def feed(graph, doing, timeout=TIMEOUT):
+    """Run a graph that reads its standard input: the block gets `write`, which passes bytes on, as many as it likes.
+
+    The graph has ended well when the block has.  Raises UserError for failure, and for a write, or an end, that takes
+    longer than `timeout` seconds.  When the block fails, ffmpeg is killed.
+    """
+    overdue = threading.Event()
+    with tempfile.NamedTemporaryFile() as log:
+        process = start(graph, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+
+        def step(work):
+            try:
+                with _watched(process, timeout, overdue):
+                    work()
+            except BrokenPipeError:  # it has ended early, and its log says why
+                process.wait()
+            else:
+                return
+            how = f"took nothing for {timeout} s" if overdue.is_set() else ending(process.returncode or 1)
+            with open(log.name, errors="replace") as words:
+                raise failure(doing, process.args[0], how, words.read())
+
+        def end():
+            process.stdin.close()
+            if process.wait():
+                raise BrokenPipeError
+
+        try:
+            yield lambda data: step(lambda: process.stdin.write(data))
+            step(end)
+        finally:
+            process.kill()
+            process.wait()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+
+
+@contextlib.contextmanager
+def _watched(process, timeout, overdue):
+    """Kill the process, and set `overdue`, where the block takes longer than `timeout` seconds."""
+    watchdog = threading.Timer(timeout, lambda: (overdue.set(), process.kill()))
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def _read_ppm(file):
@@ -165,11 +223,13 @@ def failure(doing, binary, how, log):
     words = [re.sub(r"\[[^\]]* @ \w+\] |\[\w+\] ", "", line).strip(" .") for line in errors]
     words = list(dict.fromkeys(word for word in words if not re.match(ECHO, word)))[-2:] or words[-1:]
     said = f'; its last words: "{" / ".join(words)[-400:]}"' if words else "; it said nothing"
-    lacking = re.search(r"(?:encoder|filter)\W+lib(x264|vmaf)\b", log)
+    lacking = re.search(r"(?:encoder|filter)\W+lib(x264|x265|svtav1|vmaf)\b", log)
     if lacking:
         advice = f"that FFmpeg is built without lib{lacking[1]}, imageio-ffmpeg's has it: point $FFMPEG there"
     elif re.search(r"Unrecognized option|Option not found", log):
         advice = "FFmpeg 5.1 or newer is needed, imageio-ffmpeg's is: point $FFMPEG there"
+    elif "No space left on device" in log:
+        advice = "the disk is full: make room, or give another folder"
     elif "SIGKILL" in how:
         advice = "is memory short? Try again, or point $FFMPEG to another FFmpeg"
     else:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
 
 PART = ".part-"
@@ -25,16 +26,64 @@ def whole_file(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PART}{path.name}")
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with _naming(path):
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_group(path):
+    """Yield a temporary folder; when the block ends well, all in it goes beside `path`, and `path` itself last.
+
+    So whoever finds `path`, a file or a folder, finds everything that belongs to it, whole and of one making: an old
+    one is taken away first.  Else as `whole_file`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{PART}{path.name}")
+    _discard(temporary)
+    try:
+        with _naming(path):
+            temporary.mkdir()
+            yield temporary
+            for part in temporary.rglob("*"):
+                _flush(part)
+            parts = sorted(temporary.iterdir(), key=lambda part: part.name == path.name)
+            if path.exists():
+                os.replace(path, temporary / f"{PART}old")
+            for part in parts:
+                os.replace(part, path.with_name(part.name))
+    finally:
+        _discard(temporary)
+
+
+@contextlib.contextmanager
+def _naming(path):
+    """Let an OSError name `path`, not what is written in its stead."""
+    try:
+        yield
     except OSError as error:
         # h5py keeps the number to itself and says it in its text.
         number = errno.ENOSPC if f"errno = {errno.ENOSPC}" in str(error) else error.errno
         raise OSError(number, os.strerror(number) if number else " ".join(str(error).split()), str(path)) from None
+
+
+def _flush(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _discard(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_csv(table, path):

@@ -5,6 +5,7 @@ import re
 
 from common.files import PRETRAINED
 from common.fitting import FITS
+from common.formats import FORMATS
 
 
 def form(pattern, expected):
@@ -49,6 +50,11 @@ def positive(kind):
         return number
 
     return parse
+
+
+def _qp(text):
+    """An argparse type: a QP."""
+    return int(form(r"[0-4]?\d|5[01]", "a QP, a whole number from 0 to 51")(text))
 
 
 def training_flags(parser, *, epochs, batch_size, learning_rate):
@@ -98,6 +104,11 @@ def _devices(text):
     """An argparse type: one, all, or devices by name."""
     if text not in ("one", "all") and not re.fullmatch(r"(GPU|CPU):\d(,(GPU|CPU):\d)*", text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected one, all, or names such as GPU:0,GPU:1")
+    named = text.split(",")
+    if len(set(named)) < len(named):
+        raise argparse.ArgumentTypeError(f"{text!r}: names a device twice")
+    if len(named) == 1 and ":" in text:
+        raise argparse.ArgumentTypeError(f"{text!r}: one device; CUDA_VISIBLE_DEVICES=N chooses a GPU, --devices some")
     return text
 
 
@@ -180,7 +191,8 @@ def test_flags(parser, variants):
     first, *_ = variants
     _model_flags(parser, variants)
     _data_flags(parser)
-    _weights_flags(parser, variants)
+    _weights_flag(parser, variants)
+    _arithmetic_flags(parser)
     parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file")
     _backbone_flag(parser, first, training=False)
     _batch_size_flag(parser, first)
@@ -195,7 +207,8 @@ def predict_flags(parser, variants):
         help="pictures, clips, folders (with all below), patterns such as '**/*.png', or - for a list from stdin",
     )
     _model_flags(parser, variants, every_level=True)
-    _weights_flags(parser, variants)
+    _weights_flag(parser, variants)
+    _arithmetic_flags(parser)
     parser.add_argument("--output", metavar="FILE", help="write the table there too: .csv, or .jsonl for JSON lines")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="keep what FILE holds of an earlier run, do the others")
@@ -214,6 +227,48 @@ def predict_flags(parser, variants):
         metavar="ADDRESS",
         help="let the workers of the dask scheduler at ADDRESS predict, such as tcp://HOST:8786; see docs/cluster.md",
     )
+    parser.add_argument(
+        "--sur",
+        type=positive(float),
+        metavar="SHARE",
+        help="the levels for this share of viewers who see nothing, too; 0.75 is what the models answer",
+    )
+    coding = parser.add_argument_group("coding at the level")
+    coding.add_argument("--encode", metavar="DIR", help="code each input at its level into DIR, with a report")
+    coding.add_argument(
+        "--level",
+        dest="coded_level",
+        choices=("JND1", "JND2", "JND3"),
+        help="which; by default the first that the model gives",
+    )
+    coding.add_argument("--codec", choices=("h264", "hevc", "av1", "jpeg"), default="h264", help="how")
+    coding.add_argument(
+        "--baseline",
+        type=_qp,
+        metavar="QP",
+        help="what the size is compared with: all at this QP; by default the lowest level of this run, the one quality "
+        "that is good enough for all",
+    )
+    coding.add_argument(
+        "--scene", choices=("lowest", "median"), default="lowest", help="of its frames' levels, a scene's QP"
+    )
+
+
+def export_flags(parser, variants):
+    _model_flags(parser, variants)
+    _weights_flag(parser, variants)
+    parser.add_argument("--format", choices=tuple(FORMATS), required=True, help="whose runtime is to run it")
+    endings = ", ".join(form.suffix for form in FORMATS.values())
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help=f"what to write, ending in {endings}; or a folder for it"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="of the weights in the file; float16 halves it, computes in float32 too and is within about 0.01 QP",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what was exported before")
 
 
 def _batch_size_flag(parser, variant):
@@ -222,11 +277,14 @@ def _batch_size_flag(parser, variant):
     )
 
 
-def _weights_flags(parser, variants):
+def _weights_flag(parser, variants):
     files = ", ".join(dict.fromkeys(v.weights.format(level=1) for v in variants))
     parser.add_argument(
         "--model_weights_path", default=PRETRAINED, metavar="W", help=f"{files}, or a folder that holds it"
     )
+
+
+def _arithmetic_flags(parser):
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),

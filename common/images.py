@@ -157,7 +157,11 @@ class InputFormat:
     def prepare(self, picture):
         """The same of a uint8 RGB `picture` (H, W, 3) of any size."""
         picture = resize(picture, self.width, self.height)
-        return np.multiply(picture[..., ::-1], self.scale, dtype=np.float32, order="C")
+        return np.ascontiguousarray(self.scaled(picture.astype(np.float32)))
+
+    def scaled(self, pixels):
+        """The same of `pixels`, float32 RGB (..., 3), an array or a tensor, that are of its size already."""
+        return pixels[..., ::-1] * self.scale
 
     def to_picture(self, output):
         """Return a network's image `output`, float (H, W, 3) in B, G, R, as uint8 RGB, rounded and clipped."""

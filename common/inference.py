@@ -11,7 +11,7 @@ WINOGRAD_CHANNELS = 64  # with fewer, a convolution waits for memory, and Winogr
 FLOAT32 = ("reconstruction", "reconstruction_norm", "JNDImg")  # hold pixel values: bfloat16 has 2 of them in 256 a step
 
 
-def for_prediction(model, outputs, precision="float32"):
+def for_prediction(model, outputs, precision="float32", winograd=True):
     """A copy of `model` that only predicts: picture -> the layers named `outputs`.
 
     Each BatchNormalization that follows a convolution goes into that convolution's weights; on TensorFlow each Conv
@@ -20,6 +20,7 @@ def for_prediction(model, outputs, precision="float32"):
 
     precision: "float32", or "bfloat16" for weights and arithmetic of all layers but the outputs and what holds pixels:
         half the memory, and twice the speed on a processor that has bfloat16 instructions (AVX512-BF16, AMX).
+    winograd: False keeps to layers that every runtime knows and has its own fast ways for.
     """
     backend = keras.backend.backend()
     if backend == "openvino":  # chooses by itself for the whole network, and not float32 where it has the choice
@@ -32,7 +33,7 @@ def for_prediction(model, outputs, precision="float32"):
     blocks = [name for name in blocks if f"{name}_conv" in known]
     pooled = []
     # bfloat16 has too few digits for the sums of Winograd's transform; PyTorch takes 20 GB for it.
-    if backend == "tensorflow" and precision == "float32":
+    if winograd and backend == "tensorflow" and precision == "float32":
         pooled = [name for name in blocks if f"{name}_pool" in known]
         pooled = [name for name in pooled if known[f"{name}_conv"].input.shape[-1] >= WINOGRAD_CHANNELS]
     gone = {f"{name}_norm" for name in blocks} | {f"{name}_{step}" for name in pooled for step in ("relu", "pool")}

@@ -9,6 +9,7 @@ frame at a level is the JPEG itself.  How the papers made QPs of QFs is not publ
   It equates two kinds of damage that PSNR cannot tell apart and people can: a computed label, and called so.
 """
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -37,7 +38,7 @@ def mcl_jci(arguments):
     folder, sheets, root = (Path(getattr(arguments, name)) for name in ("picture_dir", "sheet_dir", "data_dir"))
     if arguments.unit == "QP":
         find_ffmpeg()
-    levels = read_levels(sheets, arguments.label, arguments.ratio)
+    levels, samples = read_levels(sheets, arguments.label, arguments.ratio), read_samples(sheets)
     pictures, left_out = find_pictures(folder, root, levels)
     if arguments.split:
         splits = assign(sorted(pictures), arguments.split, arguments.seed, "picture")
@@ -45,8 +46,19 @@ def mcl_jci(arguments):
         splits = split_by_fold(sheets, arguments.fold, pictures, left_out)
     units = {f"SRC{number:02}": number for number in sorted(splits)}
     settings = {name: getattr(arguments, name) for name in ("label", "ratio", "unit", "fold", "split", "seed")}
+    needed, lacking = {}, []
+    for unit, number in units.items():
+        judged = {qf for of_level in samples.get(number, ()) for qf in of_level} if arguments.unit == "QP" else set()
+        if absent := sorted(judged - pictures[number].keys()):
+            lacking.append(f"{unit}: the subjects' samples; no ImageJND_{unit}_{absent[0]:03}.jpg")
+            samples.pop(number)
+        needed[unit] = [0, *map(nearest, levels[number]), *sorted(judged if number in samples else ())]
     sources = {
-        unit: {"levels": levels[number], "files": {name: (folder / name).stat().st_size for name in pictures[number]}}
+        unit: {
+            "levels": levels[number],
+            "samples": samples.get(number),
+            "files": {name: (folder / name).stat().st_size for name in (pictures[number][qf] for qf in needed[unit])},
+        }
         for unit, number in units.items()
     }
     plan = {"coding": VIDEOSET_X264, "splits": {unit: splits[number] for unit, number in units.items()}}
@@ -55,33 +67,41 @@ def mcl_jci(arguments):
 
     def make_picture(unit, target):
         number = units[unit]
-        paths = [folder / name for name in pictures[number]]
-        return [make_row(unit, paths, splits[number], levels[number], arguments.unit, source, target)]
+        paths = {qf: folder / pictures[number][qf] for qf in needed[unit]}
+        given = (levels[number], samples.get(number))
+        return [make_row(unit, paths, splits[number], *given, arguments.unit, source, target)]
 
     def about(rows):
         return f"the levels are {rows[0]['labels']}, in {arguments.unit}" + (
             "; pass --label_unit QF to the programs" if arguments.unit == "QF" else ""
         )
 
-    return making.run(units, make_picture, arguments.jobs, about, left_out)
+    return making.run(units, make_picture, arguments.jobs, about, left_out, lacking)
 
 
-def make_row(unit, paths, split, factors, scale, source, folder):
+def make_row(unit, paths, split, factors, samples, scale, source, folder):
     """Write a picture and its JPEGs at the levels; returns its row of the manifest.
 
-    paths: the picture and its three JPEGs.  factors: the levels in QF.  scale: "QF" or "QP", that of the labels.
+    paths: {QF: JPEG}, the first, 0, the picture: of the levels, for labels in QP of the samples too.  factors: the
+    levels in QF.  samples: three lists of the subjects' QFs, or None.  scale: "QF" or "QP", of labels and samples.
     """
-    raw, *coded = (read_picture(path) for path in paths)
-    for path, pixels in zip(paths[1:], coded):
+    raw, dbs = read_picture(paths[0]), {}
+    for qf, path in list(paths.items())[1:]:
+        pixels = read_picture(path)
         if pixels.shape != raw.shape:
             raise UserError(f"{path}: its size is not that of {paths[0].name}; copy both again")
+        dbs[qf] = psnr(raw, pixels)
     write_png(folder / folder_of(split) / f"{unit}.png", raw)
-    for level, path in zip(LEVELS, paths[1:]):
+    coded = [paths[nearest(factor)] for factor in factors]
+    for level, path in zip(LEVELS, coded):
         target = folder / folder_of(split, level) / f"{unit}{path.suffix.lower()}"
         target.parent.mkdir()
         shutil.copyfile(path, target)
-    dbs = [psnr(raw, pixels) for pixels in coded]
-    labels = factors if scale == "QF" else nearest_qps(raw, dbs)
+    labels = factors
+    if scale == "QP":
+        qps = nearest_qps(raw, dbs)
+        labels = [qps[nearest(factor)] for factor in factors]
+        samples = samples and [[qps[qf] for qf in of_level] for of_level in samples]
     kind = "human" if scale == "QF" else "computed from human QF: QP of the nearest PSNR"
     return {
         "split": split,
@@ -89,20 +109,26 @@ def make_row(unit, paths, split, factors, scale, source, folder):
         "picture": unit,
         **dict(zip(LEVELS, labels)),
         **{f"QF at {level}": qf for level, qf in zip(LEVELS, factors)},
-        **{f"source at {level}": path.name for level, path in zip(LEVELS, paths[1:])},
-        **{f"PSNR at {level}": round(db, 2) for level, db in zip(LEVELS, dbs)},
+        **{f"source at {level}": path.name for level, path in zip(LEVELS, coded)},
+        **{f"PSNR at {level}": round(dbs[nearest(qf)], 2) for level, qf in zip(LEVELS, factors)},
+        **{f"samples at {level}": json.dumps(of_level) for level, of_level in zip(LEVELS, samples or ())},
         "unit": scale,
         "labels": f"{kind} ({source})",
     }
 
 
+def nearest(factor):
+    """The whole QF that a level with decimals is shown at, halves upwards."""
+    return int(factor + 0.5)
+
+
 def nearest_qps(picture, dbs):
-    """For each PSNR, in dB, the QP, 1 to 51, whose H.264 intra frame of `picture` comes nearest.
+    """{key: QP, 1 to 51, whose H.264 intra frame of `picture` comes nearest in PSNR}.  dbs: {key: dB}.
 
     All 51 are coded: PSNR need not fall with every QP.
     """
     coded = {qp: psnr(picture, code_picture(picture, qp).pixels) for qp in QP_RANGE[1:]}
-    return [min(coded, key=lambda qp: abs(coded[qp] - db)) for db in dbs]
+    return {key: min(coded, key=lambda qp: abs(coded[qp] - db)) for key, db in dbs.items()}
 
 
 def read_levels(folder, label, ratio):
@@ -126,6 +152,20 @@ def read_levels(folder, label, ratio):
         by_picture = table.groupby(table["image"].astype(int))[list(SAMPLES[2:])]
         lowest = by_picture.mean() if label == "mean" else by_picture.quantile({"quartile": 0.75, "median": 0.5}[label])
     return {number: tuple(row) for number, *row in lowest.itertuples()}
+
+
+def read_samples(folder):
+    """{picture number: [JND1's, JND2's, JND3's]}, each a list of QFs, of the subjects who have the level; {} where no
+    sheet has them.  A subject whose sample is a QF sees the difference there and not yet at the next higher one.
+    """
+    if not any(set(SAMPLES) <= header(file) for file in folder.glob("*.csv")):
+        return {}
+    _, table = read_sheet(folder, SAMPLES, ("image", *SAMPLES[2:]), blanks=True)
+    samples = {
+        int(number): [[nearest(qf) for qf in rows[column].dropna()] for column in SAMPLES[2:]]
+        for number, rows in table.groupby("image")
+    }
+    return {number: of_levels for number, of_levels in samples.items() if all(of_levels)}
 
 
 def read_stairs(where, text):
@@ -168,7 +208,7 @@ def split_by_fold(folder, fold, pictures, left_out):
 
 
 def find_pictures(folder, root, levels):
-    """({picture number: [its name, those of its JPEGs at the levels]}, [why one is left out, ...])."""
+    """({picture number: {QF: its JPEG's name}}, 0 its own, [why one is left out, ...])."""
     found = {}
     for name in find_files(folder, SUFFIXES, root, "picture"):
         match = NAME.fullmatch(Path(name).name)
@@ -180,7 +220,7 @@ def find_pictures(folder, root, levels):
     for number, names in sorted(found.items()):
         unit = f"SRC{number:02}"
         factors = levels.get(number, ())
-        wanted = [0, *(int(factor + 0.5) for factor in factors if factor == factor)]
+        wanted = [0, *(nearest(factor) for factor in factors if factor == factor)]
         lacking = [f"_{qf:03}.jpg" if qf else ".bmp" for qf in wanted if qf not in names]
         twice = [names[qf] for qf in wanted if len(names.get(qf, ())) > 1]
         if not factors:
@@ -192,7 +232,7 @@ def find_pictures(folder, root, levels):
         elif twice:
             left_out.append(f"{unit}: {' and '.join(twice[0])}; keep one of them")
         else:
-            pictures[number] = [names[qf][0] for qf in wanted]
+            pictures[number] = {qf: of_qf[0] for qf, of_qf in names.items()}
     if not pictures:
         raise UserError(f"{folder}: no picture can be used ({len(left_out)} cannot, such as {left_out[0]})")
     return pictures, left_out

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+HIGHEST_DB = 100.0
+"""In place of infinity, where a picture comes through unchanged."""
+
 
 def psnr(a, b):
     """PSNR in dB of two pictures (H, W, 3) or lumas (H, W), peak 255, over all their samples; inf where equal."""

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from common import sources
 from common.errors import UserError
+from common.population import at_sur
 from common.predictor import Prediction, Predictor, find_weights, level_names
 from common.programs import check_target, load_keras
 from common.rows import RowFile
@@ -17,17 +18,25 @@ def predict(variant, options):
     """Predict the levels of the inputs, print them and write them down.  Returns 1 where a file was bad, else 0."""
     files = find_weights(variant, options.level, options.model_weights_path)
     levels = level_names(variant, files)
-    columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning")
-    output = None
+    shown = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
+    columns = ("path", "frame", "seconds", "tile", "width", "height", *shown, "seen", "warning")
+    output = encoding = None
     if options.output:
         check_target(options.output)
         output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
-    elif options.resume:
+    elif options.resume and not options.encode:
         raise UserError("--resume: there is nothing to go on with; give --output too")
     paths = sources.find_inputs(options.inputs)
     if not paths:
         raise UserError(f"{' '.join(options.inputs)}: no picture and no clip; expected files, folders or patterns")
     left = [path for path in paths if not output or str(path) not in output.done]
+    if options.encode:
+        from common.encoding import Encoding
+
+        encoding = Encoding(options, levels, paths)
+        if output:
+            wanted = set(map(str, paths))
+            encoding.add([row for row in output.kept if row["path"] in wanted])
     if options.dask:
         from common import cluster
 
@@ -38,7 +47,7 @@ def predict(variant, options):
         load_keras()
         how = {"precision": options.precision, "fit": options.fit, "batch_size": options.batch_size}
         answers = predict_files(itertools.chain(first, looks), Predictor(variant, files, **how))
-    table, bad, warned = Table(left, levels, options), 0, 0
+    table, bad, warned = Table(left, shown), 0, 0
     bar = tqdm(total=len(left), unit="file", desc=variant.name, disable=None)
     with bar, contextlib.closing(answers):
         for _, rows in answers:
@@ -46,10 +55,14 @@ def predict(variant, options):
                 bad += 1
                 tqdm.write(f"error: {rows}", file=sys.stderr)
             else:
+                for row in rows:
+                    row |= at_sur({name: row[name] for name in levels}, options.sur)
                 table.print(rows)
                 warned += any(row["warning"] for row in rows)
                 if output:
                     output.write(rows)
+                if encoding:
+                    encoding.add(rows)
             bar.update()
     print(f"{len(left) - bad} of {len(left)} files, weights {', '.join(map(str, files.values()))}")
     if len(left) < len(paths):
@@ -59,6 +72,8 @@ def predict(variant, options):
     if output:
         output.finish()
         print(f"results: {options.output}")
+    if encoding:
+        bad += encoding.run()
     return 1 if bad else 0
 
 
@@ -85,9 +100,9 @@ def predict_files(looks, model):
 class Table:
     """The rows as they come, for a person."""
 
-    def __init__(self, paths, levels, options):
+    def __init__(self, paths, levels):
         self.levels, self.clips = levels, any(map(sources.is_clip, paths))
-        self.width = min(max((len(str(path)) for path in paths), default=0), 60)
+        self.width = min(max((len(str(path)) for path in paths), default=0), 100)
         self.headed = False
 
     def print(self, rows):
@@ -102,5 +117,5 @@ class Table:
 
     def _line(self, name, seconds, levels, note):
         time = f" {seconds:>8}" if self.clips else ""
-        numbers = "".join(f" {level:>6}" for level in levels)
+        numbers = "".join(f" {level:>{max(6, len(name))}}" for level, name in zip(levels, self.levels))
         tqdm.write(f"{name:<{self.width}}{time}{numbers}  {note}".rstrip())

@@ -54,13 +54,12 @@ class Predictor:
     fit: one of common.fitting.FITS, what of a picture the network sees.
     """
 
-    def __init__(self, variant: Variant, files: dict, *, precision="float32", fit="stretch", batch_size=None):
+    def __init__(self, variant: Variant, files: dict, *, precision="float32", fit="stretch", batch_size=1):
         """files: {level, 1 to 3, or None for all at once: weight file}.  Keras must have been loaded."""
         from common.inference import for_prediction
         from common.scripts import build
 
-        self.variant, self.fit, self.weights = variant, fit, list(files.values())
-        self.batch_size = batch_size or variant.test_batch_size
+        self.variant, self.fit, self.weights, self.batch_size = variant, fit, list(files.values()), batch_size
         self.levels = level_names(variant, files)
         self._networks, self._lock = [], threading.Lock()
         for level, file in files.items():
@@ -70,7 +69,7 @@ class Predictor:
 
     def __call__(self, picture) -> Prediction:
         """The levels of one picture: a path, or uint8 RGB (H, W, 3).  Raises UserError where it cannot be read."""
-        return next(self.stream([(None, self._look(picture))], alone=True))[1]
+        return next(self.stream([(None, self._look(picture))]))[1]
 
     def batch(self, pictures: Iterable) -> Iterator[Prediction]:
         """The levels of many pictures, in order as they come; they are decoded in threads, a few ahead.
@@ -81,13 +80,8 @@ class Predictor:
             for _, prediction in self.stream((None, look) for look in looks):
                 yield prediction
 
-    def stream(
-        self, looks: Iterable[tuple[Any, Look | Exception]], alone: bool = False
-    ) -> Iterator[tuple[Any, Prediction | Exception]]:
-        """For each (key, Look) the (key, Prediction), in order; what is no Look is handed on.  Memory is constant.
-
-        alone: there will be one picture; else the last batch is filled up, and answers do not depend on who is in it.
-        """
+    def stream(self, looks: Iterable[tuple[Any, Look | Exception]]) -> Iterator[tuple[Any, Prediction | Exception]]:
+        """For each (key, Look) the (key, Prediction), in order; what is no Look is handed on.  Memory is constant."""
         waiting = collections.deque()
 
         def parts():
@@ -108,10 +102,9 @@ class Predictor:
 
         left = parts()
         while batch := list(itertools.islice(left, self.batch_size)):
-            arrays = [array for array, _ in batch]
-            if not alone:  # a shorter batch changes the last digits: with it, where a run was cut would show
-                arrays += arrays[-1:] * (self.batch_size - len(batch))
-            for (_, answers), answer in zip(batch, self._predict(np.stack(arrays))):
+            # Filled up: for another size a network is compiled anew, and its answers differ in the seventh digit.
+            arrays = np.stack([array for array, _ in itertools.islice(itertools.cycle(batch), self.batch_size)])
+            for (_, answers), answer in zip(batch, self._predict(arrays)):
                 answers.append(answer)
             yield from ready()
         yield from ready()
@@ -149,7 +142,7 @@ def load(
     fit: str = "stretch",
     precision: str = "float32",
     backend: str | None = None,
-    batch_size: int | None = None,
+    batch_size: int = 1,
     input_size: tuple[int, int] | None = None,
 ) -> Predictor:
     """A model with its weights, ready to predict.

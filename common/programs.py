@@ -54,13 +54,16 @@ def load_keras(training=False, cpus=1, threads=None):
     """Import Keras and its backend without TensorFlow's start-up chatter, which no setting of its own silences.
 
     Called once everything is checked that can be checked without, so that a mistake costs nobody these seconds.
+    training: or exporting, which TensorFlow alone does.
     cpus: how many devices TensorFlow makes of the CPU, which cannot be changed later.
     threads: how many compute, by default one a core.
     Raises UserError where KERAS_BACKEND names a backend that is not there, or none for `training`.
     """
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
     if training and backend != "tensorflow":
-        raise UserError(f"KERAS_BACKEND={backend}: predicts only; unset KERAS_BACKEND to train, on TensorFlow")
+        raise UserError(
+            f"KERAS_BACKEND={backend}: predicts only; unset KERAS_BACKEND to train or export, on TensorFlow"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -68,9 +71,9 @@ def load_keras(training=False, cpus=1, threads=None):
         # Side by side, the branches of a network compete for cores and hold memory: MJ-REC's three stems 500 MB.
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     if backend == "openvino" and tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
-        raise UserError(f"KERAS_BACKEND=openvino: Keras {version('keras')} lacks layers; install 3.13 or later")
+        raise UserError(f"backend openvino: Keras {version('keras')} lacks layers; install 3.13 or later")
     try:
-        with _silent_stderr():
+        with silent_stderr():
             import keras
 
             if cpus > 1:
@@ -79,14 +82,23 @@ def load_keras(training=False, cpus=1, threads=None):
                 parts = [tf.config.LogicalDeviceConfiguration()] * cpus
                 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
             keras.ops.zeros(1)  # finds the devices
+            if backend != "tensorflow" and "tensorflow" not in sys.modules:
+                # Keras would import it, seconds long, to see whether an object is one of TensorFlow's, and notes here
+                # that there is none.
+                sys.modules["tensorflow"] = None
+                try:
+                    keras.utils.serialize_keras_object(keras.DTypePolicy("float32"))
+                finally:
+                    del sys.modules["tensorflow"]
     except (ImportError, ValueError) as error:
         if backend == "tensorflow":
             raise
-        raise UserError(f"KERAS_BACKEND={backend}: {error}; install it, or unset KERAS_BACKEND") from None
+        advice = "install it, or choose another (--backend, $KERAS_BACKEND)"
+        raise UserError(f"backend {backend}: {error}; {advice}") from None
 
 
 @contextlib.contextmanager
-def _silent_stderr():
+def silent_stderr():
     """Hold back what is written to the process's stderr, native libraries included; show it if the block raises."""
     sys.stderr.flush()
     original = os.dup(2)
@@ -94,6 +106,8 @@ def _silent_stderr():
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except (OSError, UserError):  # which say all in a line
+            raise
         except Exception:
             os.dup2(original, 2)
             held.seek(0)

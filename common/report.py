@@ -1,7 +1,6 @@
 """The tables of `python3 -m common.evaluate`, ours beside the papers' own numbers, and what was run."""
 
-import sys
-from importlib.metadata import version
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -126,57 +125,55 @@ def as_text(rows):
 
 
 def complexity_tables(costs):
-    """What the models cost, as `tables` gives it; [] where it was not measured."""
+    """What the models cost, a row a model, backend and precision, as `tables` gives it; [] where none was measured."""
     if costs is None:
         return []
-    cells = [
-        [f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()]
-        for row in costs.to_dict("records")
-    ]
-    return [("Costs, on this machine", list(costs.columns), cells)]
+    machines = list(dict.fromkeys(costs.get("machine", pd.Series()).dropna()))
+    shown = costs.drop(columns="machine") if len(machines) == 1 else costs
+    cells = [[_amount(value) for value in row] for row in shown.itertuples(index=False)]
+    return [(f"Costs{f', on {machines[0]}' if len(machines) == 1 else ''}", list(shown.columns), cells)]
 
 
-def write(rows, made, data, runs, left_out, drawn, options, minutes):
-    """Write results.csv, results.md and README.md into the output folder.  made: tables, as `tables` gives them."""
+def _amount(value):
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{value:,.10g}"
+
+
+def about_costs(costs, rows, options):
+    """What was measured of the models' costs, and the command for what was not: a list of sentences.  rows: results."""
+    models, lines, good = list(dict.fromkeys(rows["model"])), [], pd.DataFrame({"model": []})
+    if costs is not None:
+        good = costs[costs["failed"].isna()] if "failed" in costs else costs
+        flags = " ".join(
+            f"--{name}s {' '.join(dict.fromkeys(costs[name]))}" for name in ("model", "backend", "precision")
+        )
+        lines.append(f"Costs by `python3 -m benchmarks.complexity {flags}`.")
+    if lacking := [model for model in models if model not in set(good["model"])]:
+        file = shlex.quote(str(Path(options.output) / "complexity.csv"))
+        command = f"python3 -m benchmarks.complexity --backends installed --csv {file} --models {' '.join(lacking)}"
+        lines.append(f"What these cost was not measured: `{command}`, or `--complexity` here for the usual backend.")
+    return lines
+
+
+def write(rows, made, data, drawn, costs, options):
+    """Write results.csv and results.md into the output folder.  made: tables, as `tables` gives them."""
     output, empty = Path(options.output), not_run(data)
     every = rows if empty is None else pd.concat([rows.astype(object), empty.astype(object)])
     write_csv(every, output / "results.csv")
     lines = [f"# JND levels predicted on {data.name}", "", *about(data, rows), ""]
     for title, headings, cells in made:
         lines += [f"## {title}", "", *_markdown(headings, cells), ""]
+    lines += [*about_costs(costs, rows, options), ""]
     lines += [f"![{title}]({file.name})" for title, file in drawn] + [""]
     if empty is not None:
         lines += ["## VideoSet: not run", "", "To fill these tables:", "", *(f"    {line}" for line in FILL), ""]
         for title, headings, cells in tables(empty):
             lines += [f"### {title}", "", *_markdown(headings, cells), ""]
     lines += ["## What the columns mean", "", *(f"- {line}" for line in legend(options.psnr))]
-    _write(output / "results.md", lines)
-
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy", "pillow", "scikit-image")
-    )
-    _write(
-        output / "README.md",
-        [
-            "# What was run",
-            "",
-            "`python3 -m common.evaluate` made this folder. " + " ".join(about(data, rows)[:-1]),
-            f"The last run took {minutes:.1f} minutes, beside what was kept of earlier ones; "
-            f"Python {sys.version.split()[0]}, {packages}.",
-            "",
-            *(f"- {run.name}: `{run.weights}`" for run in runs),
-            *(f"- left out: {line}" for line in left_out),
-            "",
-            "Not run: every model that is not in this list"
-            + ("." if empty is None else ", and VideoSet, whose tables in results.md stay empty until it is."),
-        ],
-    )
+    with whole_file(output / "results.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _markdown(headings, cells):
     return [f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *cells)]
-
-
-def _write(path, lines):
-    with whole_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

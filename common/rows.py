@@ -31,6 +31,11 @@ class RowFile:
         self.done = {row["path"] for row in self.kept}
         self._file = None
 
+    def forget(self, paths):
+        """Leave out what is kept of these paths, given as text."""
+        self.done -= set(paths)
+        self.kept = [row for row in self.kept if row["path"] in self.done]
+
     def write(self, rows):
         """Add rows; they are on disk, as far as the system goes, when this returns."""
         if self._file is None:  # now, so that whoever changes their mind before the first row has changed nothing

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -78,7 +79,7 @@ class Record:
                 "python": platform.python_version(),
                 **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
             },
-            "git_commit": _git_commit(),
+            "git_commit": git_commit(),
             "device": devices,
             "machine": platform.platform(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -122,7 +123,18 @@ def alone(path):
                     folder.rmdir()
 
 
-def _git_commit():
+def machine():
+    """The processor, for a person: its name and how many cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {cores} cores"
+
+
+def git_commit():
     """The commit of these programs, with `+` where files differ from it; None where git does not know."""
     here = Path(__file__).parent
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from common import dataset, devices, images, weights
 from common.errors import UserError
+from common.export import export  # noqa: F401, a command as those below
 from common.files import write_csv
 from common.predict import predict  # noqa: F401, a command as those below
 from common.programs import check_outputs, check_target, load_keras, read_splits

@@ -1,5 +1,8 @@
 """Label sheets as CSV files, read with an eye for what is wrong in them."""
 
+import json
+
+import numpy as np
 import pandas as pd
 
 from common.errors import UserError
@@ -42,3 +45,14 @@ def refuse_repeats(table, column, file):
     if again.any():
         line = again.idxmax()
         raise UserError(f"{file}:{line}: {column} {table[column][line]} again; expected one row for each")
+
+
+def read_list(text, highest, where):
+    """The numbers of a field such as "[25, 23]" as an array.  where: of what, for the UserError where it is no such."""
+    try:
+        found = np.array(json.loads(text), float)
+    except (ValueError, TypeError):
+        found = np.empty(0)
+    if found.ndim != 1 or not found.size or not ((0 <= found) & (found <= highest)).all():
+        raise UserError(f"{where} are {text!r}; expected a list of numbers from 0 to {highest}, such as [25, 23]")
+    return found

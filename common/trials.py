@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from common.errors import UserError
 from common.files import whole_file
+from common.tables import read_table
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -104,13 +105,27 @@ def start(*arguments, **how):
             raise
 
 
-def costs(models, file):
-    """The table of benchmarks.complexity, measured where `file` does not hold all of `models` yet."""
+def costs(models, file, measure):
+    """The table that benchmarks.complexity wrote into `file`, as far as it is of `models`; None without any.
+
+    measure: whether to measure, and add to the file, what it has nothing of.
+    """
     import pandas as pd
 
-    if not file.is_file() or not set(models) <= set(pd.read_csv(file)["model"]):
-        print("$ python3 -m benchmarks.complexity", flush=True)
-        code = start("-m", "benchmarks.complexity", "--csv", file.absolute(), "--models", *models, cwd=PROJECT)
+    def read():
+        if not file.exists():
+            return pd.DataFrame({"model": []})
+        read_table(file, ("model", "backend", "precision"), {})  # refuses another file
+        table = pd.read_csv(file)
+        return table[table["model"].isin(models)]
+
+    found = read()
+    lacking = [model for model in models if model not in set(found["model"])]
+    if measure and lacking:
+        arguments = ["-m", "benchmarks.complexity", "--csv", str(file.absolute()), "--models", *lacking]
+        print(f"$ {shlex.join(['python3', *arguments])}", flush=True)
+        code = start(*arguments, cwd=PROJECT)
         if code:
             raise UserError(f"benchmarks.complexity ended with exit code {code}; leave out --complexity")
-    return pd.read_csv(file)
+        found = read()
+    return found if len(found) else None

@@ -14,9 +14,10 @@ from common.errors import UserError
 from common.ffmpeg import VIDEOSET_X264
 from common.ffmpeg_process import find_ffmpeg
 from common.making import LEVELS, SPLITS, Making, assign, find_files
-from common.tables import read_table, refuse_repeats
+from common.tables import read_list, read_table, refuse_repeats
 
 NAME = re.compile(r"videoSRC(\d+)_(\d+x\d+)_(\d+)_qp_(\d+)\.\w+")  # clip, size, frame rate, QP; QP 00 is the reference
+PLACES = ("1st", "2nd", "3rd")  # the sheets of the three levels
 EXAMPLE = "videoSRC005_{size}_30_qp_00.264"
 
 
@@ -67,13 +68,27 @@ def videoset(arguments):
 def read_sheets(folder, size, label):
     """{clip number: (JND1, JND2, JND3)}, in QP, of the sheets `folder`/640x360_1st.csv, _2nd and _3rd."""
     levels = {}
-    for place in ("1st", "2nd", "3rd"):
-        file = folder / f"{size}_{place}.csv"
+    for file in (folder / f"{size}_{place}.csv" for place in PLACES):
         table = read_table(file, ("sequence_index", label), {"sequence_index": (1, 999), label: (0, 51)})
         refuse_repeats(table, "sequence_index", file)
         for number, level in zip(table["sequence_index"], table[label]):
             levels.setdefault(int(number), []).append(float(level))
     return {number: tuple(found) for number, found in levels.items() if len(found) == len(LEVELS)}
+
+
+def read_samples(folder, size):
+    """{clip number: (JND1's, JND2's, JND3's)}, each an array of its subjects' QPs, of the same sheets.
+
+    A subject whose sample is QP q sees the difference at q and not yet at q - 1.
+    """
+    samples = {}
+    for file in (folder / f"{size}_{place}.csv" for place in PLACES):
+        table = read_table(file, ("sequence_index", "samples"), {"sequence_index": (1, 999)})
+        refuse_repeats(table, "sequence_index", file)
+        for line, number, text in table[["sequence_index", "samples"]].itertuples():
+            found = read_list(text, 51, f"{file}:{line}: samples")
+            samples.setdefault(int(number), []).append(found)
+    return {number: tuple(found) for number, found in samples.items() if len(found) == len(LEVELS)}
 
 
 def find_clips(folder, size, root, levels):

@@ -68,11 +68,11 @@ def load(model, path, what=None):
             held, expected = next(pair for pair in pairs if pair[0] != pair[1])
             raise UserError(
                 f"{path}: layer {number} of {len(stored)} ({stored_name}) holds {held}, {what} expects {expected} "
-                f"({layer.name}); is this a file for another model?"
+                f"({layer.name}); is this a file for another model, or size of input?"
             )
     if len(stored) != len(layers):
         counts = f"holds {len(stored)} layers with weights, {what} expects {len(layers)}"
-        raise UserError(f"{path}: {counts}; is this a file for another model?")
+        raise UserError(f"{path}: {counts}; is this a file for another model, or size of input?")
     for (_, arrays), layer in zip(stored, layers):
         layer.set_weights(arrays)
 

@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
+from benchmarks import matrix
 from benchmarks.complexity import multiply_accumulates
-from benchmarks.predict import SCRIPTS, scripts_variants
 from common import scripts
+from common.errors import UserError
 
 # As the papers' programs have them; MT_3LJND's is known as "about 39".
 GMAC = {"LAT": 8.8, "REC": 90.6, "MJ-LAT": 25.6, "MJ-REC": 130, "MT_3LJND": 39}
@@ -13,16 +14,38 @@ GMAC = {"LAT": 8.8, "REC": 90.6, "MJ-LAT": 25.6, "MJ-REC": 130, "MT_3LJND": 39}
 
 @pytest.mark.parametrize("name", GMAC)
 def test_multiply_accumulates(name):
-    variant = next(value for script in SCRIPTS for _, value in scripts_variants(script) if value.name == name)
+    variant = next(variant for _, variant in matrix.models() if variant.name == name)
     model = scripts.build(variant, 1, [None] * len(variant.backbones))
     assert multiply_accumulates(model, variant.outputs(1)) / 1e9 == pytest.approx(GMAC[name], rel=0.02)
 
 
 def test_the_table_of_costs(run, tmp_path):
-    done = run("-m", "benchmarks.complexity", "--models", "LAT", "--seconds", "0.1", "--csv", tmp_path / "costs.csv")
+    """What fails has a row that says why, what was measured before stays, and the next one goes on."""
+    (tmp_path / "jax.py").write_text("raise ImportError('broken on purpose')")
+    file = tmp_path / "costs.csv"
+    before = {"model": ["REC", "LAT"], "backend": ["openvino", "jax"], "precision": "float32", "GMAC": 90.6}
+    pd.DataFrame(before).to_csv(file, index=False)
+    what = ("--models", "LAT", "--backends", "jax", "tensorflow", "--seconds", "0.1", "--csv", file)
+    done = run("-m", "benchmarks.complexity", *what, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    row, *others = pd.read_csv(tmp_path / "costs.csv").to_dict("records")
-    assert not others and row["model"] == "LAT" and row["parameters"] == 9_783_225
+    kept, failed, row = pd.read_csv(file).to_dict("records")
+    assert (kept["model"], kept["backend"], kept["GMAC"]) == ("REC", "openvino", 90.6)
+    assert failed["backend"] == "jax" and "broken on purpose" in failed["failed"]
+    assert "LAT | jax | float32 | failed: backend jax: broken on purpose" in done.stdout
+    assert row["model"] == "LAT" and row["parameters"] == 9_783_225
     assert row["trainable"] == 8_337_145  # all but the frozen encoder and the statistics of BatchNormalization
     assert row["weight file MB"] == pytest.approx(4 * row["parameters"] / 1e6, rel=0.01)
     assert 0 < row["ms a picture, batch 8"] and 100 < row["peak MB, batch 1"] <= row["peak MB, batch 8"]
+    assert row["machine"].endswith("cores")
+
+
+def test_installed_means_every_backend_here_in_both_precisions(monkeypatch):
+    monkeypatch.setattr(matrix.importlib.util, "find_spec", lambda name: name != "torch")
+    options = matrix.parser("complexity", "").parse_args(["--backends", "installed", "--models", "LAT"])
+    found = [how for _, *how in matrix.chosen(options)]
+    assert found == [[name, how] for name in ("tensorflow", "jax", "openvino") for how in ("float32", "bfloat16")]
+    assert [how for _, *how in matrix.chosen(matrix.parser("complexity", "").parse_args(["--models", "LAT"]))] == [
+        ["tensorflow", "float32"]
+    ]
+    with pytest.raises(UserError, match="--models LTA: no such model; expected some of LAT REC"):
+        matrix.chosen(matrix.parser("complexity", "").parse_args(["--models", "LTA"]))

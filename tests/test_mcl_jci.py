@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from common import dataset, mcl_jci
+from common import dataset, evaluate, mcl_jci
 from common.errors import UserError
 from common.ffmpeg import code_picture
 from common.images import read_picture
@@ -85,24 +85,31 @@ def test_qf_as_it_is(downloads, tmp_path, capsys):
     assert np.array_equal(read_picture(splits["valid"].pictures[0]), picture)
     table = pd.read_csv(tmp_path / "manifest.csv")
     assert set(table["unit"]) == {"QF"} and table["JND1"].equals(table["QF at JND1"])
+    assert list(table["samples at JND3"]) == [str([11, 12, 13, 14])] * 4  # the first subject has none
     assert main(["check", str(tmp_path)]) == 0
 
 
 def test_qp_of_the_nearest_psnr(downloads, tmp_path, capsys):
-    assert make(downloads, tmp_path, "--unit", "QP", "--split", "4", "0", "0") == 0
+    """Of the labels and, for the evaluation's satisfied subjects, of their samples."""
+    assert make(downloads, tmp_path, "--unit", "QP", "--split", "0", "0", "4") == 0
     assert "computed from human QF" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "manifest.csv")
     assert set(table["unit"]) == {"QP"} and list(table["QF at JND1"]) == [43, 44, 45, 46]
     row = table.iloc[0]
     picture = read_picture(downloads / "ImageJND_SRC01.bmp")
     coded = {qp: psnr(picture, code_picture(picture, qp).pixels) for qp in range(1, 52)}
+
+    def of_jpeg(qf):
+        """(PSNR, QP)."""
+        db = psnr(picture, read_picture(downloads / "ImageJND_SRC01" / f"ImageJND_SRC01_{qf:03}.jpg"))
+        return round(db, 2), min(coded, key=lambda qp: abs(coded[qp] - db))
+
     for level, qf in zip(LEVELS, (43, 32, 22)):
-        jpeg = psnr(picture, read_picture(downloads / "ImageJND_SRC01" / f"ImageJND_SRC01_{qf:03}.jpg"))
-        assert row[level] == min(coded, key=lambda qp: abs(coded[qp] - jpeg)) and row[f"PSNR at {level}"] == round(
-            jpeg, 2
-        )
-    splits, _ = dataset.read_splits(tmp_path, ("train",))
-    assert (np.diff(splits["train"].levels) > 0).all()
+        assert (row[f"PSNR at {level}"], row[level]) == of_jpeg(qf)
+    data = evaluate.read_data(tmp_path, None)
+    assert (np.diff(data.split.levels) > 0).all()
+    for column, found in enumerate(data.samples[tmp_path / "test" / "SRC01.png"]):
+        assert found.tolist() == [of_jpeg(row[column])[1] for row in subjects(1) if row[column]]
 
 
 def test_what_cannot_be_used_is_named(downloads, tmp_path, capsys):
@@ -112,15 +119,18 @@ def test_what_cannot_be_used_is_named(downloads, tmp_path, capsys):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(path)
     (folder / "ImageJND_SRC03" / "ImageJND_SRC03_038.jpg").unlink()
+    (folder / "ImageJND_SRC01" / "ImageJND_SRC01_035.jpg").unlink()  # which only a subject's sample asks for
     (folder / "ImageJND_SRC02.bmp").unlink()
     (folder / "ImageJND_SRC02.bmp").write_bytes((downloads / "ImageJND_SRC02.bmp").read_bytes()[:3000])
     root = tmp_path / "root"
-    assert make(folder, root, "--label", "stairs", "--split", "2", "0", "0") == 1
+    assert make(folder, root, "--label", "stairs", "--unit", "QP", "--split", "2", "0", "0") == 1
     printed = capsys.readouterr().out
     assert "left out: SRC03: no ImageJND_SRC03_038.jpg" in printed
     assert "left out: SRC04: no JND3 in the label sheet" in printed
+    assert "left out: SRC01: the subjects' samples; no ImageJND_SRC01_035.jpg" in printed
     assert "ImageJND_SRC02.bmp: cannot be decoded" in printed
     assert [path.name for path in root.rglob("*.png")] == ["SRC01.png"]
+    assert "samples at JND1" not in pd.read_csv(root / "manifest.csv")
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_half_precision_keeps_float32_weights(precision, rootdir, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (("--devices", "GPU:7"), r"--devices GPU:7: GPU:7 is not there; TensorFlow sees CPU:0"),
+        (("--devices", "GPU:6,GPU:7"), r"--devices GPU:6,GPU:7: GPU:6, GPU:7 is not there; TensorFlow sees CPU:0"),
         (("--devices", "CPU:0,CPU:1,CPU:2"), "CPU:1, CPU:2 is not there"),
     ],
 )

@@ -128,7 +128,7 @@ def test_other_backends_answer_the_same(backend, name, golden, files, golden_roo
         "--result_path",
         tmp_path / "r.csv",
     ]
-    done = run(f"{script}.py", "test", *flags.replace("JND2", "JND1").split(), *where, KERAS_BACKEND=backend)
+    done = run(f"{script}.py", "test", *flags.replace("JND2", "JND1").split(), *where, "--backend", backend)
     assert done.returncode == 0, done.stderr
     expected = golden.answers[key]["outputs"][0]["values"]
     np.testing.assert_allclose(pd.read_csv(tmp_path / "r.csv")[["JND1"]], expected, rtol=1e-4)

@@ -1,0 +1,79 @@
+"""How well decoding and the network overlap in `predict`: python3 -m benchmarks.throughput --photographs FOLDER
+
+Pictures a second of decoding and resizing alone, of the network alone, and of `predict`, which does both at once; the
+last should come near the slower of the two.  Where both need the same cores, no more can be had than their sum allows:
+`bound` is what the processor time of the two leaves, against which the last column counts.
+"""
+
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import matrix
+from benchmarks.predict import write_weights
+
+COLUMNS = ["decoding alone /s", "network alone /s", "both /s", "of the slower", "of the bound", "peak MB"]
+
+
+def main():
+    """Run the benchmark and print a table, a row for each model, backend and precision."""
+    from common import flags
+
+    parser = matrix.parser("throughput", __doc__)
+    parser.add_argument("--photographs", type=Path, required=True, help="a folder of pictures")
+    parser.add_argument(
+        "--count", type=flags.positive(int), default=300, help="pictures, repeated where there are less"
+    )
+    options = parser.parse_args()
+
+    def apart(script, variant, backend, precision):
+        return [matrix.alone(measure, variant.name, backend, precision, options.photographs, options.count)]
+
+    return matrix.run(options, COLUMNS, apart)
+
+
+def measure(name, backend, precision, folder, count):
+    """The row of one model, in this process."""
+    from common import load, sources
+    from common.predict import predict_files
+    from common.predictor import find_variant
+
+    with tempfile.TemporaryDirectory() as weights:
+        write_weights(find_variant(name), Path(weights))
+        level = None if find_variant(name).joint else 1
+        model = load(name, level, Path(weights, "weights.h5"), precision=precision, backend=backend, batch_size=2)
+    files = sources.find_inputs([str(folder)])
+    paths = [files[number % len(files)] for number in range(count)]
+
+    def looks():
+        return sources.looks(paths, model.variant.input, "stretch", "first")
+
+    def work():
+        for _ in predict_files(looks(), model):
+            pass
+
+    kept = [look for _, look in sources.looks(files[:8], model.variant.input, "stretch", "first") if look]
+    list(model.stream(enumerate(kept)))  # compiles
+    decoding, its_cores = timed(lambda: [None for _ in looks()])
+    network, more_cores = timed(lambda: list(model.stream((n, kept[n % len(kept)]) for n in range(count))))
+    both, _ = timed(work)
+    bound = max(decoding, network, (its_cores + more_cores) / (os.cpu_count() or 1))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    speeds = [round(count / seconds, 1) for seconds in (decoding, network, both)]
+    shares = [round(seconds / both, 2) for seconds in (max(decoding, network), bound)]
+    return dict(zip(COLUMNS, [*speeds, *shares, peak]))
+
+
+def timed(work):
+    """(seconds, seconds of processor time) that it takes."""
+    wall, cores = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cores
+
+
+if __name__ == "__main__":
+    from common import cli
+
+    cli.run(main)

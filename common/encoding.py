@@ -1,0 +1,142 @@
+"""What `predict --encode` does after it has predicted: the inputs coded at their levels, and a report."""
+
+import itertools
+import math
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common import sources
+from common.codecs import coder
+from common.encode import encode_clip, encode_picture, nearest, targets_of
+from common.errors import UserError
+from common.ffmpeg_process import kill_all
+from common.images import read_ahead
+from common.population import sur_column
+from common.rows import RowFile
+
+REPORT = "report.csv"
+COLUMNS = (
+    "path,target,codec,level,qp,parameter,value,mapping,bytes,bits a pixel,kb/s,psnr luma,lowest psnr luma,psnr rgb,"
+    "ssim,vmaf,frames,seconds,scenes,baseline qp,baseline value,baseline bytes,saving %"
+).split(",")
+
+
+class Encoding:
+    """Codes what was predicted into the folder `options.encode`, at the level `options.coded_level`.
+
+    Raises UserError, before anything is predicted, where that could not work: an encoder that is missing, a folder that
+    holds something.  levels: the names of those that the model knows.
+    """
+
+    def __init__(self, options, levels, paths):
+        self.options, self.folder = options, Path(options.encode)
+        self.level = options.coded_level or levels[0]
+        if self.level not in levels:
+            raise UserError(f"--level {self.level}: the model with these weights gives {', '.join(levels)}")
+        for clips in sorted({sources.is_clip(path) for path in paths}):
+            coder(options.codec, clips).check()
+        if self.folder.is_file():
+            raise UserError(f"{self.folder}: this is a file; expected a folder to write to")
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not (options.resume or options.overwrite):
+            raise UserError(
+                f"{self.folder}: holds files; --resume codes what is missing there, --overwrite what is there as well"
+            )
+        how = {"resume": options.resume, "overwrite": options.overwrite}
+        self.report = RowFile(self.folder / REPORT, COLUMNS, **how)
+        self.column = sur_column(self.level, options.sur)
+        self.wanted = {}  # path: [(frame, seconds, QP), ...]
+
+    def add(self, rows):
+        """Remember the levels of a file, which rows of `common.predict` hold."""
+        for row in rows:
+            if row["tile"] in (None, ""):
+                place = [None if row[name] in (None, "") else float(row[name]) for name in ("frame", "seconds")]
+                # A share of viewers holds up to the next lower whole QP.
+                qp = math.floor(float(row[self.column])) if self.options.sur else float(row[self.column])
+                self.wanted.setdefault(Path(row["path"]), []).append((*place, qp))
+
+    def run(self):
+        """Code them all, print a row each, write the report.  Returns how many could not be coded."""
+        if not self.wanted:
+            return 0
+        options, shown = self.options, Table(self.wanted)
+        targets = targets_of(list(self.wanted), options.codec, self.folder)
+        baseline = self.baseline()
+        left = [path for path in self.wanted if str(path) not in self.report.done or not targets[path].is_file()]
+        self.report.forget(map(str, left))
+
+        def code(path):
+            how = {"codec": options.codec, "folder": self.folder, "baseline": baseline, "target": targets[path]}
+            try:
+                if sources.is_clip(path):
+                    return encode_clip(path, self.wanted[path], of=options.scene, **how)
+                return encode_picture(path, self.wanted[path][0][-1], **how)
+            except UserError as error:
+                return error
+
+        bad = 0
+        with tqdm(total=len(left), unit="file", desc=f"coding at {self.level}", disable=None) as bar:
+            try:
+                for clips, group in itertools.groupby(left, sources.is_clip):
+                    # Pictures are coded on a core each, a clip on all of them.
+                    with read_ahead(code, group, ahead=4, workers=1 if clips else os.cpu_count() or 1) as rows:
+                        for row in rows:
+                            if isinstance(row, UserError):
+                                bad += 1
+                                tqdm.write(f"error: {row}", file=sys.stderr)
+                            else:
+                                shown.print(row)
+                                self.report.write([flat(row)])
+                            bar.update()
+            except BaseException:
+                kill_all()
+                raise
+        self.report.finish()
+        shown.end(baseline)
+        print(f"report: {self.report.path}")
+        return bad
+
+    def baseline(self):
+        """The QP whose size the coded files are compared with; None where that says nothing."""
+        if self.options.baseline is not None:
+            return self.options.baseline
+        levels = [level for levels in self.wanted.values() for *_, level in levels]
+        return min(levels) if nearest(min(levels)) != nearest(max(levels)) else None
+
+
+def flat(row):
+    """A row of `common.encode` as one of the report."""
+    scenes = "; ".join(f"{s['start']}-{s['end']} QP {s['qp']}" for s in row.get("scenes", []))
+    return {"path": row["input"], **{name: row.get(name) for name in COLUMNS[1:]}, "scenes": scenes}
+
+
+class Table:
+    """The rows as they come, for a person."""
+
+    def __init__(self, paths):
+        self.width = min(max(len(str(path)) for path in paths), 100)
+        self.sizes = []  # (bytes, bytes at the baseline, those of each)
+
+    def print(self, row):
+        if not self.sizes:
+            tqdm.write(f"{'coded':<{self.width}}  QP {'bytes':>11}  bit/px PSNR Y   SSIM  VMAF  saved")
+        self.sizes.append((row["bytes"], row["baseline bytes"] or row["bytes"]))
+        vmaf = "" if row["vmaf"] is None else f"{row['vmaf']:.1f}"
+        saving = "" if row["saving %"] is None else f"{row['saving %']:.1f} %"
+        line = f"{row['input']:<{self.width}}  {row['qp']:>2} {row['bytes']:>11,}  {row['bits a pixel']:6.3f}"
+        line += f" {row['psnr luma']:6.2f} {row['ssim']:6.4f} {vmaf:>5} {saving:>6}"
+        own = f"  {row['parameter']} {row['value']}, {row['mapping']}" if row["mapping"] else ""
+        tqdm.write((line + own).rstrip())
+        for scene in row.get("scenes", []) if len(row.get("scenes", [])) > 1 else []:
+            own = f"  {row['parameter']} {scene['value']}, {scene['mapping']}" if scene["mapping"] else ""
+            tqdm.write(f"  frames {scene['start']} to {scene['end']}: QP {scene['qp']}{own}")
+
+    def end(self, baseline):
+        size, other = map(sum, zip(*self.sizes)) if self.sizes else (0, 0)
+        against = ""
+        if baseline is not None and other:
+            against = f", {100 * (1 - size / other):.1f} % less than all of it at QP {nearest(baseline)}"
+        print(f"{len(self.sizes)} files coded, {size:,} bytes{against}")
