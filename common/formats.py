@@ -8,6 +8,7 @@ import json
 import math
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Served:
         self.signature = [tf.TensorSpec(self.shape, tf.uint8, name=INPUT)]
 
         def serve(picture):
-            answers = network(input_format.scaled(tf.cast(picture, tf.float32)), training=False)
+            answers = network(input_format.prepare_tensor(tf.cast(picture, tf.float32)), training=False)
             return dict(zip(levels, answers if len(levels) > 1 else [answers]))
 
         self.function = serve
@@ -122,7 +123,9 @@ def write_litert(served, path, description, half):
 def run_litert(path):
     import tensorflow as tf
 
-    runner = tf.lite.Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it will move to a package of its own, ai-edge-litert
+        runner = tf.lite.Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
     return lambda pixels: runner(**{INPUT: pixels})
 
 

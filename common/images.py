@@ -133,7 +133,8 @@ def _neighbours(source, target):
 class InputFormat:
     """How a family of networks wants its pictures: size in pixels, B, G, R order, and a factor on 0..255.
 
-    The one place where colour order and scale change, on the way in (`prepare`) and on the way out (`to_picture`).
+    The one place where colour order and scale change, on the way in (`prepare`, `prepare_tensor`) and on the way out
+    (`to_picture`).
     frame: (width, height) of the pictures that the papers trained on, before they were resized to this.
     """
 
@@ -157,10 +158,10 @@ class InputFormat:
     def prepare(self, picture):
         """The same of a uint8 RGB `picture` (H, W, 3) of any size."""
         picture = resize(picture, self.width, self.height)
-        return np.ascontiguousarray(self.scaled(picture.astype(np.float32)))
+        return np.multiply(picture[..., ::-1], self.scale, dtype=np.float32, order="C")
 
-    def scaled(self, pixels):
-        """The same of `pixels`, float32 RGB (..., 3), an array or a tensor, that are of its size already."""
+    def prepare_tensor(self, pixels):
+        """The same of a backend's tensor: float32 RGB (B, height, width, 3), of this size already."""
         return pixels[..., ::-1] * self.scale
 
     def to_picture(self, output):
