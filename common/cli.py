@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from common import flags
+from common import script_flags
 from common.errors import UserError
 
 
@@ -69,14 +69,14 @@ COMMANDS = {
 def script(doc, *variants, arguments=None):
     """Parse and run a model's command line.  Returns the exit code.
 
-    Each of COMMANDS has its flags in common.flags, `train_flags`, and what it does in common.scripts, `train`.
+    Each of COMMANDS has its flags in common.script_flags, `train_flags`, and what it does in common.scripts, `train`.
     doc: the script's docstring, its help.  variants: the model, or several, among which `--head` chooses.
     """
     style = {"formatter_class": Help, "allow_abbrev": False}
     parser = argparse.ArgumentParser(description=doc, **style)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, purpose in COMMANDS.items():
-        getattr(flags, f"{name}_flags")(commands.add_parser(name, help=purpose, **style), variants)
+        getattr(script_flags, f"{name}_flags")(commands.add_parser(name, help=purpose, **style), variants)
     options = parser.parse_args(arguments)
     variant = next(v for v in variants if len(variants) == 1 or v.name == options.head)
     options.level = int(options.jnd_value[-1]) if options.jnd_value else None

@@ -228,6 +228,8 @@ def failure(doing, binary, how, log):
         advice = f"that FFmpeg is built without lib{lacking[1]}, imageio-ffmpeg's has it: point $FFMPEG there"
     elif re.search(r"Unrecognized option|Option not found", log):
         advice = "FFmpeg 5.1 or newer is needed, imageio-ffmpeg's is: point $FFMPEG there"
+    elif "No space left on device" in log:
+        advice = "the disk is full: make room, or give another folder"
     elif "SIGKILL" in how:
         advice = "is memory short? Try again, or point $FFMPEG to another FFmpeg"
     else:

@@ -23,20 +23,24 @@ ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}  # as the w
 @pytest.fixture
 def workers(tmp_path):
     """The address of a scheduler on this machine, and its two worker processes, of one thread each."""
-    pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed")
     started = []
 
     def dask(*arguments):
         command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
         log, environment = open(tmp_path / "dask.log", "a"), {**os.environ, "PYTHONPATH": str(PROJECT)}
-        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log))
+        started.append(subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log))
         return started[-1]
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         host, port = free.getsockname()
     address = f"tcp://{host}:{port}"
     dask("scheduler", "--host", host, "--port", str(port))
-    yield address, [dask("worker", address, "--no-nanny", "--nthreads", "1") for _ in range(2)]
+    flags = ("--no-nanny", "--nthreads", "1", "--local-directory", str(tmp_path))
+    both = [dask("worker", address, *flags) for _ in range(2)]
+    with distributed.Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+    yield address, both
     for process in started:
         process.kill()
         process.wait()
@@ -50,10 +54,10 @@ def test_a_worker_that_dies_does_not_show_in_the_result(workers, weight_files, t
     (folder / "img7.png").write_bytes(b"no picture")
 
     def predict(output, *flags):
-        command = [sys.executable, "LAT.py", "predict", os.path.relpath(folder, PROJECT), "nowhere.png"]
+        command = [sys.executable, PROJECT / "LAT.py", "predict", "pictures", "nowhere.png"]
         command += ["--model_weights_path", weight_files, "--output", tmp_path / output, *flags]
         environment = {**os.environ, **ONE_THREAD}
-        return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=-1, stderr=-1, text=True)
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True)
 
     run, part = predict("cluster.csv", "--dask", address), tmp_path / ".part-cluster.csv"
     while run.poll() is None and not part.exists():  # the first part is back, more are out
