@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 import ffmpeg
@@ -14,9 +15,17 @@ from common.images import write_png
 from common.making import LEVELS, folder_of
 from common.metrics import HIGHEST_DB
 
-CLIP_SUFFIXES = frozenset({".264", ".265", ".avi", ".h264", ".hevc", ".m4v", ".mkv", ".mov", ".mp4", ".webm", ".y4m"})
+CLIP_SUFFIXES = frozenset(
+    ".264 .265 .3gp .avi .flv .h264 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv "
+    ".y4m".split()
+)
 SCENE = 0.3  # a cut, of ffmpeg's scene score from 0 to 1
 MOST = 3000  # frames that can be named one by one: ffmpeg's command line has no room for more
+
+
+def is_clip(path):
+    """Whether a file is a clip, by its suffix; what is none is taken for a picture."""
+    return Path(path).suffix.lower() in CLIP_SUFFIXES
 
 
 def take(path, choice, rate=None, fit=None, codings=None):

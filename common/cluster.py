@@ -14,8 +14,8 @@ import time
 from tqdm import tqdm
 
 from common import worker
+from common.clips import is_clip
 from common.errors import UserError
-from common.sources import is_clip
 
 PACKAGE = "distributed==2026.8.0"
 PART_SECONDS = 5  # of work in a part: what is lost with a worker, and many times what sending it takes

@@ -9,6 +9,7 @@ import os
 import shutil
 import statistics
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from common import ffmpeg, scenes
-from common.clips import compare
+from common.clips import compare, is_clip
 from common.codecs import CODECS, H264, coarsest, coder
 from common.coded import quality
 from common.errors import UserError
 from common.ffmpeg_process import run
 from common.files import whole_file
-from common.images import PICTURE_SUFFIXES, read_picture
+from common.images import read_picture
 from common.metrics import HIGHEST_DB, luma, psnr
 
 __all__ = ["CODECS", "encode_clip", "encode_picture", "target_of", "targets_of"]
@@ -43,33 +44,47 @@ def nearest(level):
 def target_of(path, codec, folder):
     """The file that a picture or clip is coded as in `folder`: its own name with the suffix of what holds it.
 
-    A clip is looked at for its sound.  Raises UserError where it is no file, or the codec is not for it.
+    A clip, by its suffix, is looked at for its sound.  Raises UserError where the codec is not for it.
     """
     path = Path(path)
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    if not is_clip(path):
         return Path(folder) / f"{path.stem}{coder(codec, clip=False).suffix}"
     coder(codec, clip=True)
     return Path(folder) / f"{path.stem}{scenes.container(path)}"
 
 
 def targets_of(paths, codec, folder):
-    """{path: target} of several.  Names that differ in their suffix only keep it: a.png.mp4, a.jpg.mp4.
+    """{path: target} of several, or the UserError in its place that says why one has none.
 
-    Raises UserError where two would still be one file, or one of the inputs.
+    They lie below `folder` as the inputs do below the folder that holds all of them.  Names that differ in their suffix
+    only keep it: a.png.mp4, a.jpg.mp4.  Raises UserError where two would still be one file, or one of the inputs.
     """
-    targets = {path: target_of(path, codec, folder) for path in paths}
-    plain = list(targets.values())
+    above = {path: os.path.dirname(os.path.abspath(path)) for path in paths}
+    top = os.path.commonpath(above.values()) if above else ""
+    targets = {}
+    for path in paths:
+        try:
+            targets[path] = target_of(path, codec, Path(folder, os.path.relpath(above[path], top)))
+        except UserError as error:
+            targets[path] = error
+    plain, owner = Counter(targets.values()), {}
+    own = {os.path.realpath(path) for path in paths} | {_identity(path) for path in paths if os.path.exists(path)}
     for path, target in targets.items():
-        if plain.count(target) > 1:
-            targets[path] = target.with_name(f"{Path(path).name}{target.suffix}")
-    owner = {}
-    for path, target in targets.items():
+        if isinstance(target, UserError):
+            continue
+        if plain[target] > 1:
+            target = targets[path] = target.with_name(f"{Path(path).name}{target.suffix}")
         if target in owner:
             raise UserError(f"{path}: would be coded as {target}, as {owner[target]} is; give folders of their own")
         owner[target] = path
-        for own in paths:
-            _refuse(own, target)
+        if os.path.realpath(target) in own or (target.exists() and _identity(target) in own):
+            raise UserError(f"{target}: this is an input, which would be overwritten; give another folder")
     return targets
+
+
+def _identity(path):
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def encode_picture(path, qp, codec, folder, baseline=None, target=None):

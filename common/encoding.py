@@ -1,23 +1,27 @@
 """What `predict --encode` does after it has predicted: the inputs coded at their levels, and a report."""
 
+import contextlib
 import itertools
 import math
 import os
 import sys
+import threading
 from pathlib import Path
 
 from tqdm import tqdm
 
-from common import sources
+from common.clips import is_clip
 from common.codecs import coder
 from common.encode import encode_clip, encode_picture, nearest, targets_of
 from common.errors import UserError
 from common.ffmpeg_process import kill_all
 from common.images import read_ahead
 from common.population import sur_column
+from common.predict import one_line
 from common.rows import RowFile
 
 REPORT = "report.csv"
+LARGE = 8_000_000  # pixels of a picture that is coded while no other large one is: SSIM takes 140 bytes a pixel
 COLUMNS = (
     "path,target,codec,level,qp,parameter,value,mapping,bytes,bits a pixel,kb/s,psnr luma,lowest psnr luma,psnr rgb,"
     "ssim,vmaf,frames,seconds,scenes,baseline qp,baseline value,baseline bytes,saving %"
@@ -28,7 +32,7 @@ class Encoding:
     """Codes what was predicted into the folder `options.encode`, at the level `options.coded_level`.
 
     Raises UserError, before anything is predicted, where that could not work: an encoder that is missing, a folder that
-    holds something.  levels: the names of those that the model knows.
+    holds something, two inputs that would be one file.  levels: the names of those that the model knows.
     """
 
     def __init__(self, options, levels, paths):
@@ -36,7 +40,7 @@ class Encoding:
         self.level = options.coded_level or levels[0]
         if self.level not in levels:
             raise UserError(f"--level {self.level}: the model with these weights gives {', '.join(levels)}")
-        for clips in sorted({sources.is_clip(path) for path in paths}):
+        for clips in sorted({is_clip(path) for path in paths}):
             coder(options.codec, clips).check()
         if self.folder.is_file():
             raise UserError(f"{self.folder}: this is a file; expected a folder to write to")
@@ -46,8 +50,9 @@ class Encoding:
             )
         how = {"resume": options.resume, "overwrite": options.overwrite}
         self.report = RowFile(self.folder / REPORT, COLUMNS, **how)
+        self.targets = targets_of(paths, options.codec, self.folder)
         self.column = sur_column(self.level, options.sur)
-        self.wanted = {}  # path: [(frame, seconds, QP), ...]
+        self.wanted, self.large = {}, set()  # path: [(frame, seconds, QP), ...]
 
     def add(self, rows):
         """Remember the levels of a file, which rows of `common.predict` hold."""
@@ -56,31 +61,39 @@ class Encoding:
                 place = [None if row[name] in (None, "") else float(row[name]) for name in ("frame", "seconds")]
                 # A share of viewers holds up to the next lower whole QP.
                 qp = math.floor(float(row[self.column])) if self.options.sur else float(row[self.column])
-                self.wanted.setdefault(Path(row["path"]), []).append((*place, qp))
+                path = Path(row["path"])
+                self.wanted.setdefault(path, []).append((*place, qp))
+                if int(row["width"]) * int(row["height"]) > LARGE:
+                    self.large.add(path)
 
     def run(self):
         """Code them all, print a row each, write the report.  Returns how many could not be coded."""
         if not self.wanted:
             return 0
         options, shown = self.options, Table(self.wanted)
-        targets = targets_of(list(self.wanted), options.codec, self.folder)
-        baseline = self.baseline()
-        left = [path for path in self.wanted if str(path) not in self.report.done or not targets[path].is_file()]
+        baseline, alone = self.baseline(), threading.Lock()
+        kept = {row["path"]: row for row in self.report.kept}
+        left = [path for path in self.wanted if not self._is_done(path, kept.get(str(path)), baseline)]
         self.report.forget(map(str, left))
+        shown.add(self.report.kept)
 
         def code(path):
-            how = {"codec": options.codec, "folder": self.folder, "baseline": baseline, "target": targets[path]}
+            target = self.targets[path]
+            how = {"codec": options.codec, "folder": self.folder, "baseline": baseline, "target": target}
             try:
-                if sources.is_clip(path):
+                if isinstance(target, UserError):
+                    return target
+                if is_clip(path):
                     return encode_clip(path, self.wanted[path], of=options.scene, **how)
-                return encode_picture(path, self.wanted[path][0][-1], **how)
+                with alone if path in self.large else contextlib.nullcontext():
+                    return encode_picture(path, self.wanted[path][0][-1], **how)
             except UserError as error:
                 return error
 
         bad = 0
         with tqdm(total=len(left), unit="file", desc=f"coding at {self.level}", disable=None) as bar:
             try:
-                for clips, group in itertools.groupby(left, sources.is_clip):
+                for clips, group in itertools.groupby(left, is_clip):
                     # Pictures are coded on a core each, a clip on all of them.
                     with read_ahead(code, group, ahead=4, workers=1 if clips else os.cpu_count() or 1) as rows:
                         for row in rows:
@@ -88,8 +101,8 @@ class Encoding:
                                 bad += 1
                                 tqdm.write(f"error: {row}", file=sys.stderr)
                             else:
-                                shown.print(row)
                                 self.report.write([flat(row)])
+                                shown.print(row)
                             bar.update()
             except BaseException:
                 kill_all()
@@ -98,6 +111,18 @@ class Encoding:
         shown.end(baseline)
         print(f"report: {self.report.path}")
         return bad
+
+    def _is_done(self, path, row, baseline):
+        """Whether `row` of an earlier report, or None, is what this run would make."""
+        at = None if baseline is None else nearest(baseline)
+        return (
+            row is not None
+            and row["codec"] == self.options.codec
+            and row["target"] == str(self.targets[path])
+            and Path(row["target"]).is_file()
+            and abs(float(row["level"]) - min(qp for *_, qp in self.wanted[path])) < 1e-3
+            and row["baseline qp"] == ("" if at is None else str(at))
+        )
 
     def baseline(self):
         """The QP whose size the coded files are compared with; None where that says nothing."""
@@ -113,26 +138,36 @@ def flat(row):
     return {"path": row["input"], **{name: row.get(name) for name in COLUMNS[1:]}, "scenes": scenes}
 
 
+def own(parameter, part):
+    """What another codec than H.264 has for the QP, for a person."""
+    return f"  {parameter} {part['value']}" if part["mapping"] else ""
+
+
 class Table:
     """The rows as they come, for a person."""
 
     def __init__(self, paths):
         self.width = min(max(len(str(path)) for path in paths), 100)
-        self.sizes = []  # (bytes, bytes at the baseline, those of each)
+        self.sizes, self.headed = [], False  # (bytes, bytes at the baseline) of each
+
+    def add(self, rows):
+        """Rows of an earlier report, which count but are not printed again."""
+        self.sizes += [(int(row["bytes"]), int(row["baseline bytes"] or row["bytes"])) for row in rows]
 
     def print(self, row):
-        if not self.sizes:
+        if not self.headed:
+            self.headed = True
             tqdm.write(f"{'coded':<{self.width}}  QP {'bytes':>11}  bit/px PSNR Y   SSIM  VMAF  saved")
         self.sizes.append((row["bytes"], row["baseline bytes"] or row["bytes"]))
+        ssim = "" if row["ssim"] is None else f"{row['ssim']:.4f}"
         vmaf = "" if row["vmaf"] is None else f"{row['vmaf']:.1f}"
         saving = "" if row["saving %"] is None else f"{row['saving %']:.1f} %"
-        line = f"{row['input']:<{self.width}}  {row['qp']:>2} {row['bytes']:>11,}  {row['bits a pixel']:6.3f}"
-        line += f" {row['psnr luma']:6.2f} {row['ssim']:6.4f} {vmaf:>5} {saving:>6}"
-        own = f"  {row['parameter']} {row['value']}, {row['mapping']}" if row["mapping"] else ""
-        tqdm.write((line + own).rstrip())
+        line = f"{one_line(row['input']):<{self.width}}  {row['qp']:>2} {row['bytes']:>11,}  {row['bits a pixel']:6.3f}"
+        line += f" {row['psnr luma']:6.2f} {ssim:>6} {vmaf:>5} {saving:>6}"
+        tqdm.write((line + own(row["parameter"], row)).rstrip())
         for scene in row.get("scenes", []) if len(row.get("scenes", [])) > 1 else []:
-            own = f"  {row['parameter']} {scene['value']}, {scene['mapping']}" if scene["mapping"] else ""
-            tqdm.write(f"  frames {scene['start']} to {scene['end']}: QP {scene['qp']}{own}")
+            said = own(row["parameter"], scene)
+            tqdm.write(f"  frames {scene['start']} to {scene['end']}: QP {scene['qp']}{said}")
 
     def end(self, baseline):
         size, other = map(sum, zip(*self.sizes)) if self.sizes else (0, 0)

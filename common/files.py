@@ -26,7 +26,7 @@ def whole_file(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PART}{path.name}")
     try:
-        with _naming(path):
+        with naming(path):
             yield temporary
             _flush(temporary)
             os.replace(temporary, path)
@@ -46,7 +46,7 @@ def whole_group(path):
     temporary = path.with_name(f"{PART}{path.name}")
     _discard(temporary)
     try:
-        with _naming(path):
+        with naming(path):
             temporary.mkdir()
             yield temporary
             for part in temporary.rglob("*"):
@@ -61,7 +61,7 @@ def whole_group(path):
 
 
 @contextlib.contextmanager
-def _naming(path):
+def naming(path):
     """Let an OSError name `path`, not what is written in its stead."""
     try:
         yield

@@ -4,6 +4,7 @@ The papers stretch frames of 640x360 to the network's input, which hardly change
 shape or size look different to a network than anything that it was trained on: `warning` says so.
 """
 
+import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ def look(picture, seen, fit):
 
     Raises UserError where a file cannot be read.
     """
-    pixels = picture if isinstance(picture, np.ndarray) else read_picture(picture)
+    pixels = read_picture(picture) if isinstance(picture, (str, os.PathLike)) else np.asarray(picture)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ValueError(f"uint8 (H, W, 3) expected, got {pixels.dtype} {pixels.shape}")
     parts = views(pixels.shape[:2], seen.frame, fit)
@@ -101,10 +102,10 @@ def warning(part, frame):
     said = []
     if not 1 / SHAPE <= shape <= SHAPE:
         way = "narrower" if shape > 1 else "wider"
-        said.append(f"seen {max(shape, 1 / shape):.2g} times {way} than it is")
+        said.append(f"seen {max(shape, 1 / shape):.3g} times {way} than it is")
     enlarged = min(frame[0] / part.width, frame[1] / part.height)
     if enlarged > SHAPE:
-        said.append(f"enlarged {enlarged:.2g} times")
+        said.append(f"enlarged {enlarged:.3g} times")
     if part.width > LARGEST[0] * SHAPE or part.height > LARGEST[1] * SHAPE:
-        said.append(f"shrunk {max(part.width / frame[0], part.height / frame[1]):.2g} times")
+        said.append(f"shrunk {max(part.width / frame[0], part.height / frame[1]):.3g} times")
     return f"unlike the training pictures: {', '.join(said)}" if said else ""

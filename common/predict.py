@@ -7,11 +7,13 @@ import sys
 from tqdm import tqdm
 
 from common import sources
+from common.clips import is_clip
 from common.errors import UserError
 from common.population import at_sur
 from common.predictor import Prediction, Predictor, find_weights, level_names
 from common.programs import check_target, load_keras
 from common.rows import RowFile
+from common.zenodo import sha256
 
 
 def predict(variant, options):
@@ -19,11 +21,18 @@ def predict(variant, options):
     files = find_weights(variant, options.level, options.model_weights_path)
     levels = level_names(variant, files)
     shown = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
-    columns = ("path", "frame", "seconds", "tile", "width", "height", *shown, "seen", "warning")
+    columns = ("path", "frame", "seconds", "tile", "width", "height", *shown, "seen", "warning", "by")
+    by = made_by(variant, files, options)
     output = encoding = None
     if options.output:
         check_target(options.output)
         output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
+        if others := {row["by"] for row in output.kept} - {by}:
+            theirs = " and ".join(sorted(others))
+            raise UserError(
+                f"{options.output}: its rows are by {theirs}, those of this run would be by {by}; give the same "
+                "weights and flags, another --output, or --overwrite"
+            )
     elif options.resume and not options.encode:
         raise UserError("--resume: there is nothing to go on with; give --output too")
     paths = sources.find_inputs(options.inputs)
@@ -41,6 +50,8 @@ def predict(variant, options):
         from common import cluster
 
         answers = cluster.predict_files(variant, files, left, options)
+    elif not left:
+        answers = (answer for answer in ())
     else:
         looks = sources.looks(left, variant.input, options.fit, options.frames)
         first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
@@ -56,7 +67,7 @@ def predict(variant, options):
                 tqdm.write(f"error: {rows}", file=sys.stderr)
             else:
                 for row in rows:
-                    row |= at_sur({name: row[name] for name in levels}, options.sur)
+                    row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": by}
                 table.print(rows)
                 warned += any(row["warning"] for row in rows)
                 if output:
@@ -75,6 +86,13 @@ def predict(variant, options):
     if encoding:
         bad += encoding.run()
     return 1 if bad else 0
+
+
+def made_by(variant, files, options):
+    """What a row depends on besides its file: "LAT 1a2b3c4d stretch float32 scenes+1s", digests of weights among it."""
+    digests = [sha256(file)[:8] for file in files.values()]
+    size = [f"{variant.input.width}x{variant.input.height}"] if options.input_size else []
+    return " ".join([variant.name, *digests, options.fit, options.precision, options.frames, *size])
 
 
 def predict_files(looks, model):
@@ -97,11 +115,16 @@ def predict_files(looks, model):
         rows += [{**row, "tile": str(view), **levels} for view, levels in answer.tiles]
 
 
+def one_line(name):
+    """A file's name as text that any terminal shows, in one line."""
+    return name.replace("\n", "\\n").encode("utf-8", "backslashreplace").decode()
+
+
 class Table:
     """The rows as they come, for a person."""
 
     def __init__(self, paths, levels):
-        self.levels, self.clips = levels, any(map(sources.is_clip, paths))
+        self.levels, self.clips = levels, any(map(is_clip, paths))
         self.width = min(max((len(str(path)) for path in paths), default=0), 100)
         self.headed = False
 
@@ -110,7 +133,7 @@ class Table:
             self._line("path", "time s" if self.clips else "", self.levels, "QP; as seen")
             self.headed = True
         for row in rows:
-            name = row["path"] if row["tile"] is None else f"  {row['tile']}"
+            name = one_line(row["path"]) if row["tile"] is None else f"  {row['tile']}"
             seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
             note = row["seen"] + (f"; {row['warning']}" if row["warning"] else "") if row["tile"] is None else ""
             self._line(name, seconds, [f"{row[level]:.2f}" for level in self.levels], note)

@@ -21,6 +21,7 @@ import numpy as np
 
 from common import fitting, weights
 from common.errors import UserError
+from common.ffmpeg import QP_RANGE
 from common.files import PRETRAINED
 from common.fitting import Look
 from common.images import read_ahead
@@ -76,6 +77,8 @@ class Predictor:
 
         Raises UserError when the turn comes of one that cannot be read.
         """
+        if isinstance(pictures, (str, os.PathLike)):
+            raise TypeError(f"several pictures expected, got the one path {pictures}")
         with read_ahead(self._look, pictures, fitting.AHEAD[self.fit]) as looks:
             for _, prediction in self.stream((None, look) for look in looks):
                 yield prediction
@@ -125,11 +128,14 @@ class Predictor:
         seen = self.variant.input
         levels = [dict(zip(self.levels, map(float, answer))) for answer in answers]
         lowest = dict(zip(self.levels, map(float, np.min(answers, axis=0))))
+        warnings = [fitting.warning(look.views[0], seen.frame)]
+        if beyond := [f"{name} {level:.0f}" for name, level in lowest.items() if level > QP_RANGE[-1]]:
+            warnings.append(f"no QP: {', '.join(beyond)}; are the weights trained, and on QPs?")
         return Prediction(
             lowest,
             look.size,
             fitting.seen(look.views, look.size, (seen.width, seen.height)),
-            fitting.warning(look.views[0], seen.frame),
+            "; ".join(filter(None, warnings)),
             tuple(zip(look.views, levels)) if self.fit == "tiles" else (),
         )
 
@@ -159,10 +165,15 @@ def load(
     Raises UserError, one line for a person, where weights are missing, damaged or another model's.
     """
     variant = model if isinstance(model, Variant) else find_variant(model)
-    if fit not in fitting.FITS or precision not in ("float32", "bfloat16") or level not in (None, 1, 2, 3):
-        raise ValueError(
-            f"level {level!r}, fit {fit!r} or precision {precision!r} is none of those named in help(load)"
-        )
+    for name, given, known in (
+        ("fit", fit, tuple(fitting.FITS)),
+        ("precision", precision, ("float32", "bfloat16")),
+        ("level", level, (None,) if variant.joint else (None, 1, 2, 3)),
+    ):
+        if given not in known:
+            raise ValueError(f"{name} {given!r}: {variant.name} takes {', '.join(map(str, known))}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size {batch_size}: expected at least 1")
     if input_size:
         variant = variant.resized(*input_size)
     files = find_weights(variant, level, weights)

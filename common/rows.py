@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import PART
+from common.files import PART, naming
 
 KINDS = (".csv", ".jsonl")
 
@@ -38,27 +38,32 @@ class RowFile:
 
     def write(self, rows):
         """Add rows; they are on disk, as far as the system goes, when this returns."""
-        if self._file is None:  # now, so that whoever changes their mind before the first row has changed nothing
-            self._open()
-        self._put(rows)
+        with naming(self.part):
+            if self._file is None:  # now, so that whoever changes their mind before the first row has changed nothing
+                self._open()
+            self._put(rows)
 
     def finish(self):
         """Give the file its name."""
-        if self._file is None:
-            self._open()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self.part, self.path)
+        self.write([])
+        with naming(self.path):
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self.part, self.path)
 
     def _open(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Beside what is there, until that stands here as well.
         fresh = self.part.with_name(f"{self.part.name}.new")
         self._file = open(fresh, "w", newline="", encoding="utf-8", errors="surrogateescape")
-        if self.path.suffix == ".csv":
-            csv.writer(self._file).writerow(self.columns)
-        self._put(self.kept)
-        os.replace(fresh, self.part)
+        try:
+            if self.path.suffix == ".csv":
+                csv.writer(self._file).writerow(self.columns)
+            self._put(self.kept)
+            os.replace(fresh, self.part)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
 
     def _put(self, rows):
         if self.path.suffix == ".csv":

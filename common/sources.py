@@ -2,10 +2,11 @@
 
 import glob
 import itertools
+import os
 import sys
 from pathlib import Path
 
-from common.clips import CLIP_SUFFIXES, take
+from common.clips import CLIP_SUFFIXES, is_clip, take
 from common.dataset import natural_key
 from common.errors import UserError
 from common.fitting import AHEAD, look
@@ -20,36 +21,45 @@ def find_inputs(arguments):
     """
     lines = []
     for argument in arguments:
-        lines += [line.rstrip("\r\n") for line in sys.stdin] if argument == "-" else [argument]
+        lines += [line.strip("\r\n\ufeff") for line in sys.stdin] if argument == "-" else [argument]
     files = []
-    for line in filter(None, lines):
-        path = Path(line)
-        matches = [path]
-        if not path.exists() and glob.has_magic(line):
-            matches = sorted(map(Path, glob.glob(line, recursive=True)), key=_key) or [path]
-        for match in matches:
-            files += _below(match) if match.is_dir() else [match]
-    return list(dict.fromkeys(files))
+    for line in lines:
+        if line.strip():
+            matches = [Path(line)]
+            if glob.has_magic(line) and not os.path.exists(line):
+                matches = _matches(line) or matches
+            for match in matches:
+                files += _below(match) if os.path.isdir(match) else [match]
+    first = {}
+    for file in files:
+        first.setdefault(os.path.abspath(file), file)
+    return list(first.values())
+
+
+def _matches(pattern):
+    """What a pattern matches, in natural order; unlike glob's, "**" enters no linked folder, which may be a loop."""
+    root = Path(pattern).anchor
+    try:
+        found = [path for path in Path(root or ".").glob(pattern[len(root) :]) if not path.name.startswith(".")]
+    except (ValueError, NotImplementedError):  # no pattern after all
+        return []
+    return sorted(found, key=_key)
 
 
 def _below(folder):
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES | CLIP_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
+    def unreadable(error):
+        print(f"warning: {error.filename}: {error.strerror}; this folder is left out", file=sys.stderr)
+
+    files = []
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(place, name) for name in names if not name.startswith(".")]
+    files = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES | CLIP_SUFFIXES and os.path.isfile(file)]
     return sorted(files, key=_key)
 
 
 def _key(path):
     return natural_key(str(path))
-
-
-def is_clip(path):
-    """Whether a file is a clip, by its suffix; what is none is taken for a picture."""
-    return path.suffix.lower() in CLIP_SUFFIXES
 
 
 def looks(paths, seen, fit, frames):

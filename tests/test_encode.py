@@ -198,8 +198,10 @@ def test_what_is_refused(tmp_path, clip):
         target_of(clip, "jpeg", tmp_path)
     both = targets_of([tmp_path / "a.png", tmp_path / "a.jpg"], "h264", tmp_path / "out")
     assert [target.name for target in both.values()] == ["a.png.mp4", "a.jpg.mp4"]
-    with pytest.raises(UserError, match=r"sub/a.png: would be coded as .*a.png.mp4, as .*a.png is"):
-        targets_of([tmp_path / "a.png", tmp_path / "sub/a.png"], "h264", tmp_path / "out")
+    tree = targets_of([tmp_path / "a.png", tmp_path / "sub/a.png"], "h264", tmp_path / "out")
+    assert list(tree.values()) == [tmp_path / "out/a.mp4", tmp_path / "out/sub/a.mp4"]
+    with pytest.raises(UserError, match=r"a.png.png: would be coded as .*a.png.mp4, as .*a.png is"):
+        targets_of([tmp_path / name for name in ("a.png", "a.jpg", "a.png.png")], "h264", tmp_path / "out")
     assert (tmp_path / "a.jpg").read_bytes() == before and not (tmp_path / "out").exists()
 
 

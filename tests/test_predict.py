@@ -100,7 +100,7 @@ def test_json_lines_hold_the_same_as_csv(predict, photographs, tmp_path):
 
 def test_what_a_picture_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
     printed = predict(photographs)[1].out
-    assert "400x600 to 640x352; unlike the training pictures: seen 2.7 times wider than it is\n" in printed
+    assert "400x600 to 640x352; unlike the training pictures: seen 2.67 times wider than it is\n" in printed
     printed = predict(photographs / "deep", "--fit", "crop")[1].out
     assert "middle 400x225 to 640x352; unlike the training pictures: enlarged 1.6 times" in printed
     big = np.tile(data.coffee()[:360, :600], (2, 2, 1))  # 720 x 1200
@@ -143,6 +143,7 @@ def test_frames_of_clips_are_predicted_with_their_times(predict, predictor, tmp_
 
 def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tmp_path):
     make_clip(photographs / "clip.mp4", np.stack([data.coffee()[:180, :320]] * 5))
+    write_png(photographs / "deep" / "a9.png", data.coffee()[:9, :50])  # the same name; too small for SSIM and VMAF
     output, folder = tmp_path / "levels.csv", tmp_path / "coded"
     for wrong, message in (
         (["--level", "JND2"], "--level JND2: the model with these weights gives JND1"),
@@ -158,16 +159,18 @@ def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tm
     levels = pd.read_csv(output).groupby("path", sort=False)["JND1@0.3"].min()
     report = pd.read_csv(folder / "report.csv")
     assert list(report["path"]) == list(levels.index) and list(report["qp"]) == [int(level) for level in levels]
+    assert str(folder / "deep" / "a9.mp4") in set(report["target"])
     for target, qp in zip(report["target"], report["qp"]):
         assert {of_frame for _, of_frame in ffmpeg.frame_qps(target)} == {qp}
     assert report["saving %"].iloc[0] == pytest.approx(100 * (1 - report["bytes"][0] / report["baseline bytes"][0]))
-    assert "4 files coded" in printed.out and "less than all of it at QP 5" in printed.out
+    assert "5 files coded" in printed.out and "less than all of it at QP 5" in printed.out
     # What is missing is coded, what is there is left alone.
     os.remove(report["target"][1])
     written = os.stat(report["target"][0]).st_mtime_ns
     _, printed = predict(photographs, *flags, "--resume")
-    assert "1 files coded" in printed.out and os.stat(report["target"][0]).st_mtime_ns == written
+    assert os.stat(report["target"][0]).st_mtime_ns == written
     again = pd.read_csv(folder / "report.csv").set_index("path")
+    assert f"5 files coded, {report['bytes'].sum():,} bytes" in printed.out  # with those of before
     pd.testing.assert_frame_equal(again.sort_index(), report.set_index("path").sort_index())
 
 
@@ -188,6 +191,8 @@ def test_a_stopped_run_goes_on_where_it_was(predict, photographs, tmp_path):
     write_png(photographs / "new.png", data.astronaut())
     _, printed = predict(photographs, "--output", output, "--resume")
     assert "3 files were done before" in printed.out and len(pd.read_csv(output)) == 4
+    with pytest.raises(UserError, match="its rows are by LAT .* stretch .* would be by LAT .* tiles"):
+        predict(photographs, "--output", output, "--resume", "--fit", "tiles")
     with pytest.raises(UserError, match="other columns than this run gives"):
         output.write_text("path,JND2\na,1\n")
         predict(photographs, "--output", output, "--resume")
@@ -199,6 +204,8 @@ def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch):
     found = sources.find_inputs(["a10.png", "*.png", "-", "[x"])
     assert list(map(str, found)) == ["a10.png", "a9.png", "deep/b.png", "no such.png", "[x"]
     assert sources.find_inputs(["."]) == sources.find_inputs(["**/*.png"])
+    (photographs / "deep" / "loop").symlink_to(photographs)
+    assert sources.find_inputs(["**/*.png", "deep/../a9.png"]) == sources.find_inputs(["."])
     (photographs / "a[1].png").touch()  # a name that is also a pattern is the name
     assert list(map(str, sources.find_inputs(["a[1].png"]))) == ["a[1].png"]
 
@@ -237,7 +244,12 @@ def test_a_predictor_may_be_shared_by_threads(predictor, photographs):
 
 
 def test_load_says_what_there_is(weight_files):
-    with pytest.raises(ValueError, match="no model 'lat'; there are LAT, REC"):
-        load("lat")
+    for how, message in (
+        (("lat",), "no model 'lat'; there are LAT, REC"),
+        (("LAT", 4), "level 4: LAT takes None, 1, 2, 3"),
+        (("MJ-LAT", 2), "level 2: MJ-LAT takes None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(*how)
     with pytest.raises(UserError, match="expected LAT's weights, LATJND2.h5"):
         load("LAT", 2, weight_files)
