@@ -191,6 +191,8 @@ def clip_input(path):
     path = os.path.abspath(path)  # and so neither an option nor a URL, whatever the name
     if not os.path.isfile(path):
         raise UserError(f"{path}: no such file; expected a clip")
+    if not os.path.getsize(path):
+        raise UserError(f"{path}: an empty file (0 bytes); copy the clip again")
     try:
         path.encode()
     except UnicodeEncodeError:  # which ffmpeg-python cannot pass on

@@ -189,8 +189,9 @@ def feed(graph, doing, timeout=TIMEOUT):
 def _watched(process, timeout, overdue):
     """Kill the process, and set `overdue`, where the block takes longer than `timeout` seconds."""
     watchdog = threading.Timer(timeout, lambda: (overdue.set(), process.kill()))
-    watchdog.start()
+    watchdog.daemon = True  # a program that was interrupted just here must not wait for it
     try:
+        watchdog.start()
         yield
     finally:
         watchdog.cancel()
@@ -228,6 +229,8 @@ def failure(doing, binary, how, log):
         advice = f"that FFmpeg is built without lib{lacking[1]}, imageio-ffmpeg's has it: point $FFMPEG there"
     elif re.search(r"Unrecognized option|Option not found", log):
         advice = "FFmpeg 5.1 or newer is needed, imageio-ffmpeg's is: point $FFMPEG there"
+    elif "matches no streams" in log:
+        return UserError(f"{doing}: it has no pictures; expected a clip")
     elif "No space left on device" in log:
         advice = "the disk is full: make room, or give another folder"
     elif "SIGKILL" in how:
