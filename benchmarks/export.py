@@ -6,18 +6,17 @@ thousands.
 """
 
 import argparse
-import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
 
-from benchmarks.predict import SCRIPTS, collected, scripts_variants, write_weights
+from benchmarks import matrix
+from benchmarks.predict import collected, write_weights
 
 
 def main():
@@ -26,39 +25,34 @@ def main():
     from common.dataset import list_pictures
     from common.formats import FORMATS
 
-    style = {"nargs": "+", "metavar": "X"}
+    models, style = matrix.models(), {"nargs": "+", "metavar": "X"}
+    names = [variant.name for _, variant in models]
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.export", description=__doc__, formatter_class=cli.Help)
-    parser.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")
-    parser.add_argument("--formats", **style, default=list(FORMATS), help="some of them")
-    parser.add_argument("--precisions", **style, default=["float32"], help="float32, float16")
+    parser.add_argument("--models", **style, choices=names, default=names, help="some of them")
+    parser.add_argument("--formats", **style, choices=FORMATS, default=list(FORMATS), help="some of them")
+    parser.add_argument("--precisions", **style, choices=("float32", "float16"), default=["float32"], help="or float16")
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
     parser.add_argument("--seconds", type=flags.positive(float), default=4.0, help="how long each time is taken")
     options = parser.parse_args()
-    print("model | format | precision | s | MB | ms a picture | largest difference, QP | largest level, QP")
+    print("model | format | precision | s | MB | ms a picture | largest difference, QP | largest level, QP", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         pictures = list_pictures(options.photographs or collected(folder / "photographs"))
-        for script, variant in (row for name in SCRIPTS for row in scripts_variants(name)):
-            if options.models and variant.name not in options.models:
+        for script, variant in models:
+            if variant.name not in options.models:
                 continue
             write_weights(variant, folder)
-            levels = alone(predicted, variant, folder / "weights.h5", pictures)
+            levels = matrix.alone(predicted, variant, folder / "weights.h5", pictures)
             for name, precision in product(options.formats, options.precisions):
                 if precision == "float16" and not FORMATS[name].halves:
                     continue
                 file = folder / f"exported{FORMATS[name].suffix}"
                 seconds, size = export(script, variant, folder / "weights.h5", name, precision, file)
-                answers, milliseconds = alone(ran, variant, name, file, pictures, options.seconds)
+                answers, milliseconds = matrix.alone(ran, variant, name, file, pictures, options.seconds)
                 difference = max(abs(a - b) for a, b in zip(levels, answers, strict=True))
                 row = [variant.name, name, precision, f"{seconds:.1f}", f"{size:.1f}", f"{milliseconds:.0f}"]
                 print(*row, f"{difference:.1g}", f"{max(levels):.0f}", sep=" | ", flush=True)
     return 0
-
-
-def alone(function, *arguments):
-    """Call `function` in a process of its own, and return what it returns."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def predicted(variant, file, pictures):
