@@ -22,8 +22,8 @@ from common.files import whole_file
 # Remarks on odd EXIF, palettes and sizes that do not change a pixel; what is really wrong raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-WORKERS = max(1, (os.cpu_count() or 1) - 1)
-"""How many threads decode beside a network, which keeps a core for itself."""
+WORKERS = os.cpu_count() or 1
+"""How many threads decode beside a network: as many as there are cores, since a network leaves gaps on all of them."""
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Suffixes, in lower case, of the files that count as pictures in a folder."""

@@ -100,7 +100,7 @@ def predict_part(job, paths):
     worker, key = get_worker(), get_worker().get_current_task()
     with _one:
         try:
-            images.WORKERS = max(1, worker.state.nthreads - 1)
+            images.WORKERS = worker.state.nthreads
             model = _model(job, worker.state.nthreads)
             started, answers = time.monotonic(), []
             looks = sources.looks(map(Path, paths), model.variant.input, job["fit"], job["frames"])
