@@ -59,7 +59,8 @@ def predicted(variant, file, pictures):
     """All levels of the pictures, in one row, as `predict` gives them."""
     from common import load
 
-    return [level for answer in load(variant, 1, file).batch(pictures) for level in answer.levels.values()]
+    predictor = load(variant, None if variant.joint else 1, file)
+    return [level for answer in predictor.batch(pictures) for level in answer.levels.values()]
 
 
 def export(script, variant, weights, name, precision, file):
