@@ -95,7 +95,9 @@ def script(doc, *variants, arguments=None):
         except ValueError as error:
             parser.error(f"--input_size {options.input_size[0]} {options.input_size[1]}: {error}")
     if getattr(options, "backend", None):
-        os.environ["KERAS_BACKEND"] = options.backend
+        from common.programs import use_backend
+
+        use_backend(options.backend)
     from common import scripts
 
     return getattr(scripts, options.command)(variant, options)

@@ -67,8 +67,7 @@ def targets_of(paths, codec, folder):
             targets[path] = target_of(path, codec, Path(folder, os.path.relpath(above[path], top)))
         except UserError as error:
             targets[path] = error
-    plain, owner = Counter(targets.values()), {}
-    own = {os.path.realpath(path) for path in paths} | {_identity(path) for path in paths if os.path.exists(path)}
+    plain, owner, inputs = Counter(targets.values()), {}, _identities(paths)
     for path, target in targets.items():
         if isinstance(target, UserError):
             continue
@@ -77,14 +76,20 @@ def targets_of(paths, codec, folder):
         if target in owner:
             raise UserError(f"{path}: would be coded as {target}, as {owner[target]} is; give folders of their own")
         owner[target] = path
-        if os.path.realpath(target) in own or (target.exists() and _identity(target) in own):
-            raise UserError(f"{target}: this is an input, which would be overwritten; give another folder")
+        _refuse(target, inputs)
     return targets
 
 
-def _identity(path):
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+def _identities(paths):
+    """What files are told by, whatever they are called: names without links, and numbers of those that are there."""
+    found = [os.stat(path) for path in paths if os.path.exists(path)]
+    return {os.path.realpath(path) for path in paths} | {(file.st_dev, file.st_ino) for file in found}
+
+
+def _refuse(target, inputs):
+    """Raise UserError where `target` is one of the inputs, given by their `_identities`."""
+    if inputs & _identities([target]):
+        raise UserError(f"{target}: this is an input, which would be overwritten; give another folder")
 
 
 def encode_picture(path, qp, codec, folder, baseline=None, target=None):
@@ -100,7 +105,7 @@ def encode_picture(path, qp, codec, folder, baseline=None, target=None):
     Raises UserError.
     """
     target = Path(target or target_of(path, codec, folder))
-    _refuse(path, target)
+    _refuse(target, _identities([path]))
     using, pixels, profile = coder(codec, clip=False), read_picture(path), _profile(path)
     at = nearest(qp)
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +158,7 @@ def encode_clip(path, levels, codec, folder, baseline=None, of="lowest", target=
     Raises UserError.
     """
     target = Path(os.path.abspath(target or target_of(path, codec, folder)))
-    _refuse(path, target)
+    _refuse(target, _identities([path]))
     using = coder(codec, clip=True)
     clip = scenes.look(path)
     qps = scene_qps(clip.scenes, levels, of)
@@ -283,11 +288,6 @@ def _profile(path):
     with Image.open(path) as picture:
         profile = picture.info.get("icc_profile") or b""
     return profile if profile[16:20] == b"RGB " else None
-
-
-def _refuse(path, target):
-    if os.path.realpath(path) == os.path.realpath(target) or (target.exists() and os.path.samefile(path, target)):
-        raise UserError(f"{target}: this is an input, which would be overwritten; give another folder")
 
 
 @contextlib.contextmanager

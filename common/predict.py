@@ -79,7 +79,7 @@ def predict(variant, options):
     if len(left) < len(paths):
         print(f"{len(paths) - len(left)} files were done before")
     if warned:
-        print(f"{warned} unlike what the model was trained on: take their levels with care, see --fit")
+        print(f"{warned} with a warning: take their levels with care; --fit may help")
     if output:
         output.finish()
         print(f"results: {options.output}")

@@ -11,7 +11,6 @@ import importlib
 import itertools
 import os
 import re
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from common.ffmpeg import QP_RANGE
 from common.files import PRETRAINED
 from common.fitting import Look
 from common.images import read_ahead
-from common.programs import load_keras
+from common.programs import load_keras, use_backend
 from common.variant import Variant
 
 
@@ -216,11 +215,3 @@ def find_weights(variant, level, path):
 def level_names(variant, files):
     """("JND1", ...): the levels that the files of `find_weights` give."""
     return tuple(f"JND{number}" for level in files for number in variant.outputs(level).values())
-
-
-def use_backend(name):
-    """Choose Keras's backend, before Keras is imported; raises UserError when it is too late for another one."""
-    if "keras" in sys.modules and sys.modules["keras"].config.backend() != name:
-        running = sys.modules["keras"].config.backend()
-        raise UserError(f"Keras runs on {running} already; choose {name} before anything else that uses Keras")
-    os.environ["KERAS_BACKEND"] = name

@@ -50,6 +50,14 @@ def check_target(path):
         raise UserError(f"{folder}: this folder cannot be written to; give another one for {path.name}")
 
 
+def use_backend(name):
+    """Choose Keras's backend, before Keras is imported; raises UserError when it is too late for another one."""
+    if "keras" in sys.modules and sys.modules["keras"].config.backend() != name:
+        running = sys.modules["keras"].config.backend()
+        raise UserError(f"Keras runs on {running} already; choose {name} before anything else that uses Keras")
+    os.environ["KERAS_BACKEND"] = name
+
+
 def load_keras(training=False, cpus=1, threads=None):
     """Import Keras and its backend without TensorFlow's start-up chatter, which no setting of its own silences.
 

@@ -38,9 +38,13 @@ def find_inputs(arguments):
 
 def _matches(pattern):
     """What a pattern matches, in natural order; unlike glob's, "**" enters no linked folder, which may be a loop."""
-    root = Path(pattern).anchor
+    root, given = Path(pattern).anchor, Path(pattern).parts
     try:
-        found = [path for path in Path(root or ".").glob(pattern[len(root) :]) if not path.name.startswith(".")]
+        found = [
+            path
+            for path in Path(root or ".").glob(pattern[len(root) :])
+            if not any(part.startswith(".") and part not in given for part in path.parts)  # hidden, unless named
+        ]
     except (ValueError, NotImplementedError):  # no pattern after all
         return []
     return sorted(found, key=_key)

@@ -127,8 +127,8 @@ def _model(job, threads):
     if _loaded[0] == job:
         return _loaded[1]
     _loaded = None, None  # first, so that two never share the memory
-    from common.predictor import Predictor, find_variant, use_backend
-    from common.programs import load_keras
+    from common.predictor import Predictor, find_variant
+    from common.programs import load_keras, use_backend
     from common.zenodo import sha256
 
     for file, digest in job["weights"].values():

@@ -205,6 +205,7 @@ def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch):
     assert list(map(str, found)) == ["a10.png", "a9.png", "deep/b.png", "no such.png", "[x"]
     assert sources.find_inputs(["."]) == sources.find_inputs(["**/*.png"])
     (photographs / "deep" / "loop").symlink_to(photographs)
+    write_png(photographs / ".trash" / "gone.png", data.coffee())
     assert sources.find_inputs(["**/*.png", "deep/../a9.png"]) == sources.find_inputs(["."])
     (photographs / "a[1].png").touch()  # a name that is also a pattern is the name
     assert list(map(str, sources.find_inputs(["a[1].png"]))) == ["a[1].png"]
