@@ -18,15 +18,13 @@ from tqdm import tqdm
 
 from common import ffmpeg, scenes
 from common.clips import compare, is_clip
-from common.codecs import CODECS, H264, coarsest, coder
+from common.codecs import H264, coarsest, coder
 from common.coded import quality
 from common.errors import UserError
 from common.ffmpeg_process import run
 from common.files import whole_file
 from common.images import read_picture
 from common.metrics import HIGHEST_DB, luma, psnr
-
-__all__ = ["CODECS", "encode_clip", "encode_picture", "target_of", "targets_of"]
 
 SCENE_QP = {"lowest": min, "median": statistics.median}
 # Frames of a scene that decide which setting is as good as a QP.  Of 72, HEVC's CRF came out at most 1 from what whole
