@@ -1,18 +1,18 @@
 """The command line of the scripts, and how errors reach a person."""
 
 import argparse
-import ctypes
 import os
 import signal
 import sys
 
 from common import script_flags
 from common.errors import UserError
+from common.malloc import keep_freed_memory
 
 
 def run(main):
     """Call `main()`, turn what goes wrong into one line, and exit: 0 well, 1 partly, 2 an error, 130 Ctrl-C."""
-    _keep_freed_memory()
+    keep_freed_memory()
     sys.stdout.reconfigure(errors="backslashreplace")  # a file's name must not end a program
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what is half written goes
     try:
@@ -38,16 +38,6 @@ def run(main):
         message = "the device is out of memory; lower --batch_size"
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
-
-
-def _keep_freed_memory():
-    """Let glibc reuse the memory of big arrays instead of handing it back and clearing it anew for each picture."""
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):  # another system; nothing depends on it
-        return
-    mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: the most it allows
-    mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common.errors import UserError
 from common.files import whole_file
+from common.malloc import keep_freed_memory
 
 # Remarks on odd EXIF, palettes and sizes that do not change a pixel; what is really wrong raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -109,8 +110,8 @@ def resize(picture, width, height):
     blend = 2  # half of the 4 that the shifts below leave
     for row, weight in ((upper, 2048 - y_weight), (lower, y_weight)):
         line = samples.take(row, axis=0)  # (height, 3 W)
-        if columns == width:
-            across = line.astype(np.int32) << 7
+        if not x_weight.any():  # the width stays, or is an odd multiple, as 1920 of 640
+            across = line.take(left, axis=1).astype(np.int32) << 7
         else:
             across = line.take(left, axis=1) * (2048 - x_weight)  # (height, 3 width), int32
             across += line.take(right, axis=1) * x_weight
@@ -158,7 +159,7 @@ class InputFormat:
     def prepare(self, picture):
         """The same of a uint8 RGB `picture` (H, W, 3) of any size."""
         picture = resize(picture, self.width, self.height)
-        return np.multiply(picture[..., ::-1], self.scale, dtype=np.float32, order="C")
+        return np.multiply(picture.take((2, 1, 0), axis=2), self.scale, dtype=np.float32)
 
     def prepare_tensor(self, pixels):
         """The same of a backend's tensor: float32 RGB (B, height, width, 3), of this size already."""
@@ -190,6 +191,7 @@ def read_ahead(load, paths, ahead=32, workers=None):
     At most `ahead` results wait at any time.  What `load` raises is raised when its result is due.
     workers: how many threads, by default WORKERS.
     """
+    keep_freed_memory()
     pool, left = ThreadPoolExecutor(workers or WORKERS), iter(paths)
     waiting = collections.deque(pool.submit(load, path) for path in itertools.islice(left, ahead))
 
