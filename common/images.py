@@ -81,7 +81,7 @@ def _upright_rgb(picture):
         paper = 255 - ink[..., 3:]
         rgb = Image.fromarray((paper - (ink[..., :3] * paper >> 8)).astype(np.uint8))
     else:
-        rgb = picture.convert("RGB")
+        rgb = picture if picture.mode == "RGB" else picture.convert("RGB")  # without a copy of 8 MB
     # Pillow would also turn by what XMP says, OpenCV only by EXIF (a TIFF's own tag was obeyed by `load`).
     rgb.info = {"exif": picture.info.get("exif", b"")}
     try:
