@@ -127,7 +127,7 @@ class Predictor:
         seen = self.variant.input
         levels = [dict(zip(self.levels, map(float, answer))) for answer in answers]
         lowest = dict(zip(self.levels, map(float, np.min(answers, axis=0))))
-        warnings = [fitting.warning(look.views[0], seen.frame)]
+        warnings = [fitting.warning(look.views[0], seen.frame), look.lost]
         if beyond := [f"{name} {level:.0f}" for name, level in lowest.items() if level > QP_RANGE[-1]]:
             warnings.append(f"no QP: {', '.join(beyond)}; are the weights trained, and on QPs?")
         return Prediction(
