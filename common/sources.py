@@ -39,7 +39,7 @@ def find_inputs(arguments):
     if others:
         kinds = collections.Counter(others.values()).most_common()
         listed = ", ".join(f"{kind} {count}" for kind, count in kinds[:8]) + (" ..." if kinds[8:] else "")
-        print(f"left out: {len(others)} files of other kinds: {listed}", file=sys.stderr)
+        print(f"left out: {len(others)} of other kinds ({listed})", file=sys.stderr)
     first = {}
     for file in files:
         first.setdefault(os.path.abspath(file), file)
@@ -76,7 +76,7 @@ def _below(folder, others):
             if kind in SUFFIXES and os.path.isfile(file):
                 files.append(file)
             else:
-                others[os.path.abspath(file)] = "no file" if kind in SUFFIXES else kind or "without suffix"
+                others[os.path.abspath(file)] = "no plain file" if kind in SUFFIXES else kind or "without suffix"
     return sorted(files, key=_key)
 
 
