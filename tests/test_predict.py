@@ -105,11 +105,13 @@ def test_what_a_picture_looks_like_to_the_network_is_said(predict, predictor, ph
     assert "400x600 to 640x352; unlike the training pictures: seen 2.67 times wider than it is\n" in printed
     printed = predict(photographs / "deep", "--fit", "crop")[1].out
     assert "middle 400x225 to 640x352; unlike the training pictures: enlarged 1.6 times" in printed
-    big = np.tile(data.coffee()[:360, :600], (2, 2, 1))  # 720 x 1200
+    halves = data.coffee()[:360, :600], data.astronaut()[100:460, np.r_[:512, :88]]
+    big = np.concatenate(halves, axis=1).repeat(2, axis=0)  # 720 x 1200
     write_png(tmp_path / "big.png", big)
     predict(tmp_path / "big.png", "--fit", "tiles", "--output", tmp_path / "tiles.csv")
     whole, *tiles = pd.read_csv(tmp_path / "tiles.csv").itertuples()
     assert [tile.tile for tile in tiles] == ["640x360+0+0", "640x360+560+0", "640x360+0+360", "640x360+560+360"]
+    assert [tile.JND1 == whole.JND1 for tile in tiles] == [False, False, True, False]
     assert whole.JND1 == min(tile.JND1 for tile in tiles)
     for tile in tiles:
         x, y = map(int, tile.tile.split("+")[1:])
@@ -236,8 +238,8 @@ def test_lines_fit_the_terminal_and_are_whole_elsewhere(monkeypatch, capsys):
 def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, capsys):
     monkeypatch.chdir(photographs)
     monkeypatch.setattr("sys.stdin", io.StringIO("deep\n\nno such.png\na9.png\n"))
-    found = sources.find_inputs(["a10.png", "*.png", "-", "[x"])
-    assert list(map(str, found)) == ["a10.png", "a9.png", "deep/b.png", "no such.png", "[x"]
+    found = sources.find_inputs(["a10.png", "-", "*.png", "[x"])
+    assert list(map(str, found)) == ["a10.png", "deep/b.png", "no such.png", "a9.png", "[x"]
     assert sources.find_inputs(["."]) == sources.find_inputs(["**/*.png"])
     (photographs / "deep" / "loop").symlink_to(photographs)
     write_png(photographs / ".trash" / "gone.png", data.coffee())
