@@ -149,7 +149,7 @@ class Table:
     HEAD = "  QP       bytes  bit/px PSNR Y   SSIM  VMAF  saved"
 
     def __init__(self, paths):
-        self.listing = Listing(map(str, paths), room=len(self.HEAD))
+        self.listing = Listing(map(str, paths), room=len(self.HEAD + "  CRF 26"))
         self.sizes, self.headed = [], False  # (bytes, bytes at the baseline) of each
 
     def add(self, rows):

@@ -189,7 +189,7 @@ def _raw_input(frames, rate=30):
 
 def clip_input(path):
     path = os.path.abspath(path)  # and so neither an option nor a URL, whatever the name
-    if not os.path.exists(path):
+    if not os.path.exists(path) or os.path.isdir(path):
         raise UserError(f"{path}: no such file; expected a clip")
     check_content(path, "clip")
     try:

@@ -19,8 +19,8 @@ PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 def check_content(path, noun):
     """Raise UserError where the `noun` at `path` is empty, or no file, such as a pipe, which would be waited for."""
     found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(found.st_mode), "a device")
         raise UserError(f"{path}: {kind}, no file; expected a {noun}, save it as a file first")
     if not found.st_size:

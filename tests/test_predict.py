@@ -179,6 +179,7 @@ def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tm
     assert os.stat(report["target"][0]).st_mtime_ns == written
     again = pd.read_csv(folder / "report.csv").set_index("path")
     assert f"5 files coded, {report['bytes'].sum():,} bytes" in printed.out  # with those of before
+    assert predict(photographs / "a10.png", *flags, "--resume")[0] == 0  # of the others' levels nothing is asked
     pd.testing.assert_frame_equal(again.sort_index(), report.set_index("path").sort_index())
 
 
