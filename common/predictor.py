@@ -34,7 +34,7 @@ class Prediction(NamedTuple):
     levels: {"JND1": QP, ...}, 0 and above, not rounded; where the picture was seen in tiles, the lowest of each level.
     size: (height, width) of the picture.
     seen: what was done to it, for a person: "1920x1080 to 640x352".
-    warning: in what it is unlike the pictures that the papers trained on, "" where it is not.
+    warning: in what it is unlike the pictures that the papers trained on, and what of it was lost; "" for nothing.
     tiles: ((View, levels), ...) where it was seen in tiles, else empty.
     """
 

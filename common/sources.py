@@ -105,10 +105,9 @@ def looks(paths, seen, fit, frames):
             continue
         with read_ahead(load, group, AHEAD[fit]) as loaded:
             for path, result in loaded:
-                wrong = isinstance(result, UserError)
-                if not wrong:
-                    yield (path, None, None), result
-                yield (path, None, None), result if wrong else None
+                yield (path, None, None), result
+                if not isinstance(result, UserError):
+                    yield (path, None, None), None
 
 
 def _clip_looks(path, seen, fit, frames):
@@ -116,12 +115,12 @@ def _clip_looks(path, seen, fit, frames):
 
     def load(_):
         try:
-            number, seconds, pixels = next(chosen)
+            (number, seconds, pixels), without = next(chosen), lost()
         except StopIteration:
             return (path, None, None), None
         except UserError as error:
             return (path, None, None), error
-        return (path, number, seconds), look(pixels, seen, fit)._replace(lost=lost())
+        return (path, number, seconds), look(pixels, seen, fit)._replace(lost=without)
 
     with read_ahead(load, itertools.count(), min(AHEAD[fit], 4), workers=1) as loaded:
         for key, result in loaded:
