@@ -172,6 +172,22 @@ def packets(path):
     return sorted((int(row[2]), int(row[4])) for row in rows)
 
 
+def beyond_8_bits(path):
+    """What of a clip 8-bit R, G, B cannot show, by what it says of itself, for a person; "" for an ordinary one."""
+    log = run(clip_input(path).output("-", format="null", vcodec="copy", t=0), f"reading {path}")[1]
+    found = re.search(r"Stream #0:\d+.*?: Video: .*?, (\w+)(?:\(([^)]*)\))?", log)
+    pixels, colours = found.groups("") if found else ("", "")
+    said = []
+    if curve := re.search("smpte2084|arib-std-b67", colours):
+        name = {"smpte2084": "PQ", "arib-std-b67": "HLG"}[curve[0]]
+        said.append(f"HDR ({name}) seen without tone mapping: the level says nothing")
+    elif "bt2020" in colours:
+        said.append("BT.2020 colours seen as if BT.709")
+    if depth := re.search(r"(9|1[0246])[bl]e$", pixels):
+        said.append(f"{depth[1]} bits seen as 8")
+    return ", ".join(said)
+
+
 def compare(coded, reference, doing, with_vmaf=True, timeout=CLIP_TIMEOUT):
     """How two streams of 8-bit 4:2:0 frames of one size differ: {"psnr": [luma dB of each frame], "ssim", "vmaf"}.
 

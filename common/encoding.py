@@ -16,8 +16,8 @@ from common.encode import encode_clip, encode_picture, nearest, targets_of
 from common.errors import UserError
 from common.ffmpeg_process import kill_all
 from common.images import read_ahead
+from common.listing import Listing, one_line
 from common.population import sur_column
-from common.predict import one_line
 from common.rows import RowFile
 
 REPORT = "report.csv"
@@ -99,7 +99,7 @@ class Encoding:
                         for row in rows:
                             if isinstance(row, UserError):
                                 bad += 1
-                                tqdm.write(f"error: {row}", file=sys.stderr)
+                                tqdm.write(f"error: {one_line(str(row))}", file=sys.stderr)
                             else:
                                 self.report.write([flat(row)])
                                 shown.print(row)
@@ -146,8 +146,10 @@ def own(parameter, part):
 class Table:
     """The rows as they come, for a person."""
 
+    HEAD = "  QP       bytes  bit/px PSNR Y   SSIM  VMAF  saved"
+
     def __init__(self, paths):
-        self.width = min(max(len(str(path)) for path in paths), 100)
+        self.listing = Listing(map(str, paths), room=len(self.HEAD + "  CRF 26"))
         self.sizes, self.headed = [], False  # (bytes, bytes at the baseline) of each
 
     def add(self, rows):
@@ -157,14 +159,13 @@ class Table:
     def print(self, row):
         if not self.headed:
             self.headed = True
-            tqdm.write(f"{'coded':<{self.width}}  QP {'bytes':>11}  bit/px PSNR Y   SSIM  VMAF  saved")
+            self.listing.print("coded", self.HEAD)
         self.sizes.append((row["bytes"], row["baseline bytes"] or row["bytes"]))
         ssim = "" if row["ssim"] is None else f"{row['ssim']:.4f}"
         vmaf = "" if row["vmaf"] is None else f"{row['vmaf']:.1f}"
         saving = "" if row["saving %"] is None else f"{row['saving %']:.1f} %"
-        line = f"{one_line(row['input']):<{self.width}}  {row['qp']:>2} {row['bytes']:>11,}  {row['bits a pixel']:6.3f}"
-        line += f" {row['psnr luma']:6.2f} {ssim:>6} {vmaf:>5} {saving:>6}"
-        tqdm.write((line + own(row["parameter"], row)).rstrip())
+        line = f"  {row['qp']:>2} {row['bytes']:>11,}  {row['bits a pixel']:6.3f} {row['psnr luma']:6.2f}"
+        self.listing.print(row["input"], f"{line} {ssim:>6} {vmaf:>5} {saving:>6}{own(row['parameter'], row)}")
         for scene in row.get("scenes", []) if len(row.get("scenes", [])) > 1 else []:
             said = own(row["parameter"], scene)
             tqdm.write(f"  frames {scene['start']} to {scene['end']}: QP {scene['qp']}{said}")

@@ -19,7 +19,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.ffmpeg_process import TIMEOUT, find_ffmpeg, pictures, run
-from common.files import whole_file
+from common.files import check_content, whole_file
 
 QP_RANGE = range(52)  # x264, 8 bit
 CLIP_TIMEOUT = 3600  # seconds
@@ -189,10 +189,9 @@ def _raw_input(frames, rate=30):
 
 def clip_input(path):
     path = os.path.abspath(path)  # and so neither an option nor a URL, whatever the name
-    if not os.path.isfile(path):
+    if not os.path.exists(path) or os.path.isdir(path):
         raise UserError(f"{path}: no such file; expected a clip")
-    if not os.path.getsize(path):
-        raise UserError(f"{path}: an empty file (0 bytes); copy the clip again")
+    check_content(path, "clip")
     try:
         path.encode()
     except UnicodeEncodeError:  # which ffmpeg-python cannot pass on

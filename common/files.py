@@ -4,13 +4,27 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
+
+from common.errors import UserError
 
 PART = ".part-"
 """How names of files start that are being written."""
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 """Where weights lie, unless the command line says otherwise."""
+
+
+def check_content(path, noun):
+    """Raise UserError where the `noun` at `path` is empty, or no file, such as a pipe, which would be waited for."""
+    found = os.stat(path)
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(found.st_mode), "a device")
+        raise UserError(f"{path}: {kind}, no file; expected a {noun}, save it as a file first")
+    if not found.st_size:
+        raise UserError(f"{path}: an empty file (0 bytes); copy the {noun} again")
 
 
 @contextlib.contextmanager

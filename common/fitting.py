@@ -38,11 +38,15 @@ class View(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A picture as a network will see it: its size (height, width), its Views, and an array (h, w, 3) for each."""
+    """A picture as a network will see it: its size (height, width), its Views, and an array (h, w, 3) for each.
+
+    lost: what of it 8-bit R, G, B cannot show, for a person.
+    """
 
     size: tuple[int, int]
     views: list
     arrays: Iterable
+    lost: str = ""
 
 
 AHEAD = {"stretch": 32, "crop": 32, "tiles": 2}

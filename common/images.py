@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files import check_content, whole_file
 from common.malloc import keep_freed_memory
 
 # Remarks on odd EXIF, palettes and sizes that do not change a pixel; what is really wrong raises.
@@ -37,13 +37,12 @@ def read_picture(path):
     expanded, alpha dropped (not composited), the high byte of 16-bit samples, the first frame of several.  Colour
     profiles are not applied.
 
-    Raises UserError, one line that names the file, when it is missing, empty, no picture, damaged, cut short, too
-    large, or of samples wider than 16 bits.
+    Raises UserError, one line that names the file, when it is missing, empty, a pipe or the like, no picture, damaged,
+    cut short, too large, or of samples wider than 16 bits.
     """
     path = Path(path)
     try:
-        if path.stat().st_size == 0:
-            raise UserError(f"{path}: an empty file (0 bytes); copy the picture again")
+        check_content(path, "picture")
         with Image.open(path) as picture:
             return np.asarray(_upright_rgb(picture))
     except UserError:

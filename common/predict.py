@@ -9,6 +9,7 @@ from tqdm import tqdm
 from common import sources
 from common.clips import is_clip
 from common.errors import UserError
+from common.listing import Listing, one_line
 from common.population import at_sur
 from common.predictor import Prediction, Predictor, find_weights, level_names
 from common.programs import check_target, load_keras
@@ -21,60 +22,28 @@ def predict(variant, options):
     files = find_weights(variant, options.level, options.model_weights_path)
     levels = level_names(variant, files)
     shown = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
-    columns = ("path", "frame", "seconds", "tile", "width", "height", *shown, "seen", "warning", "by")
-    by = made_by(variant, files, options)
-    output = encoding = None
-    if options.output:
-        check_target(options.output)
-        output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
-        if others := {row["by"] for row in output.kept} - {by}:
-            theirs = " and ".join(sorted(others))
-            raise UserError(
-                f"{options.output}: its rows are by {theirs}, those of this run would be by {by}; give the same "
-                "weights and flags, another --output, or --overwrite"
-            )
-    elif options.resume and not options.encode:
-        raise UserError("--resume: there is nothing to go on with; give --output too")
+    made_by = maker(variant, files, options)
+    output = open_output(options, shown, made_by)
     paths = sources.find_inputs(options.inputs)
-    if not paths:
-        raise UserError(f"{' '.join(options.inputs)}: no picture and no clip; expected files, folders or patterns")
     left = [path for path in paths if not output or str(path) not in output.done]
-    if options.encode:
-        from common.encoding import Encoding
-
-        encoding = Encoding(options, levels, paths)
-        if output:
-            wanted = set(map(str, paths))
-            encoding.add([row for row in output.kept if row["path"] in wanted])
-    if options.dask:
-        from common import cluster
-
-        answers = cluster.predict_files(variant, files, left, options)
-    elif not left:
-        answers = (answer for answer in ())
-    else:
-        looks = sources.looks(left, variant.input, options.fit, options.frames)
-        first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
-        load_keras()
-        how = {"precision": options.precision, "fit": options.fit, "batch_size": options.batch_size}
-        answers = predict_files(itertools.chain(first, looks), Predictor(variant, files, **how))
+    encoding = open_encoding(options, levels, paths, output)
     table, bad, warned = Table(left, shown), 0, 0
-    bar = tqdm(total=len(left), unit="file", desc=variant.name, disable=None)
+    answers = answers_to(left, variant, files, options)
+    bar = tqdm(answers, total=len(left), unit="file", desc=variant.name, disable=None)
     with bar, contextlib.closing(answers):
-        for _, rows in answers:
+        for _, rows in bar:
             if isinstance(rows, UserError):
                 bad += 1
-                tqdm.write(f"error: {rows}", file=sys.stderr)
-            else:
-                for row in rows:
-                    row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": by}
-                table.print(rows)
-                warned += any(row["warning"] for row in rows)
-                if output:
-                    output.write(rows)
-                if encoding:
-                    encoding.add(rows)
-            bar.update()
+                tqdm.write(f"error: {one_line(str(rows))}", file=sys.stderr)
+                continue
+            for row in rows:
+                row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": made_by(row)}
+            warned += any(row["warning"] for row in rows)
+            table.print(rows)
+            if output:
+                output.write(rows)
+            if encoding:
+                encoding.add(rows)
     print(f"{len(left) - bad} of {len(left)} files, weights {', '.join(map(str, files.values()))}")
     if len(left) < len(paths):
         print(f"{len(paths) - len(left)} files were done before")
@@ -88,11 +57,59 @@ def predict(variant, options):
     return 1 if bad else 0
 
 
-def made_by(variant, files, options):
-    """What a row depends on besides its file: "LAT 1a2b3c4d stretch float32 scenes+1s", digests of weights among it."""
+def maker(variant, files, options):
+    """A function: what a row depends on besides its file: "LAT 1a2b3c4d stretch float32 scenes+1s", weights by digest.
+
+    Which frames of a clip were asked for, last, is of no concern to a picture.
+    """
     digests = [sha256(file)[:8] for file in files.values()]
     size = [f"{variant.input.width}x{variant.input.height}"] if options.input_size else []
-    return " ".join([variant.name, *digests, options.fit, options.precision, options.frames, *size])
+    same = " ".join([variant.name, *digests, options.fit, options.precision, *size])
+    return lambda row: f"{same} {options.frames}" if is_clip(row["path"]) else same
+
+
+def open_output(options, levels, made_by):
+    """The RowFile of --output, or None.  Raises UserError where it holds rows that this run would not give."""
+    if not options.output:
+        if options.resume and not options.encode:
+            raise UserError("--resume: there is nothing to go on with; give --output too")
+        return None
+    check_target(options.output)
+    columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning", "by")
+    output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
+    for row in output.kept:
+        if row["by"] != made_by(row):
+            raise UserError(
+                f"{options.output}: its row of {row['path']} is by {row['by']}, this run's would be by {made_by(row)}; "
+                "give the same weights and flags, another --output, or --overwrite"
+            )
+    return output
+
+
+def open_encoding(options, levels, paths, output):
+    """The Encoding of --encode, with what an earlier run found, or None."""
+    if not options.encode:
+        return None
+    from common.encoding import Encoding
+
+    encoding, wanted = Encoding(options, levels, paths), set(map(str, paths))
+    encoding.add([row for row in output.kept if row["path"] in wanted] if output else [])
+    return encoding
+
+
+def answers_to(paths, variant, files, options):
+    """What `predict_files` yields of the files, by a cluster or by this machine, which is ready when this returns."""
+    if options.dask:
+        from common import cluster
+
+        return cluster.predict_files(variant, files, paths, options)
+    if not paths:
+        return (answer for answer in ())
+    looks = sources.looks(paths, variant.input, options.fit, options.frames)
+    first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
+    load_keras(lean=True)
+    how = {"precision": options.precision, "fit": options.fit, "batch_size": options.batch_size}
+    return predict_files(itertools.chain(first, looks), Predictor(variant, files, **how))
 
 
 def predict_files(looks, model):
@@ -115,30 +132,26 @@ def predict_files(looks, model):
         rows += [{**row, "tile": str(view), **levels} for view, levels in answer.tiles]
 
 
-def one_line(name):
-    """A file's name as text that any terminal shows, in one line."""
-    return name.replace("\n", "\\n").encode("utf-8", "backslashreplace").decode()
-
-
 class Table:
     """The rows as they come, for a person."""
 
     def __init__(self, paths, levels):
         self.levels, self.clips = levels, any(map(is_clip, paths))
-        self.width = min(max((len(str(path)) for path in paths), default=0), 100)
+        self.listing = Listing(map(str, paths), room=len(self._numbers("", levels)) + len("  1920x1080 to 640x352"))
         self.headed = False
 
     def print(self, rows):
         if not self.headed:
-            self._line("path", "time s" if self.clips else "", self.levels, "QP; as seen")
+            self.listing.print("path", self._numbers("time s", self.levels) + "  QP; as seen")
             self.headed = True
         for row in rows:
-            name = one_line(row["path"]) if row["tile"] is None else f"  {row['tile']}"
             seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
-            note = row["seen"] + (f"; {row['warning']}" if row["warning"] else "") if row["tile"] is None else ""
-            self._line(name, seconds, [f"{row[level]:.2f}" for level in self.levels], note)
+            numbers = self._numbers(seconds, [f"{row[level]:.2f}" for level in self.levels])
+            if row["tile"] is None:
+                self.listing.print(row["path"], f"{numbers}  {'; '.join(filter(None, (row['seen'], row['warning'])))}")
+            else:
+                self.listing.print(f"  {row['tile']}", numbers)
 
-    def _line(self, name, seconds, levels, note):
+    def _numbers(self, seconds, levels):
         time = f" {seconds:>8}" if self.clips else ""
-        numbers = "".join(f" {level:>{max(6, len(name))}}" for level, name in zip(levels, self.levels))
-        tqdm.write(f"{name:<{self.width}}{time}{numbers}  {note}".rstrip())
+        return time + "".join(f" {level:>{max(6, len(name))}}" for level, name in zip(levels, self.levels))

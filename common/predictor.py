@@ -34,7 +34,7 @@ class Prediction(NamedTuple):
     levels: {"JND1": QP, ...}, 0 and above, not rounded; where the picture was seen in tiles, the lowest of each level.
     size: (height, width) of the picture.
     seen: what was done to it, for a person: "1920x1080 to 640x352".
-    warning: in what it is unlike the pictures that the papers trained on, "" where it is not.
+    warning: in what it is unlike the pictures that the papers trained on, and what of it was lost; "" for nothing.
     tiles: ((View, levels), ...) where it was seen in tiles, else empty.
     """
 
@@ -127,7 +127,7 @@ class Predictor:
         seen = self.variant.input
         levels = [dict(zip(self.levels, map(float, answer))) for answer in answers]
         lowest = dict(zip(self.levels, map(float, np.min(answers, axis=0))))
-        warnings = [fitting.warning(look.views[0], seen.frame)]
+        warnings = [fitting.warning(look.views[0], seen.frame), look.lost]
         if beyond := [f"{name} {level:.0f}" for name, level in lowest.items() if level > QP_RANGE[-1]]:
             warnings.append(f"no QP: {', '.join(beyond)}; are the weights trained, and on QPs?")
         return Prediction(

@@ -1,6 +1,8 @@
 """A table on disk that grows row by row, so that a run of hours that is stopped can go on where it was."""
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -23,6 +25,7 @@ class RowFile:
         self.part = self.path.with_name(f"{PART}{self.path.name}")
         if self.path.suffix not in KINDS:
             raise UserError(f"{path}: expected a name that ends in {' or '.join(KINDS)}")
+        self._refuse_another()
         old = next((file for file in (self.part, self.path) if file.exists()), None)
         if old and not resume and not overwrite:
             whose = "what an earlier run wrote" if old == self.path else "what an unfinished run left"
@@ -55,15 +58,32 @@ class RowFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Beside what is there, until that stands here as well.
         fresh = self.part.with_name(f"{self.part.name}.new")
-        self._file = open(fresh, "w", newline="", encoding="utf-8", errors="surrogateescape")
+        self._file = open(fresh, "a", newline="", encoding="utf-8", errors="surrogateescape")
+        self._lock(self._file)
         try:
+            self._refuse_another()
+            self._file.truncate(0)
             if self.path.suffix == ".csv":
                 csv.writer(self._file).writerow(self.columns)
             self._put(self.kept)
             os.replace(fresh, self.part)
-        except OSError:
+        except (OSError, UserError):
             fresh.unlink(missing_ok=True)
             raise
+
+    def _refuse_another(self):
+        """Raise UserError where another run is at work on the part; of a killed one nothing holds it."""
+        with contextlib.suppress(FileNotFoundError), open(self.part) as part:
+            self._lock(part)
+
+    def _lock(self, file):
+        """Hold an open file until it is closed."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{self.path}: another run is writing it; wait for it, or give another name") from None
+        except OSError:  # a file system without locks
+            pass
 
     def _put(self, rows):
         if self.path.suffix == ".csv":

@@ -1,25 +1,31 @@
 """What a person gives to predict: pictures, clips, folders, patterns, a list; and the pictures in it, in order."""
 
+import collections
+import functools
 import glob
 import itertools
 import os
 import sys
 from pathlib import Path
 
-from common.clips import CLIP_SUFFIXES, is_clip, take
+from common.clips import CLIP_SUFFIXES, beyond_8_bits, is_clip, take
 from common.dataset import natural_key
 from common.errors import UserError
 from common.fitting import AHEAD, look
 from common.images import PICTURE_SUFFIXES, read_ahead
+
+# Pillow reads more than PICTURE_SUFFIXES, which decide what belongs to a dataset.
+SUFFIXES = PICTURE_SUFFIXES | CLIP_SUFFIXES | set(".avif .gif .j2k .jfif .jp2 .jpe .pbm .pnm .tga".split())
 
 
 def find_inputs(arguments):
     """Paths of files, each once, in the order given; what is in folders, at any depth, in natural order.
 
     arguments: files; folders; patterns such as "*/*.png" or "**/*.png"; "-", a list on standard input, a line each.
-    A name that is nothing of that comes back as it is, for the reader to complain about.
+    A name that is nothing of that comes back as it is, for the reader to complain about.  Says on stderr what kinds of
+    files of folders it leaves out; raises UserError where nothing is left.
     """
-    lines = []
+    lines, others = [], {}
     for argument in arguments:
         lines += [line.strip("\r\n\ufeff") for line in sys.stdin] if argument == "-" else [argument]
     files = []
@@ -29,10 +35,16 @@ def find_inputs(arguments):
             if glob.has_magic(line) and not os.path.exists(line):
                 matches = _matches(line) or matches
             for match in matches:
-                files += _below(match) if os.path.isdir(match) else [match]
+                files += _below(match, others) if os.path.isdir(match) else [match]
+    if others:
+        kinds = collections.Counter(others.values()).most_common()
+        listed = ", ".join(f"{kind} {count}" for kind, count in kinds[:8]) + (" ..." if kinds[8:] else "")
+        print(f"left out: {len(others)} of other kinds ({listed})", file=sys.stderr)
     first = {}
     for file in files:
         first.setdefault(os.path.abspath(file), file)
+    if not first:
+        raise UserError(f"{' '.join(arguments)}: no picture and no clip; expected files, folders or patterns")
     return list(first.values())
 
 
@@ -50,15 +62,21 @@ def _matches(pattern):
     return sorted(found, key=_key)
 
 
-def _below(folder):
+def _below(folder, others):
+    """The pictures and clips in and below a folder; the kinds of what else is there go into `others`."""
+
     def unreadable(error):
         print(f"warning: {error.filename}: {error.strerror}; this folder is left out", file=sys.stderr)
 
     files = []
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(place, name) for name in names if not name.startswith(".")]
-    files = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES | CLIP_SUFFIXES and os.path.isfile(file)]
+        for file in (Path(place, name) for name in names if not name.startswith(".")):
+            kind = file.suffix.lower()
+            if kind in SUFFIXES and os.path.isfile(file):
+                files.append(file)
+            else:
+                others[os.path.abspath(file)] = "no plain file" if kind in SUFFIXES else kind or "without suffix"
     return sorted(files, key=_key)
 
 
@@ -87,23 +105,22 @@ def looks(paths, seen, fit, frames):
             continue
         with read_ahead(load, group, AHEAD[fit]) as loaded:
             for path, result in loaded:
-                wrong = isinstance(result, UserError)
-                if not wrong:
-                    yield (path, None, None), result
-                yield (path, None, None), result if wrong else None
+                yield (path, None, None), result
+                if not isinstance(result, UserError):
+                    yield (path, None, None), None
 
 
 def _clip_looks(path, seen, fit, frames):
-    chosen = take(path, frames)
+    chosen, lost = take(path, frames), functools.cache(lambda: beyond_8_bits(path))
 
     def load(_):
         try:
-            number, seconds, pixels = next(chosen)
+            (number, seconds, pixels), without = next(chosen), lost()
         except StopIteration:
             return (path, None, None), None
         except UserError as error:
             return (path, None, None), error
-        return (path, number, seconds), look(pixels, seen, fit)
+        return (path, number, seconds), look(pixels, seen, fit)._replace(lost=without)
 
     with read_ahead(load, itertools.count(), min(AHEAD[fit], 4), workers=1) as loaded:
         for key, result in loaded:

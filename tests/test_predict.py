@@ -5,20 +5,21 @@ import json
 import os
 import re
 import shutil
-import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from skimage import data
 from test_clips import make_clip
 
 import MTJND
-from common import cli, ffmpeg, fitting, load, sources
+from common import cli, ffmpeg, load, sources
 from common.clips import take
 from common.errors import UserError
 from common.images import write_png
+from common.listing import Listing, one_line
+from common.rows import RowFile
 from LAT import LAT
 
 
@@ -56,7 +57,8 @@ def test_levels_of_pictures_are_the_released_programs(run, golden, weight_files,
     arguments = ("LAT.py", "predict", pictures, "--model_weights_path", weight_files)
     done = run(*arguments, "--output", tmp_path / "levels.csv")
     assert done.returncode == 1  # one file was bad: it is named, the others are there
-    assert re.fullmatch(r"error: \S*gradient2.png: cannot be decoded .*\n", done.stderr)
+    wrong = r"left out: 1 of other kinds \(.txt 1\)\nerror: \S*gradient2.png: cannot be decoded .*\n"
+    assert re.fullmatch(wrong, done.stderr)
     table = pd.read_csv(tmp_path / "levels.csv")
     assert [os.path.basename(path) for path in table["path"]] == ["gradient.png", "pattern.png"]
     np.testing.assert_allclose(table[["JND1"]], golden.answers["LAT"]["outputs"][0]["values"], rtol=1e-4)
@@ -103,27 +105,17 @@ def test_what_a_picture_looks_like_to_the_network_is_said(predict, predictor, ph
     assert "400x600 to 640x352; unlike the training pictures: seen 2.67 times wider than it is\n" in printed
     printed = predict(photographs / "deep", "--fit", "crop")[1].out
     assert "middle 400x225 to 640x352; unlike the training pictures: enlarged 1.6 times" in printed
-    big = np.tile(data.coffee()[:360, :600], (2, 2, 1))  # 720 x 1200
+    halves = data.coffee()[:360, :600], data.astronaut()[100:460, np.r_[:512, :88]]
+    big = np.concatenate(halves, axis=1).repeat(2, axis=0)  # 720 x 1200
     write_png(tmp_path / "big.png", big)
     predict(tmp_path / "big.png", "--fit", "tiles", "--output", tmp_path / "tiles.csv")
     whole, *tiles = pd.read_csv(tmp_path / "tiles.csv").itertuples()
     assert [tile.tile for tile in tiles] == ["640x360+0+0", "640x360+560+0", "640x360+0+360", "640x360+560+360"]
+    assert [tile.JND1 == whole.JND1 for tile in tiles] == [False, False, True, False]
     assert whole.JND1 == min(tile.JND1 for tile in tiles)
     for tile in tiles:
         x, y = map(int, tile.tile.split("+")[1:])
         assert predictor(big[y : y + 360, x : x + 640]).levels["JND1"] == pytest.approx(tile.JND1, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    "size", [(1080, 1920), (360, 640), (4000, 6000), (720, 1200), (100, 3000), (3000, 100), (1, 1)]
-)
-def test_tiles_cover_every_pixel(size):
-    seen = np.zeros(size, bool)
-    views = fitting.views(size, (640, 360), "tiles")
-    for view in views:
-        assert view.of(seen).shape == (view.height, view.width)  # none reaches outside
-        view.of(seen)[:] = True
-    assert seen.all() and (len(views) == 9 or size != (1080, 1920))
 
 
 def test_frames_of_clips_are_predicted_with_their_times(predict, predictor, tmp_path):
@@ -139,6 +131,22 @@ def test_frames_of_clips_are_predicted_with_their_times(predict, predictor, tmp_
     expected = [predictor(pixels).levels["JND1"] for _, _, pixels in take(clip, [0, 10, 12, 20])]
     np.testing.assert_allclose(table["JND1"][:-1], expected, rtol=1e-5)
     assert table["JND1"].round(2).nunique() == 3 and table["path"][4] == str(tmp_path / "z.png")
+    with pytest.raises(UserError, match=r"clip.mp4 is by LAT .* scenes\+1s, this run's would be by LAT .* first;"):
+        predict(*files, "--output", tmp_path / "levels.csv", "--resume", "--frames", "first")
+
+
+def test_a_clip_that_8_bits_cannot_show_has_a_warning(tmp_path):
+    colours = "colorprim=bt2020:colormatrix=bt2020nc:transfer="
+    for name, pixels, params, warning in (
+        ("sdr.mp4", "yuv420p", "", ""),
+        ("deep.mp4", "yuv420p10le", "", "10 bits seen as 8"),
+        ("wide.mp4", "yuv420p", f"{colours}bt709", "BT.2020 colours seen as if BT.709"),
+        ("hlg.mkv", "yuv420p", f"{colours}arib-std-b67", "HDR (HLG) seen without tone mapping: the level says nothing"),
+    ):
+        options = {"vcodec": "libx265", "pix_fmt": pixels} | ({"x265-params": params} if params else {})
+        make_clip(tmp_path / name, data.coffee()[None, :180, :320], **options)
+        (_, look), _ = sources.looks([tmp_path / name], LAT.input, "stretch", "first")
+        assert look.lost == warning
 
 
 def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tmp_path):
@@ -171,10 +179,11 @@ def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tm
     assert os.stat(report["target"][0]).st_mtime_ns == written
     again = pd.read_csv(folder / "report.csv").set_index("path")
     assert f"5 files coded, {report['bytes'].sum():,} bytes" in printed.out  # with those of before
+    assert predict(photographs / "a10.png", *flags, "--resume")[0] == 0  # of the others' levels nothing is asked
     pd.testing.assert_frame_equal(again.sort_index(), report.set_index("path").sort_index())
 
 
-def test_a_stopped_run_goes_on_where_it_was(predict, photographs, tmp_path):
+def test_a_stopped_run_goes_on_where_it_was(predict, photographs, weight_files, tmp_path):
     output = tmp_path / "levels.csv"
     predict(photographs, "--output", output)
     whole = output.read_text()
@@ -191,66 +200,69 @@ def test_a_stopped_run_goes_on_where_it_was(predict, photographs, tmp_path):
     write_png(photographs / "new.png", data.astronaut())
     _, printed = predict(photographs, "--output", output, "--resume")
     assert "3 files were done before" in printed.out and len(pd.read_csv(output)) == 4
-    with pytest.raises(UserError, match="its rows are by LAT .* stretch .* would be by LAT .* tiles"):
+    _, printed = predict(photographs, "--output", output, "--resume", "--frames", "first")  # nothing to a picture
+    assert "4 files were done before" in printed.out
+    with pytest.raises(UserError, match="a9.png is by LAT .* stretch .* would be by LAT .* tiles"):
         predict(photographs, "--output", output, "--resume", "--fit", "tiles")
+    with pytest.raises(UserError, match=r"is by LAT (\w{8}) .* would be by LAT (?!\1)"):
+        weights = shutil.copytree(weight_files, tmp_path / "others")
+        with open(weights / "LATJND1.h5", "ab") as file:
+            file.write(b"other")
+        predict(photographs, "--output", output, "--resume", weights=weights)
     with pytest.raises(UserError, match="other columns than this run gives"):
         output.write_text("path,JND2\na,1\n")
         predict(photographs, "--output", output, "--resume")
 
 
-def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch):
+def test_rows_are_on_disk_at_once_and_one_run_writes_them(tmp_path):
+    first, second = (RowFile(tmp_path / "a.csv", ["path", "JND1"]) for _ in range(2))
+    first.write([{"path": "a.png", "JND1": 20}])
+    assert (tmp_path / ".part-a.csv").read_text().split() == ["path,JND1", "a.png,20"]  # whatever kills it now
+    for another in (lambda: second.write([]), lambda: RowFile(tmp_path / "a.csv", ["path", "JND1"], resume=True)):
+        with pytest.raises(UserError, match="a.csv: another run is writing it"):
+            another()
+    first.finish()
+    assert RowFile(tmp_path / "a.csv", ["path", "JND1"], resume=True).done == {"a.png"}
+
+
+def test_lines_fit_the_terminal_and_are_whole_elsewhere(monkeypatch, capsys):
+    name, note = f"{'holiday/' * 8}sunset 日没 😀\n.jpg", "  27.31  1920x1080 to 640x352; seen 2 times wider"
+    monkeypatch.setenv("COLUMNS", "60")
+    Listing([name], room=25).print(name, note)
+    assert capsys.readouterr().out == one_line(name) + note + "\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    Listing([name], room=25).print(name, note)
+    # 60 columns, of which three characters take two each.
+    assert capsys.readouterr().out == "holiday/holiday/h…set 日没 😀\\n.jpg  27.31  1920x1080 to 64…\n"
+
+
+def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, capsys):
     monkeypatch.chdir(photographs)
     monkeypatch.setattr("sys.stdin", io.StringIO("deep\n\nno such.png\na9.png\n"))
-    found = sources.find_inputs(["a10.png", "*.png", "-", "[x"])
-    assert list(map(str, found)) == ["a10.png", "a9.png", "deep/b.png", "no such.png", "[x"]
+    found = sources.find_inputs(["a10.png", "-", "*.png", "[x"])
+    assert list(map(str, found)) == ["a10.png", "deep/b.png", "no such.png", "a9.png", "[x"]
     assert sources.find_inputs(["."]) == sources.find_inputs(["**/*.png"])
     (photographs / "deep" / "loop").symlink_to(photographs)
     write_png(photographs / ".trash" / "gone.png", data.coffee())
     assert sources.find_inputs(["**/*.png", "deep/../a9.png"]) == sources.find_inputs(["."])
     (photographs / "a[1].png").touch()  # a name that is also a pattern is the name
     assert list(map(str, sources.find_inputs(["a[1].png"]))) == ["a[1].png"]
+    assert not capsys.readouterr().err
+    for name in ("notes.txt", "x.heic", "y.heic", "deep/README", "coded.avif"):
+        (photographs / name).touch()
+    (photographs / "gone.png").symlink_to("nowhere")
+    assert Path("coded.avif") in sources.find_inputs(["."])
+    said = "left out: 5 of other kinds (.heic 2, .txt 1, no plain file 1, without suffix 1)\n"
+    assert sorted(re.findall(r"[\w .]+ \d", capsys.readouterr().err)) == sorted(re.findall(r"[\w .]+ \d", said))
+    with pytest.raises(UserError, match="^notes: no picture and no clip; expected files"):
+        (photographs / "notes").mkdir()
+        sources.find_inputs(["notes"])
 
 
-def test_a_predictor_takes_arrays_and_paths_and_many_at_once(predictor, photographs):
-    files = [photographs / "a9.png", photographs / "a10.png", photographs / "deep" / "b.png"] * 3
-    one_by_one = [predictor(file) for file in files]
-    assert one_by_one[0].size == (338, 600) and predictor.levels == ("JND1",)
-    arrays = [np.asarray(Image.open(file)) for file in files]
-    for several in (predictor.batch(files), predictor.batch(arrays)):
-        for prediction, expected in zip(several, one_by_one, strict=True):
-            assert prediction.levels["JND1"] == pytest.approx(expected.levels["JND1"], rel=1e-5)
-    with pytest.raises(ValueError, match="uint8 .* expected, got float64"):
-        predictor(np.zeros((10, 10, 3)))
-    with pytest.raises(UserError, match="no such file"):
-        list(predictor.batch([*files, "no such.png"]))
-
-
-def test_a_predictor_may_be_shared_by_threads(predictor, photographs):
-    files = sorted(photographs.rglob("*.png"))
-    expected = {file: predictor(file).levels["JND1"] for file in files}
-    wrong = []
-
-    def work(file):
-        for _ in range(5):
-            answer = predictor(file).levels["JND1"]
-            if answer != pytest.approx(expected[file], rel=1e-5):
-                wrong.append((file, answer))
-
-    threads = [threading.Thread(target=work, args=[file]) for file in files * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(expected.values())) == 3 and not wrong
-
-
-def test_load_says_what_there_is(weight_files):
-    for how, message in (
-        (("lat",), "no model 'lat'; there are LAT, REC"),
-        (("LAT", 4), "level 4: LAT takes None, 1, 2, 3"),
-        (("MJ-LAT", 2), "level 2: MJ-LAT takes None"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            load(*how)
-    with pytest.raises(UserError, match="expected LAT's weights, LATJND2.h5"):
-        load("LAT", 2, weight_files)
+def test_what_is_no_file_is_called_what_it_is(tmp_path):
+    for name in ("pipe.png", "pipe.mp4"):
+        os.mkfifo(tmp_path / name)
+    paths = [tmp_path / "pipe.png", tmp_path / "pipe.mp4", Path("/dev/null")]
+    found = [str(wrong) for _, wrong in sources.looks(paths, LAT.input, "stretch", "first")]
+    kinds = ("a named pipe, no file; expected a picture", "a named pipe, no file; expected a clip", "a device, no file")
+    assert len(found) == 3 and all(f"{path}: {kind}" in said for path, kind, said in zip(paths, kinds, found))
