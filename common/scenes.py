@@ -23,6 +23,7 @@ STALL = 600  # seconds that one frame may take
 WHOLE = 7 * 24 * 3600  # seconds that a film may take
 MP4_SOUND = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"})  # what players know there
 MP4_TEXT = "mov_text"
+HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # transfer characteristics
 
 
 class Clip(NamedTuple):
@@ -30,7 +31,7 @@ class Clip(NamedTuple):
 
     size: (H, W) as shown.  sar: sample aspect ratio, "1/1".  colours: setparams' options.  rate: frames a second, an
     average.  tick: seconds, the unit of `times`, one a frame, from the file's start.  scenes: [(first frame, last
-    frame), ...].
+    frame), ...].  lost: in words, what of its samples does change, "" where nothing does.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Clip(NamedTuple):
     tick: Fraction
     times: list
     scenes: list
+    lost: str
 
     def frames(self):
         """A stream of its frames as they are coded: 8-bit 4:2:0, upright, of even size."""
@@ -75,14 +77,16 @@ class Clip(NamedTuple):
 def look(path):
     """Decode a clip once and return what it is like, a `Clip`.  Raises UserError for damage anywhere in it."""
     stream = clip_input(path).filter("select", f"1+0*print(pts)+0*print(gt(scene,{SCENE}))").split()
-    first = stream[1].filter("trim", end_frame=1).filter("scale", out_range="tv", flags=ACCURATE)
-    first = first.filter("format", "yuv420p").filter("showinfo", checksum=0).output("-", format="null")
+    # As it is, for its samples, and as it will be coded, for its colours.
+    first = stream[1].filter("trim", end_frame=1).filter("showinfo", checksum=0)
+    first = first.filter("scale", out_range="tv", flags=ACCURATE).filter("format", "yuv420p")
+    first = first.filter("showinfo", checksum=0).output("-", format="null")
     # A checksum to read, so that ffmpeg ends when we are killed.
     every = stream[0].output("pipe:", format="framecrc", fps_mode="passthrough", enc_time_base="1/1000000")
     log = run(ffmpeg.merge_outputs(every, first), f"decoding {path}", timeout=WHOLE)[1]
     printed = re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
     tick = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", log)
-    shown = re.search(r" sar:(\d+)/(\d+) s:(\d+)x(\d+) ", log)
+    shown = re.search(r" fmt:(\S+) .*\bsar:(\d+)/(\d+) s:(\d+)x(\d+) ", log)
     if not printed or "nan" in printed or not tick or not shown:
         raise UserError(f"decoding {path}: {find_ffmpeg()} tells no times of its frames; expected FFmpeg 5.1 or newer")
     times = [int(float(time)) for time in printed[::2]]
@@ -94,10 +98,10 @@ def look(path):
     if not 1 <= rate <= 240:  # none given, or a variable one
         rate = Fraction(len(times) - 1, times[-1] - times[0]) / tick if len(times) > 1 else Fraction(30)
         rate = min(max(rate.limit_denominator(1001), Fraction(1)), Fraction(240))
-    colours = re.search(r"color_range:\S+ color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", log)
-    named = zip(("colorspace", "color_primaries", "color_trc"), colours.groups() if colours else ())
+    colours = re.findall(r"color_range:\S+ color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", log)
+    named = zip(("colorspace", "color_primaries", "color_trc"), colours[-1] if colours else ())
     colours = {name: value for name, value in named if value not in ("unknown", "reserved", "gbr")}
-    num, den, width, height = map(int, shown.groups())
+    num, den, width, height = map(int, shown.groups()[1:])
     return Clip(
         path=os.path.abspath(path),
         size=(height, width),
@@ -107,7 +111,17 @@ def look(path):
         tick=tick,
         times=times,
         scenes=[(start, end - 1) for start, end in zip(cuts, cuts[1:])],
+        lost=_lost(shown[1], colours.get("color_trc")),
     )
+
+
+def _lost(pixels, transfer):
+    """What coding in 8 bits changes, given ffmpeg's names of a clip's pixel format and transfer characteristic."""
+    wide = re.search(r"(9|1[0246]|48|64)(le|be)$", pixels)  # the last two are 16 bits times 3 or 4
+    bits = {"48": "16", "64": "16"}.get(wide[1], wide[1]) if wide else "8"
+    if transfer in HDR:
+        return f"HDR ({HDR[transfer]}) of {bits} bits, coded in 8, which shows bands; levels are those of SDR"
+    return f"{bits} bits a sample, coded in 8" if wide else ""
 
 
 def each_scene(clip, doing, progress):

@@ -17,11 +17,12 @@ from PIL import Image, ImageCms
 from skimage import data
 
 from common import codecs, encode, ffmpeg, scenes
-from common.encode import encode_clip, encode_picture, target_of, targets_of
+from common.encode import encode_clip, encode_picture
 from common.errors import UserError
 from common.ffmpeg_process import find_ffmpeg
 from common.images import read_picture, write_png
 from common.metrics import luma, psnr
+from common.targets import target_of, targets_of
 
 HERE = Path(__file__).parent.parent
 CAT = data.chelsea()[40:200, 60:300]
