@@ -28,10 +28,9 @@ from common.metrics import HIGHEST_DB, luma, psnr
 from common.targets import identities, refuse, target_of
 
 SCENE_QP = {"lowest": min, "median": statistics.median}
-GROUP = ffmpeg.VIDEOSET_X264["keyint"]
-# Frames of a scene that decide which setting is as good as a QP.  Of 72, HEVC's CRF came out at most 1 from what whole
-# scenes of 60 to 150 frames ask for, SVT-AV1's 2; of 48, which its groups of pictures hardly fit, 4.
-SAMPLE = 72
+# The first frames of a scene, so many, decide which setting is as good as a QP.  They are coded as they will be, frame
+# types and all.  Others would not do: a coder that finds each frame where one like it put that before loses little.
+SAMPLE = 120
 
 
 def nearest(level):
@@ -174,37 +173,37 @@ def _settings(clip, using, wanted, work, progress):
         return [{qp: (qp, "") for qp in those} for those in wanted]
     settings = []
     doing = f"finding what {using.title} needs for {clip.path}"
-    sample, trial = work / "sample.ivf", work / "trial.mp4"
+    sample, trials = work / "sample.ivf", work / "trials"
 
-    def db_of(coder, value):
-        run(clip.output(coder, str(sample), trial, value), doing, timeout=ffmpeg.CLIP_TIMEOUT)
+    def db_of(coder, value, file):
+        run(clip.output(coder, str(sample), file, value), doing, timeout=ffmpeg.CLIP_TIMEOUT)
         reference = ffmpeg.ffmpeg.input(str(sample), format="ivf")
-        return statistics.fmean(compare(ffmpeg.clip_input(trial), reference, doing, with_vmaf=False)["psnr"])
+        return statistics.fmean(compare(ffmpeg.clip_input(file), reference, doing, with_vmaf=False)["psnr"])
 
     for scene, first, frames in scenes.each_scene(clip, doing, progress):
-        tried = sample_of(*clip.scenes[scene])
+        last = min(clip.scenes[scene][1], first + SAMPLE - 1)
         with open(sample, "wb") as file:
             file.write(clip.header)
             for number, pixels in frames:
-                if number in tried:
+                if number <= last:
                     file.write(clip.packed(pixels, number, first))
-        quality_of, found = functools.cache(functools.partial(db_of, using)), {}
+
+        @functools.cache
+        def quality_of(value, scene=scene):
+            return db_of(using, value, scenes.part(trials, scene, value))
+
+        trials.mkdir()
+        found = {}
         for qp in sorted(wanted[scene]):
-            due = db_of(H264, qp)
+            due = db_of(H264, qp, trials / "h264.mp4")
             value, db = coarsest(using.settings, quality_of, due)
-            found[qp] = value, _mapping(db, due, qp, f" on frames {tried[0]} to {tried[-1]}")
+            found[qp] = value, _mapping(db, due, qp, f" on frames {first} to {last}")
+        if last == clip.scenes[scene][1]:  # all of it is coded already
+            for value in {value for value, _ in found.values()}:
+                scenes.part(trials, scene, value).replace(scenes.part(work, scene, value))
         settings.append(found)
+        shutil.rmtree(trials)
     return settings
-
-
-def sample_of(first, last):
-    """The frames of a scene that are tried: all of a short one, else those about its middle.
-
-    They begin where H.264 begins a group of pictures, and so it codes them there as it would here.  Otherwise it would
-    not profit, as it does in the whole scene, from a clip that was coded like that before: by up to 3 dB.
-    """
-    groups = max(0, round((last + 1 - first - SAMPLE) / 2 / GROUP))
-    return range(first, last + 1)[groups * GROUP :][:SAMPLE]
 
 
 def _write(pixels, file, using, value, profile):

@@ -77,16 +77,14 @@ class Clip(NamedTuple):
 def look(path):
     """Decode a clip once and return what it is like, a `Clip`.  Raises UserError for damage anywhere in it."""
     stream = clip_input(path).filter("select", f"1+0*print(pts)+0*print(gt(scene,{SCENE}))").split()
-    # As it is, for its samples, and as it will be coded, for its colours.
-    first = stream[1].filter("trim", end_frame=1).filter("showinfo", checksum=0)
-    first = first.filter("scale", out_range="tv", flags=ACCURATE).filter("format", "yuv420p")
-    first = first.filter("showinfo", checksum=0).output("-", format="null")
+    first = stream[1].filter("trim", end_frame=1).filter("scale", out_range="tv", flags=ACCURATE)
+    first = first.filter("format", "yuv420p").filter("showinfo", checksum=0).output("-", format="null")
     # A checksum to read, so that ffmpeg ends when we are killed.
     every = stream[0].output("pipe:", format="framecrc", fps_mode="passthrough", enc_time_base="1/1000000")
     log = run(ffmpeg.merge_outputs(every, first), f"decoding {path}", timeout=WHOLE)[1]
     printed = re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
     tick = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", log)
-    shown = re.search(r" fmt:(\S+) .*\bsar:(\d+)/(\d+) s:(\d+)x(\d+) ", log)
+    shown = re.search(r" sar:(\d+)/(\d+) s:(\d+)x(\d+) ", log)
     if not printed or "nan" in printed or not tick or not shown:
         raise UserError(f"decoding {path}: {find_ffmpeg()} tells no times of its frames; expected FFmpeg 5.1 or newer")
     times = [int(float(time)) for time in printed[::2]]
@@ -98,10 +96,10 @@ def look(path):
     if not 1 <= rate <= 240:  # none given, or a variable one
         rate = Fraction(len(times) - 1, times[-1] - times[0]) / tick if len(times) > 1 else Fraction(30)
         rate = min(max(rate.limit_denominator(1001), Fraction(1)), Fraction(240))
-    colours = re.findall(r"color_range:\S+ color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", log)
-    named = zip(("colorspace", "color_primaries", "color_trc"), colours[-1] if colours else ())
+    colours = re.search(r"color_range:\S+ color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", log)
+    named = zip(("colorspace", "color_primaries", "color_trc"), colours.groups() if colours else ())
     colours = {name: value for name, value in named if value not in ("unknown", "reserved", "gbr")}
-    num, den, width, height = map(int, shown.groups()[1:])
+    num, den, width, height = map(int, shown.groups())
     return Clip(
         path=os.path.abspath(path),
         size=(height, width),
@@ -111,17 +109,18 @@ def look(path):
         tick=tick,
         times=times,
         scenes=[(start, end - 1) for start, end in zip(cuts, cuts[1:])],
-        lost=_lost(shown[1], colours.get("color_trc")),
+        lost=_lost(log, colours.get("color_trc")),
     )
 
 
-def _lost(pixels, transfer):
-    """What coding in 8 bits changes, given ffmpeg's names of a clip's pixel format and transfer characteristic."""
-    wide = re.search(r"(9|1[0246]|48|64)(le|be)$", pixels)  # the last two are 16 bits times 3 or 4
-    bits = {"48": "16", "64": "16"}.get(wide[1], wide[1]) if wide else "8"
-    if transfer in HDR:
-        return f"HDR ({HDR[transfer]}) of {bits} bits, coded in 8, which shows bands; levels are those of SDR"
-    return f"{bits} bits a sample, coded in 8" if wide else ""
+def _lost(log, transfer):
+    """What coding in 8 bits changes, given ffmpeg's words of a clip and its name of the transfer characteristic."""
+    pixels = re.search(r": Video: [^,]*, (\w*)", log)  # the clip's own; filters are given what they know
+    found = pixels and re.search(r"(9|1[0246]|48|64)(le|be)$", pixels[1])
+    bits = found and {"48": "16", "64": "16"}.get(found[1], found[1])  # of three or four samples together
+    wide = [f"{bits} bits a sample, coded in 8"] if bits else []
+    hdr = [f"HDR ({HDR[transfer]}), coded as if it were SDR"] if transfer in HDR else []
+    return "; ".join(wide + hdr)
 
 
 def each_scene(clip, doing, progress):
@@ -143,15 +142,22 @@ def each_scene(clip, doing, progress):
         raise UserError(f"{doing}: {clip.path} has more frames than when it was looked at; is it being written?")
 
 
+def part(folder, scene, value):
+    """The file that holds a scene, by its number, coded with a setting."""
+    return folder / f"{scene}-{value}.mp4"
+
+
 def code(clip, coder, values, folder, doing, progress=lambda: None):
     """Code each scene with each of its settings: values, [{setting, ...}, ...], one set a scene.
 
-    Returns the files, [{setting: path}, ...].  Several settings of a scene are coded side by side.
+    Returns the files, [{setting: path}, ...]; those that are there are taken as they are.  Several settings of a scene
+    are coded side by side.
     """
-    files = [{value: folder / f"{scene}-{value}.mp4" for value in those} for scene, those in enumerate(values)]
+    files = [{value: part(folder, scene, value) for value in those} for scene, those in enumerate(values)]
     for scene, first, frames in each_scene(clip, doing, progress):
         with contextlib.ExitStack() as stack:
-            graphs = [clip.output(coder, "pipe:", file, value) for value, file in files[scene].items()]
+            due = {value: file for value, file in files[scene].items() if not file.exists()}
+            graphs = [clip.output(coder, "pipe:", file, value) for value, file in due.items()]
             writes = [stack.enter_context(feed(graph, doing, STALL)) for graph in graphs]
             for write in writes:
                 write(clip.header)
