@@ -83,11 +83,11 @@ def encode_picture(path, qp, codec, folder, baseline=None, target=None):
         row = {"input": str(path), "target": str(target), "codec": codec, "level": float(qp), "qp": at}
         row |= {"parameter": using.parameter, "value": value, "mapping": mapping, "bytes": size_of(value)}
         row["bits a pixel"] = 8 * row["bytes"] / pixels[..., 0].size
-        decoded = _read(file_of(value), using, pixels)
-        row |= quality(pixels, decoded)
-        row["vmaf"] = ffmpeg.vmaf(pixels, decoded) if min(pixels.shape[:2]) > 16 else None
         than = None if other is None else setting(other)[0]
         row |= _saving(row["bytes"], other, than, None if other is None else size_of(than))
+        decoded = _read(file_of(value), using, pixels)
+        row["vmaf"] = ffmpeg.vmaf(pixels, decoded) if min(pixels.shape[:2]) > 16 else None
+        row |= quality(pixels, decoded)  # last, since only ffmpeg can be stopped
         with whole_file(target) as temporary:
             shutil.copyfile(file_of(value), temporary)
     return row | {"warning": "16 bits a sample, coded in 8" if wide else ""}
