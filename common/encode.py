@@ -177,8 +177,8 @@ def _settings(clip, using, wanted, work, progress):
 
     def db_of(coder, value, file):
         run(clip.output(coder, str(sample), file, value), doing, timeout=ffmpeg.CLIP_TIMEOUT)
-        reference = ffmpeg.ffmpeg.input(str(sample), format="ivf")
-        return statistics.fmean(compare(ffmpeg.clip_input(file), reference, doing, with_vmaf=False)["psnr"])
+        pair = ffmpeg.clip_input(file), clip.stream(str(sample))
+        return statistics.fmean(compare(*pair, doing, with_vmaf=False)["psnr"])
 
     for scene, first, frames in scenes.each_scene(clip, doing, progress):
         last = min(clip.scenes[scene][1], first + SAMPLE - 1)

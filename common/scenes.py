@@ -64,14 +64,16 @@ class Clip(NamedTuple):
         """A frame, and its time since the frame `first`, as IVF has it."""
         return struct.pack("<Iq", len(pixels), self.times[number] - self.times[first]) + pixels
 
+    def stream(self, source):
+        """The frames of an IVF stream, `source`, with the tags that it lacks; ffmpeg would convert between others."""
+        stream = ffmpeg.input(source, format="ivf").filter("setsar", self.sar, max=65535)
+        return stream.filter("setparams", **self.colours)
+
     def output(self, coder, source, target, value):
         """ffmpeg's graph that codes an IVF stream, `source`, as `target`."""
-        stream = ffmpeg.input(source, format="ivf").filter("setsar", self.sar, max=65535)
-        if self.colours:
-            stream = stream.filter("setparams", **self.colours)
         ticks = {"enc_time_base": str(self.tick), "video_track_timescale": self.tick.denominator}
         rate = f"{self.rate.numerator}/{self.rate.denominator}"
-        return coder.output(stream, target, value, CLIP_THREADS, rate, fps_mode="passthrough", **ticks)
+        return coder.output(self.stream(source), target, value, CLIP_THREADS, rate, fps_mode="passthrough", **ticks)
 
 
 def look(path):

@@ -96,6 +96,8 @@ def test_a_clip_scene_by_scene(tmp_path, clip, codec):
     else:  # as good as that H.264, and a coarser setting would not be
         wanted = np.mean([psnr(luma(a), luma(b)) for a, b in zip(SHOTS, at_qps(clip, tmp_path), strict=True)])
         assert np.mean(dbs) >= wanted - 0.1 and np.mean(dbs) < wanted + 2
+        mapped = [float(re.search(r"\(([\d.]+) dB", part["mapping"])[1]) for part in row["scenes"]]
+        assert np.mean(mapped) == pytest.approx(row["psnr luma"], abs=0.01)  # scenes of one length
 
 
 def test_a_clip_that_was_coded_like_that_before(tmp_path):
