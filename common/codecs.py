@@ -8,13 +8,7 @@ import io
 from collections.abc import Callable
 from typing import NamedTuple
 
-import ffmpeg
-import numpy as np
-from PIL import Image, features
-
 from common.errors import UserError
-from common.ffmpeg import QP_RANGE, x264_output
-from common.ffmpeg_process import run
 
 
 class Coder(NamedTuple):
@@ -33,6 +27,11 @@ class Coder(NamedTuple):
 
     def check(self):
         """Raise UserError, which names the encoder, where ffmpeg or Pillow has it not."""
+        import ffmpeg
+        import numpy as np
+
+        from common.ffmpeg_process import run
+
         if self.save:
             return self.save(np.zeros((16, 16, 3), np.uint8), io.BytesIO(), self.settings[0], None)
         blank = ffmpeg.input("color=size=64x64:rate=1:duration=1", format="lavfi")
@@ -40,6 +39,8 @@ class Coder(NamedTuple):
 
 
 def _x264(stream, target, value, threads, rate=None, **options):
+    from common.ffmpeg import x264_output
+
     more = {"stitchable": 1, "fps": rate} if rate else {}  # otherwise the QP stands in the picture parameter set
     return x264_output(stream, target, value, threads, more, **options)
 
@@ -60,10 +61,14 @@ def _svt_av1(stream, target, value, threads, rate=None, **options):
 
 
 def _jpeg(pixels, file, value, profile):
+    from PIL import Image
+
     Image.fromarray(pixels).save(file, "JPEG", quality=value, subsampling="4:2:0", optimize=True, icc_profile=profile)
 
 
 def _avif(pixels, file, value, profile):
+    from PIL import Image, features
+
     if not features.check("avif"):
         raise UserError("this Pillow is built without AVIF; pip install pillow==12.3.0, or choose another codec")
     Image.fromarray(pixels).save(file, "AVIF", quality=value, subsampling="4:2:0", icc_profile=profile)
@@ -71,7 +76,7 @@ def _avif(pixels, file, value, profile):
 
 SVT_PRESET = 6
 
-H264 = Coder("H.264", "qp", range(QP_RANGE[-1], 0, -1), ".mp4", _x264)  # QP 0 is lossless, which few players decode
+H264 = Coder("H.264", "qp", range(51, 0, -1), ".mp4", _x264)  # QP 0 is lossless, which few players decode
 _HEVC = Coder("HEVC", "crf", range(51, -1, -1), ".mp4", _x265)
 
 

@@ -71,10 +71,7 @@ def quality(pixels, decoded):
 
     SSIM is None below 11 x 11 pixels, where it is not defined.
     """
-    db = {
-        "luma": metrics.psnr(metrics.luma(pixels), metrics.luma(decoded)),
-        "rgb": metrics.psnr(pixels, decoded),
-    }
+    db = {"luma": metrics.psnr(pixels, decoded, metrics.luma), "rgb": metrics.psnr(pixels, decoded)}
     ssim = metrics.ssim(pixels, decoded) if min(pixels.shape[:2]) >= 11 else None
     return {**{f"psnr {of}": min(value, metrics.HIGHEST_DB) for of, value in db.items()}, "ssim": ssim}
 

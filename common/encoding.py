@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -12,20 +13,22 @@ from tqdm import tqdm
 
 from common.clips import is_clip
 from common.codecs import coder
-from common.encode import encode_clip, encode_picture, nearest, targets_of
+from common.encode import encode_clip, encode_picture, nearest, scene_qps
 from common.errors import UserError
 from common.ffmpeg_process import kill_all
 from common.images import read_ahead
 from common.listing import Listing, one_line
 from common.population import sur_column
 from common.rows import RowFile
+from common.targets import targets_of
 
 REPORT = "report.csv"
-LARGE = 8_000_000  # pixels of a picture that is coded while no other large one is: SSIM takes 140 bytes a pixel
+LARGE = 16_000_000  # pixels of a picture that is coded while no other large one is: coding takes 70 bytes a pixel
 COLUMNS = (
     "path,target,codec,level,qp,parameter,value,mapping,bytes,bits a pixel,kb/s,psnr luma,lowest psnr luma,psnr rgb,"
-    "ssim,vmaf,frames,seconds,scenes,baseline qp,baseline value,baseline bytes,saving %"
+    "ssim,vmaf,frames,seconds,scenes,baseline qp,baseline value,baseline bytes,saving %,warning"
 ).split(",")
+SCENES = r"(\d+)-(\d+) QP (\d+)"  # first and last frame
 
 
 class Encoding:
@@ -70,23 +73,16 @@ class Encoding:
         """Code them all, print a row each, write the report.  Returns how many could not be coded."""
         if not self.wanted:
             return 0
-        options, shown = self.options, Table(self.wanted)
-        baseline, alone = self.baseline(), threading.Lock()
+        shown, baseline, alone = Table(self.wanted), self.baseline(), threading.Lock()
         kept = {row["path"]: row for row in self.report.kept}
         left = [path for path in self.wanted if not self._is_done(path, kept.get(str(path)), baseline)]
         self.report.forget(map(str, left))
         shown.add(self.report.kept)
 
         def code(path):
-            target = self.targets[path]
-            how = {"codec": options.codec, "folder": self.folder, "baseline": baseline, "target": target}
             try:
-                if isinstance(target, UserError):
-                    return target
-                if is_clip(path):
-                    return encode_clip(path, self.wanted[path], of=options.scene, **how)
                 with alone if path in self.large else contextlib.nullcontext():
-                    return encode_picture(path, self.wanted[path][0][-1], **how)
+                    return self._code(path, baseline)
             except UserError as error:
                 return error
 
@@ -103,6 +99,9 @@ class Encoding:
                             else:
                                 self.report.write([flat(row)])
                                 shown.print(row)
+                                if row["warning"]:
+                                    said = f"{one_line(row['input'])}: {row['warning']}"
+                                    tqdm.write(f"warning: {said}", file=sys.stderr)
                             bar.update()
             except BaseException:
                 kill_all()
@@ -112,16 +111,29 @@ class Encoding:
         print(f"report: {self.report.path}")
         return bad
 
+    def _code(self, path, baseline):
+        """The row of one file.  Raises UserError."""
+        target, levels = self.targets[path], self.wanted[path]
+        if isinstance(target, UserError):
+            raise target
+        how = {"codec": self.options.codec, "folder": self.folder, "baseline": baseline, "target": target}
+        if is_clip(path):
+            return encode_clip(path, levels, of=self.options.scene, **how)
+        return encode_picture(path, levels[0][-1], **how)
+
     def _is_done(self, path, row, baseline):
         """Whether `row` of an earlier report, or None, is what this run would make."""
-        at = None if baseline is None else nearest(baseline)
+        if row is None or not Path(row["target"]).is_file():
+            return False
+        levels, at = self.wanted[path], None if baseline is None else nearest(baseline)
+        lowest, coded = min(qp for *_, qp in levels), re.findall(SCENES, row["scenes"])
+        # The level alone does not tell how the levels of a scene's frames became its QP.
+        qps = scene_qps([(int(first), int(last)) for first, last, _ in coded], levels, self.options.scene)
+        due = {"codec": self.options.codec, "target": str(self.targets[path]), "baseline qp": "" if at is None else at}
         return (
-            row is not None
-            and row["codec"] == self.options.codec
-            and row["target"] == str(self.targets[path])
-            and Path(row["target"]).is_file()
-            and abs(float(row["level"]) - min(qp for *_, qp in self.wanted[path])) < 1e-3
-            and row["baseline qp"] == ("" if at is None else str(at))
+            all(row[name] == str(value) for name, value in due.items())
+            and abs(float(row["level"]) - lowest) < 1e-3
+            and ([qp for *_, qp in coded] or [row["qp"]]) == list(map(str, qps or [nearest(lowest)]))
         )
 
     def baseline(self):

@@ -23,6 +23,7 @@ STALL = 600  # seconds that one frame may take
 WHOLE = 7 * 24 * 3600  # seconds that a film may take
 MP4_SOUND = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"})  # what players know there
 MP4_TEXT = "mov_text"
+HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # transfer characteristics
 
 
 class Clip(NamedTuple):
@@ -30,7 +31,7 @@ class Clip(NamedTuple):
 
     size: (H, W) as shown.  sar: sample aspect ratio, "1/1".  colours: setparams' options.  rate: frames a second, an
     average.  tick: seconds, the unit of `times`, one a frame, from the file's start.  scenes: [(first frame, last
-    frame), ...].
+    frame), ...].  lost: in words, what of its samples does change, "" where nothing does.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Clip(NamedTuple):
     tick: Fraction
     times: list
     scenes: list
+    lost: str
 
     def frames(self):
         """A stream of its frames as they are coded: 8-bit 4:2:0, upright, of even size."""
@@ -62,14 +64,16 @@ class Clip(NamedTuple):
         """A frame, and its time since the frame `first`, as IVF has it."""
         return struct.pack("<Iq", len(pixels), self.times[number] - self.times[first]) + pixels
 
+    def stream(self, source):
+        """The frames of an IVF stream, `source`, with the tags that it lacks; ffmpeg would convert between others."""
+        stream = ffmpeg.input(source, format="ivf").filter("setsar", self.sar, max=65535)
+        return stream.filter("setparams", **self.colours)
+
     def output(self, coder, source, target, value):
         """ffmpeg's graph that codes an IVF stream, `source`, as `target`."""
-        stream = ffmpeg.input(source, format="ivf").filter("setsar", self.sar, max=65535)
-        if self.colours:
-            stream = stream.filter("setparams", **self.colours)
         ticks = {"enc_time_base": str(self.tick), "video_track_timescale": self.tick.denominator}
         rate = f"{self.rate.numerator}/{self.rate.denominator}"
-        return coder.output(stream, target, value, CLIP_THREADS, rate, fps_mode="passthrough", **ticks)
+        return coder.output(self.stream(source), target, value, CLIP_THREADS, rate, fps_mode="passthrough", **ticks)
 
 
 def look(path):
@@ -107,7 +111,18 @@ def look(path):
         tick=tick,
         times=times,
         scenes=[(start, end - 1) for start, end in zip(cuts, cuts[1:])],
+        lost=_lost(log, colours.get("color_trc")),
     )
+
+
+def _lost(log, transfer):
+    """What coding in 8 bits changes, given ffmpeg's words of a clip and its name of the transfer characteristic."""
+    pixels = re.search(r": Video: [^,]*, (\w*)", log)  # the clip's own; filters are given what they know
+    found = pixels and re.search(r"(9|1[0246]|48|64)(le|be)$", pixels[1])
+    bits = found and {"48": "16", "64": "16"}.get(found[1], found[1])  # of three or four samples together
+    wide = [f"{bits} bits a sample, coded in 8"] if bits else []
+    hdr = [f"HDR ({HDR[transfer]}), coded as if it were SDR"] if transfer in HDR else []
+    return "; ".join(wide + hdr)
 
 
 def each_scene(clip, doing, progress):
@@ -129,15 +144,22 @@ def each_scene(clip, doing, progress):
         raise UserError(f"{doing}: {clip.path} has more frames than when it was looked at; is it being written?")
 
 
+def part(folder, scene, value):
+    """The file that holds a scene, by its number, coded with a setting."""
+    return folder / f"{scene}-{value}.mp4"
+
+
 def code(clip, coder, values, folder, doing, progress=lambda: None):
     """Code each scene with each of its settings: values, [{setting, ...}, ...], one set a scene.
 
-    Returns the files, [{setting: path}, ...].  Several settings of a scene are coded side by side.
+    Returns the files, [{setting: path}, ...]; those that are there are taken as they are.  Several settings of a scene
+    are coded side by side.
     """
-    files = [{value: folder / f"{scene}-{value}.mp4" for value in those} for scene, those in enumerate(values)]
+    files = [{value: part(folder, scene, value) for value in those} for scene, those in enumerate(values)]
     for scene, first, frames in each_scene(clip, doing, progress):
         with contextlib.ExitStack() as stack:
-            graphs = [clip.output(coder, "pipe:", file, value) for value, file in files[scene].items()]
+            due = {value: file for value, file in files[scene].items() if not file.exists()}
+            graphs = [clip.output(coder, "pipe:", file, value) for value, file in due.items()]
             writes = [stack.enter_context(feed(graph, doing, STALL)) for graph in graphs]
             for write in writes:
                 write(clip.header)

@@ -1,5 +1,6 @@
 """The flags of the scripts, COMMAND by COMMAND: `train_flags`, `test_flags` ..."""
 
+from common.codecs import CODECS
 from common.files import PRETRAINED
 from common.fitting import FITS
 from common.flags import form, frames_flag, positive, training_flags
@@ -128,7 +129,7 @@ def predict_flags(parser, variants):
         choices=("JND1", "JND2", "JND3"),
         help="which; by default the first that the model gives",
     )
-    coding.add_argument("--codec", choices=("h264", "hevc", "av1", "jpeg"), default="h264", help="how")
+    coding.add_argument("--codec", choices=tuple(CODECS), default="h264", help="how")
     coding.add_argument(
         "--baseline",
         type=_qp,

@@ -9,19 +9,24 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import ffmpeg as graphs
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageCms
 from skimage import data
 
 from common import codecs, encode, ffmpeg, scenes
-from common.encode import encode_clip, encode_picture, target_of, targets_of
+from common.clips import is_clip
+from common.encode import encode_clip, encode_picture
+from common.encoding import Encoding
 from common.errors import UserError
 from common.ffmpeg_process import find_ffmpeg
 from common.images import read_picture, write_png
 from common.metrics import luma, psnr
+from common.targets import target_of, targets_of
 
 HERE = Path(__file__).parent.parent
 CAT = data.chelsea()[40:200, 60:300]
@@ -91,6 +96,20 @@ def test_a_clip_scene_by_scene(tmp_path, clip, codec):
     else:  # as good as that H.264, and a coarser setting would not be
         wanted = np.mean([psnr(luma(a), luma(b)) for a, b in zip(SHOTS, at_qps(clip, tmp_path), strict=True)])
         assert np.mean(dbs) >= wanted - 0.1 and np.mean(dbs) < wanted + 2
+        mapped = [float(re.search(r"\(([\d.]+) dB", part["mapping"])[1]) for part in row["scenes"]]
+        assert np.mean(mapped) == pytest.approx(row["psnr luma"], abs=0.01)  # scenes of one length
+
+
+def test_a_clip_that_was_coded_like_that_before(tmp_path):
+    """H.264 at the QP would hardly change it, so that a codec that is as good must not either."""
+    moving = np.stack([data.coffee()[i : i + 64, 2 * i : 2 * i + 96] for i in range(130)])
+    ffmpeg.encode(moving, tmp_path / "coded.mp4", 32)
+    rows = {
+        codec: encode_clip(tmp_path / "coded.mp4", [(0, 0.0, 32.0)], codec, tmp_path / codec)
+        for codec in ("h264", "hevc")
+    }
+    assert rows["hevc"]["psnr luma"] > rows["h264"]["psnr luma"] - 0.25
+    assert "on frames 0 to 119 (" in rows["hevc"]["mapping"]
 
 
 def at_qps(clip, folder):
@@ -203,6 +222,62 @@ def test_what_is_refused(tmp_path, clip):
     with pytest.raises(UserError, match=r"a.png.png: would be coded as .*a.png.mp4, as .*a.png is"):
         targets_of([tmp_path / name for name in ("a.png", "a.jpg", "a.png.png")], "h264", tmp_path / "out")
     assert (tmp_path / "a.jpg").read_bytes() == before and not (tmp_path / "out").exists()
+
+
+def coding(folder, *paths, **options):
+    """What `predict --encode` does after it has predicted LEVELS, 24.6 of a picture: the report."""
+    given = {"encode": folder, "coded_level": None, "codec": "h264", "baseline": 30, "scene": "lowest", "sur": None}
+    options = SimpleNamespace(**{**given, "resume": False, "overwrite": False, **options})
+    work = Encoding(options, ["JND1"], list(paths))
+    for path in paths:
+        places = LEVELS if is_clip(path) else [("", "", 24.6)]
+        row = {"path": str(path), "tile": None, "width": 96, "height": 64}
+        work.add([row | {"frame": a, "seconds": b, "JND1": level} for a, b, level in places])
+    assert work.run() == 0
+    return pd.read_csv(folder / "report.csv", keep_default_na=False).set_index("path")
+
+
+def test_resume_keeps_what_this_run_would_make(tmp_path, clip):
+    write_png(tmp_path / "a.png", CAT)
+    paths, folder = (tmp_path / "a.png", clip), tmp_path / "out"
+
+    def again(**options):
+        before = {path: os.stat(path).st_mtime_ns for path in first["target"]}
+        report = coding(folder, *paths, resume=True, **options)
+        return report, [Path(path).name for path, when in before.items() if os.stat(path).st_mtime_ns != when]
+
+    first = coding(folder, *paths)
+    assert "0-11 QP 23; " in first["scenes"][str(clip)]
+    report, made = again()
+    assert made == [] and report.equals(first)
+    report, made = again(scene="median")
+    assert made == ["film.mp4"] and "0-11 QP 24; " in report["scenes"][str(clip)]
+    assert again(scene="median")[1] == [] and again(baseline=31)[1] == ["a.mp4", "film.mp4"]
+
+
+def test_what_8_bits_cost_is_said(tmp_path, clip, capfd):
+    deep = film(tmp_path / "deep.mkv", SHOTS[:3], sound=None, pix_fmt="yuv420p10le")
+    tags = {"range": "tv", "color_primaries": "bt2020", "color_trc": "smpte2084", "colorspace": "bt2020nc"}
+    tagged = "scale=out_color_matrix=bt2020,setparams=" + ":".join(f"{name}={value}" for name, value in tags.items())
+    hdr = film(tmp_path / "hdr.mkv", SHOTS[:3], sound=None, pix_fmt="yuv420p10le", vf=f"format=yuv420p10le,{tagged}")
+    for kind, size in (("rgb48be", "wide"), ("gray16be", "gray"), ("rgb24", "plain")):
+        graph = graphs.input("testsrc2=size=96x64:duration=1:rate=1", format="lavfi")
+        graph.output(str(tmp_path / f"{size}.png"), pix_fmt=kind).run(cmd=find_ffmpeg(), quiet=True)
+    pictures = [tmp_path / f"{name}.png" for name in ("wide", "gray", "plain")]
+    report = coding(tmp_path / "out", clip, deep, hdr, *pictures)
+    said = [
+        "",
+        "10 bits a sample, coded in 8",
+        "10 bits a sample, coded in 8; HDR (PQ), coded as if it were SDR",
+        "16 bits a sample, coded in 8",
+        "16 bits a sample, coded in 8",
+        "",
+    ]
+    assert report["warning"].tolist() == said
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert lines == [f"warning: {path}: {text}" for path, text in report["warning"].items() if text]
+    after = scenes.look(report["target"][str(hdr)]).colours
+    assert after == tags  # or it would be shown in wrong colours
 
 
 def test_an_encoder_that_is_not_there(tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from skimage import data
 
-from common.metrics import median_floor, psnr, qp_mae, spatial_information, ssim
+from common.metrics import luma, median_floor, psnr, qp_mae, spatial_information, ssim
 
 
 def test_psnr_of_a_known_error():
@@ -33,6 +35,29 @@ def test_ssim_is_the_original_variant():
         mean(a * a) - mean(a) ** 2 + mean(b * b) - mean(b) ** 2 + 7.65**2
     )
     assert ssim(a, b) == pytest.approx(parts[5:-5, 5:-5].mean(), abs=1e-9)
+
+
+def test_large_pictures_are_compared_band_by_band():
+    """With the same result as at once, in memory that does not grow with the height."""
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    a = data.chelsea()  # 300 rows
+    b = np.clip(a + np.random.default_rng(0).normal(0, 10, a.shape) * (a > 99), 0, 255).astype(np.uint8)
+    how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    assert ssim(a, b) == pytest.approx(structural_similarity(a, b, data_range=255, channel_axis=-1, **how), abs=1e-12)
+    assert psnr(a, b) == pytest.approx(peak_signal_noise_ratio(a, b), abs=1e-10)
+    assert psnr(a, b, luma) == pytest.approx(peak_signal_noise_ratio(luma(a), luma(b), data_range=255), abs=1e-10)
+    for compare in (ssim, psnr):
+        peaks = []
+        for times in (1, 4):
+            pair = [np.tile(picture, (times, 1, 1)) for picture in (a, b)]
+            tracemalloc.start()
+            compare(*pair)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[1] < 1.2 * peaks[0]
+    with pytest.raises(ValueError, match="one size"):
+        psnr(a[:-1], a)
 
 
 def test_qp_error_and_the_floor():
