@@ -20,6 +20,7 @@ CLIP_SUFFIXES = frozenset(
     ".y4m".split()
 )
 SCENE = 0.3  # a cut, of ffmpeg's scene score from 0 to 1
+HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # transfer characteristics
 MOST = 3000  # frames that can be named one by one: ffmpeg's command line has no room for more
 
 
@@ -172,20 +173,30 @@ def packets(path):
     return sorted((int(row[2]), int(row[4])) for row in rows)
 
 
-def beyond_8_bits(path):
-    """What of a clip 8-bit R, G, B cannot show, by what it says of itself, for a person; "" for an ordinary one."""
-    log = run(clip_input(path).output("-", format="null", vcodec="copy", t=0), f"reading {path}")[1]
-    found = re.search(r"Stream #0:\d+.*?: Video: .*?, (\w+)(?:\(([^)]*)\))?", log)
-    pixels, colours = found.groups("") if found else ("", "")
+def probe(path):
+    """What ffmpeg says of a clip when it opens it, in its own words."""
+    clip_input(path)  # refuses what is no file
+    whole = ffmpeg.input(os.path.abspath(path), protocol_whitelist="file")
+    return run(whole.output("-", format="null", c="copy", t=0), f"reading {path}")[1].split("Output #0")[0]
+
+
+def lost(log, done):
+    """What of a clip does not reach 8-bit progressive SDR frames, for a person; "" for an ordinary one.
+
+    log: ffmpeg's words of it.  done: what happened to it, "seen" or "coded".
+    """
+    pixels, tags = re.search(r": Video: .*?, (\w+)(?:\(([^)]*)\))?|$", log).groups("")
     said = []
-    if curve := re.search("smpte2084|arib-std-b67", colours):
-        name = {"smpte2084": "PQ", "arib-std-b67": "HLG"}[curve[0]]
-        said.append(f"HDR ({name}) seen without tone mapping: the level says nothing")
-    elif "bt2020" in colours:
-        said.append("BT.2020 colours seen as if BT.709")
-    if depth := re.search(r"(9|1[0246])[bl]e$", pixels):
-        said.append(f"{depth[1]} bits seen as 8")
-    return ", ".join(said)
+    if depth := re.search(r"(9|1[0246]|48|64)[bl]e$", pixels):
+        bits = {"48": "16", "64": "16"}.get(depth[1], depth[1])  # of three or four samples together
+        said.append(f"{bits} bits a sample, {done} in 8")
+    if curve := re.search(r"[/:](smpte2084|arib-std-b67)", log):
+        said.append(f"HDR ({HDR[curve[1]]}), {done} as if it were SDR")
+    elif done == "seen" and "bt2020" in tags:
+        said.append("BT.2020 colours, seen as if BT.709")
+    if re.search(r"(top|bottom) ", tags):
+        said.append(f"interlaced, {done} as progressive")
+    return "; ".join(said)
 
 
 def compare(coded, reference, doing, with_vmaf=True, timeout=CLIP_TIMEOUT):

@@ -112,7 +112,8 @@ def encode_clip(path, levels, codec, folder, baseline=None, of="lowest", target=
     seconds, and scenes: [{"start", "end", "qp", "value", "mapping"}, ...], both frames included.
     Raises UserError.
     """
-    target = Path(os.path.abspath(target or target_of(path, codec, folder)))
+    given = target or target_of(path, codec, folder)
+    target = Path(os.path.abspath(given))
     refuse(target, identities([path]))
     using = coder(codec, clip=True)
     clip = scenes.look(path)
@@ -148,7 +149,7 @@ def encode_clip(path, levels, codec, folder, baseline=None, of="lowest", target=
     lowest = min(rows, key=lambda row: row["qp"])
     seconds = float((clip.times[-1] - clip.times[0]) * clip.tick + 1 / clip.rate)
     height, width = clip.size
-    row = {"input": str(path), "target": str(target), "codec": codec, "level": min(level for _, _, level in levels)}
+    row = {"input": str(path), "target": str(given), "codec": codec, "level": min(level for _, _, level in levels)}
     row |= {"qp": lowest["qp"], "parameter": using.parameter, "value": lowest["value"], "mapping": lowest["mapping"]}
     row |= {"bytes": size, "bits a pixel": 8 * size / (height * width * len(dbs)), "kb/s": 8e-3 * size / seconds}
     row |= {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs)}

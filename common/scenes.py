@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import ffmpeg
 
-from common.clips import SCENE, packets
+from common.clips import SCENE, lost, packets, probe
 from common.errors import UserError
 from common.ffmpeg import ACCURATE, CLIP_THREADS, clip_as_yuv420, clip_input
 from common.ffmpeg_process import feed, find_ffmpeg, raw_frames, run
@@ -23,7 +23,9 @@ STALL = 600  # seconds that one frame may take
 WHOLE = 7 * 24 * 3600  # seconds that a film may take
 MP4_SOUND = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"})  # what players know there
 MP4_TEXT = "mov_text"
-HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # transfer characteristics
+# Of these, whose times count from anywhere, ffmpeg moves the first of the streams that it is asked for to 0: pictures
+# and sound, each asked for alone, would no longer fit together.
+FREE_CLOCK = r"Input #0, mpeg(?:ts)?,.*? start: (\S+),"
 
 
 class Clip(NamedTuple):
@@ -31,7 +33,8 @@ class Clip(NamedTuple):
 
     size: (H, W) as shown.  sar: sample aspect ratio, "1/1".  colours: setparams' options.  rate: frames a second, an
     average.  tick: seconds, the unit of `times`, one a frame, from the file's start.  scenes: [(first frame, last
-    frame), ...].  lost: in words, what of its samples does change, "" where nothing does.
+    frame), ...].  lost: in words, what of its samples does change, "" where nothing does.  start: seconds on
+    the file's own clock, where ffmpeg must be told to keep to it, else None.
     """
 
     path: str
@@ -43,6 +46,7 @@ class Clip(NamedTuple):
     times: list
     scenes: list
     lost: str
+    start: Fraction | None
 
     def frames(self):
         """A stream of its frames as they are coded: 8-bit 4:2:0, upright, of even size."""
@@ -83,7 +87,9 @@ def look(path):
     first = first.filter("format", "yuv420p").filter("showinfo", checksum=0).output("-", format="null")
     # A checksum to read, so that ffmpeg ends when we are killed.
     every = stream[0].output("pipe:", format="framecrc", fps_mode="passthrough", enc_time_base="1/1000000")
-    log = run(ffmpeg.merge_outputs(every, first), f"decoding {path}", timeout=WHOLE)[1]
+    free = re.search(FREE_CLOCK, probe(path), re.DOTALL)
+    graph = ffmpeg.merge_outputs(every, first)
+    log = run(graph.global_args("-copyts") if free else graph, f"decoding {path}", timeout=WHOLE)[1]
     printed = re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
     tick = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", log)
     shown = re.search(r" sar:(\d+)/(\d+) s:(\d+)x(\d+) ", log)
@@ -95,6 +101,8 @@ def look(path):
     cuts = [0] + [number for number, cut in enumerate(printed[1::2]) if float(cut) and number] + [len(times)]
     num, den, *rate = map(int, tick.groups())
     tick, rate = Fraction(num, den), Fraction(*rate) if all(rate) else Fraction(0)
+    start = Fraction(free[1]) if free else None
+    times = [time - round((start or 0) / tick) for time in times]
     if not 1 <= rate <= 240:  # none given, or a variable one
         rate = Fraction(len(times) - 1, times[-1] - times[0]) / tick if len(times) > 1 else Fraction(30)
         rate = min(max(rate.limit_denominator(1001), Fraction(1)), Fraction(240))
@@ -111,18 +119,9 @@ def look(path):
         tick=tick,
         times=times,
         scenes=[(start, end - 1) for start, end in zip(cuts, cuts[1:])],
-        lost=_lost(log, colours.get("color_trc")),
+        lost=lost(log, "coded"),
+        start=start,
     )
-
-
-def _lost(log, transfer):
-    """What coding in 8 bits changes, given ffmpeg's words of a clip and its name of the transfer characteristic."""
-    pixels = re.search(r": Video: [^,]*, (\w*)", log)  # the clip's own; filters are given what they know
-    found = pixels and re.search(r"(9|1[0246]|48|64)(le|be)$", pixels[1])
-    bits = found and {"48": "16", "64": "16"}.get(found[1], found[1])  # of three or four samples together
-    wide = [f"{bits} bits a sample, coded in 8"] if bits else []
-    hdr = [f"HDR ({HDR[transfer]}), coded as if it were SDR"] if transfer in HDR else []
-    return "; ".join(wide + hdr)
 
 
 def each_scene(clip, doing, progress):
@@ -182,7 +181,8 @@ def join(clip, files, target, folder):
     coded = ffmpeg.input(
         str(listing), format="concat", protocol_whitelist="file", itsoffset=f"{float(starts[0] * clip.tick):.6f}"
     )
-    source = ffmpeg.input(clip.path, protocol_whitelist="file")
+    clock = {} if clip.start is None else {"itsoffset": f"{-float(clip.start):.6f}"}
+    source = ffmpeg.input(clip.path, protocol_whitelist="file", **clock)
     kinds = ["a?", "s?"]
     # No frame after the last says how long it is shown.
     shown = f"if(eq(N,{len(clip.times) - 1}),{float(1 / clip.rate):.6f}/TB,DURATION)"
@@ -196,15 +196,13 @@ def join(clip, files, target, folder):
         kinds.append("t?")
         if MP4_TEXT in streams(clip.path)[1]:
             options["c:s"] = "srt"  # Matroska has no other way to keep them
-    return ffmpeg.output(coded["v"], *(source[kind] for kind in kinds), str(target), **options)
+    graph = ffmpeg.output(coded["v"], *(source[kind] for kind in kinds), str(target), **options)
+    return graph.global_args("-copyts") if clock else graph
 
 
 def streams(path):
     """([sound's codecs], [subtitles' codecs]) of a clip, as ffmpeg calls them.  UserError where it has no pictures."""
-    clip_input(path)  # refuses what is no file
-    whole = ffmpeg.input(os.path.abspath(path), protocol_whitelist="file")
-    log = run(whole.output("-", format="null", c="copy", t=0), f"reading {path}")[1]
-    found = re.findall(r"Stream #0:\d+.*?: (Video|Audio|Subtitle): (\w+)", log.split("Output #0")[0])
+    found = re.findall(r"Stream #0:\d+.*?: (Video|Audio|Subtitle): (\w+)", probe(path))
     names = {kind: [name for of, name in found if of == kind] for kind in ("Video", "Audio", "Subtitle")}
     if not names["Video"]:
         raise UserError(f"{path}: no pictures in it; expected a clip")

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from common.clips import CLIP_SUFFIXES, beyond_8_bits, is_clip, take
+from common.clips import CLIP_SUFFIXES, is_clip, lost, probe, take
 from common.dataset import natural_key
 from common.errors import UserError
 from common.fitting import AHEAD, look
@@ -111,16 +111,16 @@ def looks(paths, seen, fit, frames):
 
 
 def _clip_looks(path, seen, fit, frames):
-    chosen, lost = take(path, frames), functools.cache(lambda: beyond_8_bits(path))
+    chosen, said = take(path, frames), functools.cache(lambda: lost(probe(path), "seen"))
 
     def load(_):
         try:
-            (number, seconds, pixels), without = next(chosen), lost()
+            (number, seconds, pixels), warning = next(chosen), said()
         except StopIteration:
             return (path, None, None), None
         except UserError as error:
             return (path, None, None), error
-        return (path, number, seconds), look(pixels, seen, fit)._replace(lost=without)
+        return (path, number, seconds), look(pixels, seen, fit)._replace(lost=warning)
 
     with read_ahead(load, itertools.count(), min(AHEAD[fit], 4), workers=1) as loaded:
         for key, result in loaded:

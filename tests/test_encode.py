@@ -138,13 +138,15 @@ def test_what_a_scene_is_coded_at():
         ("one frame.mp4", {"pixels": SHOTS[:1], "sound": None}, ".mp4"),
         ("turned.mp4", {"sound": None}, ".mp4"),
         ("late.mp4", {"sound": None}, ".mp4"),
+        ("late.ts", {"sound": None}, ".mp4"),
     ],
 )
 def test_clips_of_every_kind(tmp_path, name, options, suffix):
     source = film(tmp_path / name, **options)
-    if name in ("turned.mp4", "late.mp4"):
-        plain = str(source.rename(tmp_path / "plain.mp4"))
-        if name == "late.mp4":  # the sound begins half a second before the pictures
+    late = source.stem == "late"
+    if late or name == "turned.mp4":
+        plain = str(source.rename(tmp_path / f"plain{source.suffix}"))
+        if late:  # the sound begins half a second before the pictures
             sound = graphs.input(str(film(tmp_path / "sound.mp4")))["a"]
             other = graphs.output(graphs.input(plain, itsoffset=0.5)["v"], sound, str(source), c="copy")
         else:
@@ -158,11 +160,14 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
     for a, b in zip(before.times, after.times):
         assert float(a * before.tick) == pytest.approx(float(b * after.tick), abs=0.0011)  # Matroska's unit is 1 ms
     if options.get("sound", "aac"):
-        assert [packet[2] for packet in packets(source, "a")] == [packet[2] for packet in packets(target, "a")]
+        sounds = [packets(file, "a") for file in (source, target)]
+        assert [len(sound) for sound in sounds] == [len(sounds[0])] * 2 and sounds[0]
+        if name != "late.ts":  # whose packets of sound have headers that MP4 does not take
+            assert [packet[2] for packet in sounds[0]] == [packet[2] for packet in sounds[1]]
     assert {qp for _, qp in ffmpeg.frame_qps(target)} == {12}
     if name == "one frame.mp4":
         assert [packet[1] * after.tick for packet in packets(target, "v")] == [Fraction(1, 10)]
-    assert before.times[0] * before.tick == (Fraction(1, 2) if name == "late.mp4" else 0)
+    assert before.times[0] * before.tick == pytest.approx(0.5 if late else 0, abs=0.03)
 
 
 def test_a_picture_in_four_codecs(tmp_path):
@@ -305,7 +310,7 @@ def test_the_coarsest_setting_that_is_good_enough():
 
 
 def test_ctrl_c_leaves_nothing(tmp_path, clip):
-    long = film(tmp_path / "long.mp4", SHOTS.repeat(6, axis=0).repeat(4, axis=1).repeat(4, axis=2), preset="ultrafast")
+    long = film(tmp_path / "long.mp4", SHOTS.repeat(30, axis=0).repeat(4, axis=1).repeat(4, axis=2), preset="ultrafast")
     program = (
         "import sys; from common import cli; from common.encode import encode_clip; "
         "cli.run(lambda: encode_clip(sys.argv[1], [(0, 0, 20)], 'h264', sys.argv[2]))"

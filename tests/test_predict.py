@@ -139,9 +139,9 @@ def test_a_clip_that_8_bits_cannot_show_has_a_warning(tmp_path):
     colours = "colorprim=bt2020:colormatrix=bt2020nc:transfer="
     for name, pixels, params, warning in (
         ("sdr.mp4", "yuv420p", "", ""),
-        ("deep.mp4", "yuv420p10le", "", "10 bits seen as 8"),
-        ("wide.mp4", "yuv420p", f"{colours}bt709", "BT.2020 colours seen as if BT.709"),
-        ("hlg.mkv", "yuv420p", f"{colours}arib-std-b67", "HDR (HLG) seen without tone mapping: the level says nothing"),
+        ("deep.mp4", "yuv420p10le", "", "10 bits a sample, seen in 8"),
+        ("wide.mp4", "yuv420p", f"{colours}bt709", "BT.2020 colours, seen as if BT.709"),
+        ("hlg.mkv", "yuv420p", f"{colours}arib-std-b67", "HDR (HLG), seen as if it were SDR"),
     ):
         options = {"vcodec": "libx265", "pix_fmt": pixels} | ({"x265-params": params} if params else {})
         make_clip(tmp_path / name, data.coffee()[None, :180, :320], **options)
