@@ -9,8 +9,8 @@ import pytest
 
 from common import accuracy, evaluate, ffmpeg, metrics, trials
 from common.errors import UserError
+from common.files import sha256
 from common.images import read_picture
-from common.zenodo import sha256
 
 
 def predictions(**columns):

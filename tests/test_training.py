@@ -133,7 +133,7 @@ def test_ctrl_c_and_kill_9_lose_nothing(whole, data, tmp_path):
     """Stopped after the third epoch, killed after the sixth, finished in another process: as if nothing happened."""
     code, said = stop(signal.SIGINT, 3, *data, tmp_path)
     assert code == 130
-    assert f"epoch {best_of(tmp_path)} is kept in {tmp_path / 'BestModelJND1.h5'}; go on with --resume" in said
+    assert f"epoch so far, {best_of(tmp_path)}, is kept in {tmp_path / 'BestModelJND1.h5'}; go on with --resume" in said
     assert "Traceback" not in said and json.loads((tmp_path / "runJND1.json").read_text())["status"] == "interrupted"
 
     code, _ = stop(signal.SIGKILL, 6, *data, tmp_path, "--resume")

@@ -1,6 +1,8 @@
 """What every training does when it goes wrong, and when it is asked for what it can, or cannot, do."""
 
+import errno
 import json
+import shutil
 import sys
 from collections import namedtuple
 
@@ -83,21 +85,60 @@ def test_nan_stops_and_the_best_epoch_before_it_is_kept(rootdir, tmp_path):
 
 def test_too_little_room_for_features_is_said_before_they_are_computed(rootdir, tmp_path, monkeypatch):
     usage, free = namedtuple("usage", "total used free"), 4 * 7 * 7 * 4 * (6 + 3) - 1  # 7 x 7 x 4 numbers a picture
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
+    monkeypatch.setattr(memory, "check_disk", lambda written: None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
     monkeypatch.setattr(features, "predict", None)
     with pytest.raises(
-        UserError, match=r"features: the features of the frozen layers take 0\.0 GB, .*--feature_cache"
+        UserError, match=r"features: the features of the frozen layers take 0\.0 MB, .*--feature_cache"
     ) as error:
         small.train(rootdir, tmp_path)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
-def test_features_that_were_cut_off_are_computed_again(rootdir, tmp_path):
-    small.train(rootdir, tmp_path / "first", "--feature_cache", tmp_path / "cache")
-    for file in (tmp_path / "cache").glob("*.npy"):
-        file.write_bytes(file.read_bytes()[:-100])
-    small.train(rootdir, tmp_path / "second", "--feature_cache", tmp_path / "cache")
-    small.assert_same(tmp_path / "first", tmp_path / "second")
+def test_features_that_were_cut_off_or_changed_are_computed_again_and_that_is_said(rootdir, tmp_path, capsys):
+    train = [rootdir, tmp_path, "--epochs", 1, "--overwrite", "--feature_cache", tmp_path / "cache"]
+    small.train(*train)
+    kept = {file: file.read_bytes() for file in (tmp_path / "cache").glob("*.npy")}
+    file, sound = next(iter(kept.items()))
+    middle = len(sound) // 2
+    for spoilt in (sound[:-100], sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :], b""):
+        file.write_bytes(spoilt)
+        assert not capsys.readouterr().err
+        small.train(*train)
+        assert f"warning: {file}: not as it was written; computed again\n" == capsys.readouterr().err
+        assert {file: file.read_bytes() for file in kept} == kept
+
+
+def test_a_disk_too_small_for_state_and_checkpoint_is_said_before_anything_is_written(rootdir, tmp_path, monkeypatch):
+    usage, need = namedtuple("usage", "total used free"), []
+    monkeypatch.setattr(memory, "check_room", lambda folder, size, *_: need.append(size))
+    monkeypatch.setattr(features, "check_room", lambda *_: None)
+    small.train(rootdir, tmp_path / "first", "--epochs", 1)
+    state, best = ((tmp_path / "first" / name).stat().st_size for name in ("state.npz", "Best.h5"))
+    assert state + best + max(state, best) < need[0] < state + best + max(state, best) + 2e6
+    monkeypatch.undo()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, need[0] - 1))
+    with pytest.raises(UserError, match=r"second: the best weights and the state .* take [\d.]+ MB, .* are free; make"):
+        small.train(rootdir, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_full_disk_leaves_the_state_before_it(rootdir, tmp_path, monkeypatch):
+    save = runs.save_state
+
+    def full(path, arrays, facts):
+        if facts["epoch"] == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(path, arrays, facts)
+
+    monkeypatch.setattr(runs, "save_state", full)
+    monkeypatch.setattr(runs.Seldom, "__call__", lambda self, *arguments: self.action(*arguments))
+    with pytest.raises(UserError, match=r"state.npz: No space left .*; the best epoch so far, .*; go on with --res"):
+        small.train(rootdir, tmp_path)
+    monkeypatch.undo()
+    small.train(rootdir, tmp_path, "--resume")
+    small.train(rootdir, tmp_path / "whole")
+    assert_same(tmp_path, tmp_path / "whole")
 
 
 def test_what_changes_in_training_is_not_kept():
@@ -208,8 +249,8 @@ def test_a_second_training_into_the_same_files_is_refused(rootdir, tmp_path):
 
 
 def test_curves_that_cannot_be_drawn_end_no_training(rootdir, tmp_path, capsys):
-    (tmp_path / "logs.csv").write_text("epoch;of;another;model\n0;1;2;3\n")
-    assert small.train(rootdir, tmp_path).epoch
+    (tmp_path / "curves.png").mkdir()
+    assert small.train(rootdir, tmp_path, "--epochs", 1).epoch
     assert "curves.png: not drawn" in capsys.readouterr().err
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -98,19 +99,22 @@ def test_patience_counts_on_after_a_resume(whole, rootdir, tmp_path):
     pd.testing.assert_frame_equal(log_of(tmp_path), log_of(whole)[: best + 4], rtol=1e-5)
 
 
-def test_an_earlier_trainings_lines_stay_in_the_log(whole, rootdir, tmp_path):
-    """Also where a resumed training has none of its own yet."""
-    shutil.copyfile(whole / "logs.csv", tmp_path / "logs.csv")
-    with pytest.raises(KeyboardInterrupt):
-        small.train(rootdir, tmp_path, compile=lambda: {"loss": interrupting})
-    small.train(rootdir, tmp_path, "--epochs", 2, "--resume")
-    assert list(log_of(tmp_path)["epoch"]) == [*range(8), 0, 1]
+def test_the_log_has_each_epoch_of_one_training_once(whole, rootdir, tmp_path):
+    small.train(rootdir, tmp_path, "--epochs", 3)
+    rows = (tmp_path / "logs.csv").read_bytes()
+    with open(tmp_path / "logs.csv", "ab") as log:  # an epoch after the last state, and what fitted on a full disk
+        log.write(rows.splitlines(keepends=True)[-1].replace(b"2;", b"3;", 1) + b"1")
+    small.train(rootdir, tmp_path, "--resume")
+    assert_same(tmp_path, whole)
+
+    logs = (tmp_path / "logs.csv").read_bytes()
+    for other in (logs.replace(b";", b",", 1), re.sub(rb"\d\.", b"7.", logs), b"image;JND1\n1.png;2\n", b"\xff"):
+        (tmp_path / "logs.csv").write_bytes(other)
+        with pytest.raises(UserError, match="logs.csv: not the log of this training; name its own, or a new one"):
+            small.train(rootdir, tmp_path, "--resume")
+        assert (tmp_path / "logs.csv").read_bytes() == other
     small.train(rootdir, tmp_path, "--epochs", 1, "--overwrite")
     assert list(log_of(tmp_path)["epoch"]) == [0]
-
-
-def interrupting(labels, answers):
-    raise KeyboardInterrupt
 
 
 def test_a_resume_of_something_else_is_refused_in_one_line(whole, rootdir, tmp_path):
