@@ -98,10 +98,15 @@ def test_output_bias_zero_starts_as_released(rootdir, weight_files, tmp_path, la
 
 
 def test_a_training_does_not_replace_an_earlier_one(rootdir, weight_files, tmp_path):
-    (tmp_path / "BestModelJND1.h5").write_bytes(b"three nights of work")
-    with pytest.raises(UserError, match="exists, from an earlier training"):
-        cli.script("", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, tmp_path))))
-    assert (tmp_path / "BestModelJND1.h5").read_bytes() == b"three nights of work"
+    """Neither its weights nor, from another folder, its log, which would then be of two."""
+    for name in ("BestModelJND1.h5", "logsJND1.csv"):
+        (tmp_path / name).write_bytes(b"three nights of work")
+        for more in ([], ["--resume"]):
+            arguments = [*flags("train", rootdir, weight_files, tmp_path), *more]
+            with pytest.raises(UserError, match=f"{name}: exists, from an earlier training"):
+                cli.script("", LAT, arguments=list(map(str, arguments)))
+        assert (tmp_path / name).read_bytes() == b"three nights of work"
+        (tmp_path / name).unlink()
 
 
 def test_mistakes_give_one_line_and_code_2(run, rootdir, weight_files, tmp_path):

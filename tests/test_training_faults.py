@@ -243,8 +243,9 @@ def test_a_batch_that_does_not_fit_in_memory_is_refused_with_what_would_fit(monk
 
 
 def test_a_second_training_into_the_same_files_is_refused(rootdir, tmp_path):
-    with runs.alone(tmp_path / ".lock"), pytest.raises(UserError, match="another training writes these files now"):
-        small.train(rootdir, tmp_path)
+    for lock in (".lock", ".lock-logs.csv"):  # of the checkpoint, and of a log that may lie elsewhere
+        with runs.alone(tmp_path / lock), pytest.raises(UserError, match="another training writes these files now"):
+            small.train(rootdir, tmp_path)
     assert small.train(rootdir, tmp_path, "--epochs", 1).epoch == 1
 
 

@@ -247,6 +247,9 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
     level = 2 if "JND2" in flags else None
     model = scripts.build(variant, level, [None] * len(variant.backbones))
     weights.load(model, tmp_path / checkpoint)
+    kinds = {"run", "state", "curves"}  # beside the checkpoint, marked as it is
+    mark = {"BestModelJND2.h5": "JND2", "BestModel.h5": "", "checkpoint.h5": "_checkpoint"}[checkpoint]
+    assert {path.stem for path in tmp_path.iterdir()} >= {f"{kind}{mark}" for kind in kinds}
     log = pd.read_csv(next(tmp_path.glob("logs*.csv")), sep=";")
     # The outputs start at the mean labels, so that each level's error is small from the start.
     errors = log[[f"val_{output}_loss" for output in variant.outputs(level)]].to_numpy()
