@@ -14,6 +14,7 @@ from small import assert_same, log_of, weights_of
 
 from common import features, memory, runs
 from common.errors import UserError
+from common.images import write_png
 
 # --- what goes wrong
 
@@ -49,8 +50,8 @@ def test_a_seed_that_is_not_dead_is_found_and_resumed(rootdir, tmp_path, capsys)
     small.train(rootdir, tmp_path, "--epochs", 2, build=once_dead)
     assert "a dead ReLU unit; starts anew with seed 1" in capsys.readouterr().err
     assert json.loads((tmp_path / "run.json").read_text())["seed"] == 1
-    small.train(rootdir, tmp_path, "--resume")
-    small.train(rootdir, tmp_path / "one", "--seed", 1)
+    small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
+    small.train(rootdir, tmp_path / "one", "--epochs", 3, "--seed", 1)
     assert_same(tmp_path, tmp_path / "one")
 
 
@@ -95,6 +96,26 @@ def test_too_little_room_for_features_is_said_before_they_are_computed(rootdir, 
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
+def test_kept_features_are_used_again_but_never_stale_ones(rootdir, tmp_path):
+    root, cache = tmp_path / "root", tmp_path / "cache"
+    shutil.copytree(rootdir, root)
+
+    def train(name, build=small.build):
+        small.train(root, tmp_path / name, "--epochs", 1, "--feature_cache", cache, build=build)
+        return {file: file.stat().st_mtime_ns for file in cache.iterdir()}
+
+    kept = train("first")
+    assert len(kept) == 2 and all(file.suffix == ".npy" for file in kept)  # train and valid, nothing half written
+    (root / "train" / "JND-Levels.txt").write_text("30 32 34\n" * 6)  # other labels, same pictures
+    assert train("labels") == kept
+    write_png(root / "train" / "img2.png", np.zeros((180, 320, 3), np.uint8))  # under its old name
+    changed = train("changed")
+    assert len(changed) == 3 and changed.items() > kept.items()  # valid is as it was
+    other = train("other", small.build_on_others)
+    assert len(other) == 5 and other.items() > changed.items()
+    assert abs(log_of(tmp_path / "other")["loss"][0] - log_of(tmp_path / "changed")["loss"][0]) > 1e-4
+
+
 def test_features_that_were_cut_off_or_changed_are_computed_again_and_that_is_said(rootdir, tmp_path, capsys):
     train = [rootdir, tmp_path, "--epochs", 1, "--overwrite", "--feature_cache", tmp_path / "cache"]
     small.train(*train)
@@ -134,10 +155,10 @@ def test_a_full_disk_leaves_the_state_before_it(rootdir, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "save_state", full)
     monkeypatch.setattr(runs.Seldom, "__call__", lambda self, *arguments: self.action(*arguments))
     with pytest.raises(UserError, match=r"state.npz: No space left .*; the best epoch so far, .*; go on with --res"):
-        small.train(rootdir, tmp_path)
+        small.train(rootdir, tmp_path, "--epochs", 3)
     monkeypatch.undo()
-    small.train(rootdir, tmp_path, "--resume")
-    small.train(rootdir, tmp_path / "whole")
+    small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
+    small.train(rootdir, tmp_path / "whole", "--epochs", 3)
     assert_same(tmp_path, tmp_path / "whole")
 
 
