@@ -94,14 +94,8 @@ def test_the_public_command_answers_as_the_released_program(
     variant = variants_of(script)[name]
     level = {"--jnd_value JND2": 2, "--jnd_value JND3": 3}.get(flags, 1)
     file = files(name, level)
-    where = [
-        "--data_dir",
-        golden_root(script),
-        "--model_weights_path",
-        file.parent,
-        "--result_path",
-        tmp_path / "r.csv",
-    ]
+    where = ["--data_dir", golden_root(script), "--model_weights_path", file.parent]
+    where += ["--result_path", tmp_path / "r.csv"]
     assert call(script, "test", *flags.split(), *where, "--precision", precision) == 0
     assert str(file) in capsys.readouterr().out
     levels = [answer["values"] for answer in golden.answers[key]["outputs"] if "values" in answer]
@@ -127,14 +121,8 @@ def test_other_backends_answer_the_same(backend, name, golden, files, golden_roo
     if backend == "openvino" and keras.__version__.startswith("3.12."):
         pytest.skip("this Keras has not all layers for OpenVINO")
     script, key, _, flags = VARIANTS[name]
-    where = [
-        "--data_dir",
-        golden_root(script),
-        "--model_weights_path",
-        files(name, 1),
-        "--result_path",
-        tmp_path / "r.csv",
-    ]
+    where = ["--data_dir", golden_root(script), "--model_weights_path", files(name, 1)]
+    where += ["--result_path", tmp_path / "r.csv"]
     done = run(f"{script}.py", "test", *flags.replace("JND2", "JND1").split(), *where, "--backend", backend)
     assert done.returncode == 0, done.stderr
     expected = golden.answers[key]["outputs"][0]["values"]
@@ -235,19 +223,8 @@ def autoencoders(golden, tmp_path_factory):
 )
 def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoencoders, tmp_path, capsys):
     target = tmp_path / checkpoint if script == "MTJND" else tmp_path
-    where = [
-        "--data_dir",
-        tiny,
-        "--checkpoint_path",
-        target,
-        "--csv_log_path",
-        tmp_path,
-        "--epochs",
-        1,
-        "--batch_size",
-        2,
-        *SIZE,
-    ]
+    where = ["--data_dir", tiny, "--checkpoint_path", target, "--csv_log_path", tmp_path]
+    where += ["--epochs", 1, "--batch_size", 2, *SIZE]
     assert call(script, "train", *flags.format(folder=autoencoders).split(), *where) == 0
     printed = capsys.readouterr().out
     assert "error on valid" in printed and "always answering the training median gives 1.00 QP" in printed
