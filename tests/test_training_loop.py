@@ -82,6 +82,14 @@ def test_more_epochs_go_on_and_a_worse_one_does_not_replace_the_best(whole, root
         small.train(rootdir, tmp_path, "--resume")
 
 
+def test_the_epoch_kept_is_the_best_on_valid_not_on_train(rootdir, tmp_path):
+    shutil.copytree(rootdir, tmp_path / "root")
+    (tmp_path / "root" / "valid" / "JND-Levels.txt").write_text("5 6 7\n" * 3)  # from which learning leads away
+    best, log = small.train(tmp_path / "root", tmp_path, "--epochs", 3), log_of(tmp_path)
+    assert best.epoch == 1 == log["val_loss"].idxmin() + 1 < log["loss"].idxmin() + 1
+    assert best.loss == pytest.approx(log["val_loss"].min())
+
+
 def test_patience_counts_on_after_a_resume(whole, rootdir, tmp_path):
     best = log_of(whole)["val_loss"].idxmin()
     small.train(rootdir, tmp_path, "--epochs", best + 2, "--patience", 3)

@@ -196,10 +196,10 @@ def test_one_level_heads_need_a_level_and_only_one(tmp_path, capsys):
 def tiny(tmp_path_factory):
     """A rootdir of two pictures a split: the networks here are large."""
     root = tmp_path_factory.mktemp("tiny")
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(0)  # one dark, one bright: an untrained network must tell them apart
     for split in ("train", "valid"):
         for number in range(2):
-            write_png(root / split / f"{number}.png", random.integers(0, 255, (90, 160, 3), dtype=np.uint8))
+            write_png(root / split / f"{number}.png", random.integers(0, (30, 255)[number], (90, 160, 3), np.uint8))
             write_png(root / f"jnd2{split}" / f"{number}.png", np.full((90, 160, 3), 128, np.uint8))
         dataset.write_levels(root / split, ["0.png", "1.png"], [(22, 27, 31), (24, 29, 33)])
     return root
@@ -218,7 +218,7 @@ def autoencoders(golden, tmp_path_factory):
     [
         ("E2ELAT", "--jnd_value JND2 --ImgReconstrution_Model_Path {folder}", "BestModelJND2.h5"),
         ("MJLAT", "--JND_Recon_Models_Path {folder}", "BestModel.h5"),
-        ("MTJND", "--head MT_3LJND --vgg_weights none", "checkpoint.h5"),
+        ("MTJND", "--head MT_3LJND --vgg_weights none --learning_rate 1e-3", "checkpoint.h5"),
     ],
 )
 def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoencoders, tmp_path, capsys):
@@ -249,7 +249,19 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
 
 def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, capsys):
     where = ["--data_dir", tiny, "--checkpoint_path", tmp_path, "--csv_log_path", tmp_path, "--epochs", 1]
-    flags = ["--head", "MT_1LJND_VA", "--jnd_column", 1, "--vgg_weights", "none", "--batch_size", 2, *SIZE]
+    flags = [
+        "--head",
+        "MT_1LJND_VA",
+        "--jnd_column",
+        1,
+        "--vgg_weights",
+        "none",
+        "--batch_size",
+        2,
+        *SIZE,
+        "--learning_rate",
+        1e-3,
+    ]
     with pytest.raises(UserError, match="vatrain.*prepare attention"):
         call("MTJND", "train", *flags, *where)
     assert prepare.main(["attention", "--data_dir", str(tiny)]) == 0
