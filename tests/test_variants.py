@@ -248,20 +248,9 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
 
 
 def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, capsys):
-    where = ["--data_dir", tiny, "--checkpoint_path", tmp_path, "--csv_log_path", tmp_path, "--epochs", 1]
-    flags = [
-        "--head",
-        "MT_1LJND_VA",
-        "--jnd_column",
-        1,
-        "--vgg_weights",
-        "none",
-        "--batch_size",
-        2,
-        *SIZE,
-        "--learning_rate",
-        1e-3,
-    ]
+    where = ["--data_dir", tiny, "--checkpoint_path", tmp_path, "--csv_log_path", tmp_path]
+    where += ["--epochs", 1, "--batch_size", 2, *SIZE, "--learning_rate", 1e-3]
+    flags = ["--head", "MT_1LJND_VA", "--jnd_column", 1, "--vgg_weights", "none"]
     with pytest.raises(UserError, match="vatrain.*prepare attention"):
         call("MTJND", "train", *flags, *where)
     assert prepare.main(["attention", "--data_dir", str(tiny)]) == 0

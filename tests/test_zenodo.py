@@ -206,11 +206,7 @@ def by_hand(archive=ICIP_2023):
         (403, {}, "the server refuses (HTTP 403); check the address"),
         (429, {"Retry-After": "60"}, "too many requests (HTTP 429); try again in 60 seconds"),
         (429, {}, "too many requests (HTTP 429); try again later"),
-        (
-            503,
-            {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"},
-            "the server has a problem (HTTP 503); try again after Wed, 21 Oct 2026 07:28:00 GMT",
-        ),
+        (503, {"Retry-After": "Wed, 21 Oct"}, "the server has a problem (HTTP 503); try again after Wed, 21 Oct"),
     ],
 )
 @pytest.mark.parametrize("where", ["record", "file"])
@@ -248,12 +244,15 @@ def test_no_network(zenodo, refused):
         {"checksum": None},
         {"size": "large"},
         {"links": {}},
+        {},  # a page instead
         {"links": {"self": "http://elsewhere.example/a.zip"}},
         {"links": {"self": "file:///etc/passwd"}},
     ],
 )
 def test_a_record_that_is_not_understood(zenodo, refused, fields):
     zenodo.hold(ICIP_2023, b"", **fields)
+    if not fields:
+        zenodo.answers[zenodo.record(ICIP_2023)] = (200, {}, b"<html>Welcome</html>")
     assert ": not the answer of Zenodo's REST API" in refused()
     assert zenodo.downloads() == 0
 
@@ -261,8 +260,6 @@ def test_a_record_that_is_not_understood(zenodo, refused, fields):
 def test_a_record_without_the_archive(zenodo, refused):
     zenodo.hold(ICIP_2023, b"", key="v2.zip")
     assert f": the record holds other.pdf, v2.zip; expected {ICIP_2023.name}; look at {ICIP_2023.page}" in refused()
-    zenodo.answers[zenodo.record(ICIP_2023)] = (200, {}, b"<html>Welcome</html>")
-    assert ": not the answer of Zenodo's REST API" in refused()
 
 
 def test_no_room(zenodo, refused, monkeypatch):
