@@ -131,17 +131,21 @@ def test_features_that_were_cut_off_or_changed_are_computed_again_and_that_is_sa
 
 
 def test_a_disk_too_small_for_state_and_checkpoint_is_said_before_anything_is_written(rootdir, tmp_path, monkeypatch):
-    usage, need = namedtuple("usage", "total used free"), []
-    monkeypatch.setattr(memory, "check_room", lambda folder, size, *_: need.append(size))
-    monkeypatch.setattr(features, "check_room", lambda *_: None)
-    small.train(rootdir, tmp_path / "first", "--epochs", 1)
-    state, best = ((tmp_path / "first" / name).stat().st_size for name in ("state.npz", "Best.h5"))
-    assert state + best + max(state, best) < need[0] < state + best + max(state, best) + 2e6
-    monkeypatch.undo()
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, need[0] - 1))
+    usage, free = namedtuple("usage", "total used free"), 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
     with pytest.raises(UserError, match=r"second: the best weights and the state .* take [\d.]+ MB, .* are free; make"):
         small.train(rootdir, tmp_path / "second")
     assert not (tmp_path / "second").exists()
+
+    million = np.zeros((1000, 1000))  # 4 MB as float32, so 4 and 12 and, while a new state is written, 12
+    written = {tmp_path / "Best.h5": [million], tmp_path / "state.npz": 3 * [million]}
+    for there, need in (0, 29), (5, 24):
+        (tmp_path / "state.npz").write_bytes(bytes(there * 10**6))
+        free = need * 10**6
+        memory.check_disk(written)
+        free -= 1
+        with pytest.raises(UserError, match=rf"take {need}\.0 MB"):
+            memory.check_disk(written)
 
 
 def test_a_full_disk_leaves_the_state_before_it(rootdir, tmp_path, monkeypatch):
