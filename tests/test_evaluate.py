@@ -245,6 +245,7 @@ def test_bad_input_is_one_line(dataset, weight_files, tmp_path):
     for name in ("LATJND1.h5", "BestModelJND1.h5"):
         (weights / name).symlink_to(weight_files / "LATJND1.h5")
     assert "BestModelJND1.h5 and LATJND1.h5 are both LAT JND1" in line(root, weights)
+    (weights / "BestModelJND1.h5").unlink()
     (root / "8x8_2nd.csv").write_text("sequence_index,samples\n1,many\n")
     assert "8x8_2nd.csv:2: samples are 'many'; expected a list" in line(root, weights, "--sheets", str(root))
     manifest = pd.read_csv(root / "manifest.csv")
