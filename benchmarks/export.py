@@ -5,54 +5,48 @@ the largest difference in QP from `predict`, on photographs.  Weights are the go
 thousands.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from itertools import product
 from pathlib import Path
 
 from benchmarks import matrix
 from benchmarks.predict import collected, write_weights
 
+COLUMNS = ["s", "MB", "ms a picture", "largest difference, QP", "largest level, QP"]
+
 
 def main():
     """Run the benchmark and print a table, a row for each model, format and precision."""
-    from common import cli, flags
+    from common import flags
     from common.dataset import list_pictures
     from common.formats import FORMATS
 
-    models, style = matrix.models(), {"nargs": "+", "metavar": "X"}
-    names = [variant.name for _, variant in models]
-    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.export", description=__doc__, formatter_class=cli.Help)
-    parser.add_argument("--models", **style, choices=names, default=names, help="some of them")
-    parser.add_argument("--formats", **style, choices=FORMATS, default=list(FORMATS), help="some of them")
-    parser.add_argument("--precisions", **style, choices=("float32", "float16"), default=["float32"], help="or float16")
+    parser = matrix.parser("export", __doc__, FORMATS)
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
     parser.add_argument("--seconds", type=flags.positive(float), default=4.0, help="how long each time is taken")
     options = parser.parse_args()
-    print("model | format | precision | s | MB | ms a picture | largest difference, QP | largest level, QP", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         pictures = list_pictures(options.photographs or collected(folder / "photographs"))
-        for script, variant in models:
-            if variant.name not in options.models:
-                continue
-            write_weights(variant, folder)
-            levels = matrix.alone(predicted, variant, folder / "weights.h5", pictures)
-            for name, precision in product(options.formats, options.precisions):
-                if precision == "float16" and not FORMATS[name].halves:
-                    continue
-                file = folder / f"exported{FORMATS[name].suffix}"
-                seconds, size = export(script, variant, folder / "weights.h5", name, precision, file)
-                answers, milliseconds = matrix.alone(ran, variant, name, file, pictures, options.seconds)
-                difference = max(abs(a - b) for a, b in zip(levels, answers, strict=True))
-                row = [variant.name, name, precision, f"{seconds:.1f}", f"{size:.1f}", f"{milliseconds:.0f}"]
-                print(*row, f"{difference:.1g}", f"{max(levels):.0f}", sep=" | ", flush=True)
-    return 0
+        known, weights = {}, folder / "weights.h5"  # levels of each model
+
+        def measure(script, variant, name, precision):
+            if precision == "float16" and not FORMATS[name].halves:
+                return []
+            if variant.name not in known:
+                write_weights(variant, folder)
+                known[variant.name] = matrix.alone(predicted, variant, weights, pictures)
+            levels, file = known[variant.name], folder / f"exported{FORMATS[name].suffix}"
+            seconds, size = export(script, variant, weights, name, precision, file)
+            answers, milliseconds = matrix.alone(ran, variant, name, file, pictures, options.seconds)
+            difference = max(abs(a - b) for a, b in zip(levels, answers, strict=True))
+            shown = round(seconds, 1), round(size, 1), round(milliseconds), f"{difference:.1g}", round(max(levels))
+            return [dict(zip(COLUMNS, shown))]
+
+        return matrix.run(options, COLUMNS, measure)
 
 
 def predicted(variant, file, pictures):
@@ -65,12 +59,8 @@ def predicted(variant, file, pictures):
 
 def export(script, variant, weights, name, precision, file):
     """Seconds that the command takes, and the size of what it writes, in MB."""
-    command = [sys.executable, f"{script}.py", "export", "--model_weights_path", str(weights), "--format", name]
-    command += ["--precision", precision, "--output", str(file), "--overwrite"]
-    if script == "MTJND":
-        command += ["--head", variant.name]
-    if not variant.joint:
-        command += ["--jnd_value", "JND1"]
+    flags = {"model_weights_path": weights, "format": name, "precision": precision, "output": file}
+    command = [*matrix.command(script, "export", variant, **flags), "--overwrite"]
     started = time.monotonic()
     line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return time.monotonic() - started, float(line.removeprefix(f"{file}: ").split(" MB")[0])

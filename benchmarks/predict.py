@@ -11,7 +11,6 @@ What a network alone costs is said by `python3 -m benchmarks.complexity`.
 import csv
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -102,12 +101,8 @@ def write_weights(variant, folder):
 
 def measure(script, variant, folder, count, backend, precision):
     """Seconds and peak resident MB of one run."""
-    command = [sys.executable, f"{script}.py", "test", "--data_dir", str(folder / str(count)), "--precision", precision]
-    command += ["--model_weights_path", str(folder / "weights.h5"), "--result_path", str(folder / "result.csv")]
-    if script == "MTJND":
-        command += ["--head", variant.name]
-    if not variant.joint:
-        command += ["--jnd_value", "JND1"]
+    flags = {"data_dir": folder / str(count), "precision": precision, "model_weights_path": folder / "weights.h5"}
+    command = matrix.command(script, "test", variant, result_path=folder / "result.csv", **flags)
     started = time.monotonic()
     with tempfile.TemporaryFile() as errors:
         how = {"stdout": subprocess.DEVNULL, "stderr": errors, "env": {**os.environ, "KERAS_BACKEND": backend}}

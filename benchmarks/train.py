@@ -7,12 +7,11 @@ starts TensorFlow's graphs, does not count; the median of the others does.
 import argparse
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.matrix import models
+from benchmarks import matrix
 from benchmarks.predict import collected, make_pictures
 
 MODELS = ("LAT", "MJLAT", "MTJND")
@@ -34,7 +33,7 @@ def main():
         write_autoencoders(folder)
         print("model | without s/epoch | with s/epoch | times faster")
         for script in options.scripts:
-            variant = next(variant for name, variant in models() if name == script)
+            variant = next(variant for name, variant in matrix.models() if name == script)
             without, kept = (measure(script, variant, folder, cache, options) for cache in ("off", folder / "features"))
             print(f"{variant.name} | {without:.2f} | {kept:.2f} | {without / kept:.1f}", flush=True)
     return 0
@@ -50,18 +49,17 @@ def write_autoencoders(folder):
 
 def measure(script, variant, folder, cache, options):
     """The median of the seconds between an epoch's line and the next's."""
-    command = [sys.executable, f"{script}.py", "train", "--data_dir", folder / "root", "--feature_cache", cache]
-    command += ["--checkpoint_path", folder / "weights.h5", "--csv_log_path", folder / "log.csv", "--overwrite"]
-    command += ["--epochs", options.epochs, "--batch_size", options.batch_size]
-    command += ["--head", variant.name, "--vgg_weights", "none"] if variant.vgg else [variant.backbone_flag, folder]
-    command += [] if variant.joint else ["--jnd_value", "JND1"]
+    flags = {"data_dir": folder / "root", "checkpoint_path": folder / "weights.h5", "csv_log_path": folder / "log.csv"}
+    flags |= {"epochs": options.epochs, "batch_size": options.batch_size, "feature_cache": cache}
+    flags |= {"vgg_weights": "none"} if variant.vgg else {variant.backbone_flag.removeprefix("--"): folder}
+    command = [*matrix.command(script, "train", variant, **flags), "--overwrite"]
     times = []
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.startswith("epoch "):
                 times.append(time.monotonic())
     if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}: exit code {process.returncode}")
+        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
     return statistics.median(after - before for before, after in zip(times, times[1:]))
 
 

@@ -17,8 +17,6 @@ def draw(log, target, levels, unit, title):
     import pandas as pd
 
     table = pd.read_csv(log, sep=";")
-    starts = table.index[table["epoch"] == 0]
-    table = table.loc[starts[-1] if len(starts) else 0 :]  # the log may hold earlier trainings
     figure, axes = plt.subplots(
         1, len(levels), figsize=(5 * len(levels) + 1, 4), layout="constrained", squeeze=False, sharey=True
     )

@@ -80,8 +80,8 @@ def main(arguments=None):
 
     started, output = time.monotonic(), Path(options.output)
     check_target(output / "results.csv")
-    data = read_data(Path(options.data_dir), options.sheets)
     runs, left_out = trials.find_runs(Path(options.weights), Path(options.data_dir), output / "predictions")
+    data = read_data(Path(options.data_dir), options.sheets)
     failed = [(run, why) for run in runs if (why := trials.bring(run, data.split))]
     left_out += [f"{run.name}: {why}" for run, why in failed]
     good = [run for run in runs if run not in [run for run, _ in failed]]

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from common import images, weights
 from common.errors import UserError
-from common.files import whole_group
+from common.files import sha256, whole_group
 from common.formats import FORMATS, INPUT, Served
 from common.programs import check_target, load_keras, silent_stderr
-from common.zenodo import sha256
 
 ORDINALS = {1: "first", 2: "second", 3: "third"}
 

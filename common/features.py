@@ -1,23 +1,23 @@
 """What the frozen part of a network says of each picture, computed once and kept on disk.
 
 Frozen layers and no augmentation: the features never change, so that each epoch need only read them.  A file holds
-one tensor of one split, memory-mapped while it is read.  Its name is a digest of all that it depends on, so a stale
-one is never found; it is whole or not there at all.
+one tensor of one split, memory-mapped while it is read, and behind it its checksum, which each training looks at once.
+Its name is a digest of all that it depends on, so a stale one is never found; it is whole or not there at all.
 """
 
 import contextlib
 import fcntl
 import hashlib
 import os
-import shutil
+import sys
+import zlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from common.batches import predict
-from common.errors import UserError
-from common.files import whole_file
+from common.files import check_room, whole_file
 from common.images import read_ahead
 
 
@@ -57,12 +57,17 @@ def compute(extractor, input_format, pictures, digests, folder, batch_size):
         files[name] = [Path(folder) / f"{key}-{number}.npy" for number in range(len(extractor.outputs))]
         shapes[name] = [(len(paths), *tensor.shape[1:]) for tensor in extractor.outputs]
 
-    def missing():
-        return [name for name in files if not all(map(_is_whole, files[name], shapes[name]))]
+    def missing(names):
+        return [name for name in names if not all(map(_is_whole, files[name], shapes[name]))]
 
-    _check_room(Path(folder), sum(4 * int(np.prod(shape)) for name in missing() for shape in shapes[name]))
+    lacking = missing(files)
+    size = sum(4 * int(np.prod(shape)) for name in lacking for shape in shapes[name])
+    advice = "name another place by --feature_cache DIR, or compute them in each epoch by --feature_cache off"
+    check_room(folder, size, "the features of the frozen layers take", advice)
     with _alone(Path(folder)):
-        for name in missing():
+        for name in missing(lacking):  # another training may have computed them meanwhile
+            if files[name][0].exists():
+                print(f"warning: {files[name][0]}: not as it was written; computed again", file=sys.stderr)
             _write(extractor, input_format, pictures[name], files[name], shapes[name], batch_size, name)
     return {name: [np.load(file, mmap_mode="r") for file in whole] for name, whole in files.items()}
 
@@ -80,9 +85,13 @@ def _alone(folder):
 
 
 def _is_whole(file, shape):
-    """Whether features are there; what somebody cut off or replaced is computed again."""
+    """Whether features are there as they were written; what was cut off, changed or replaced is computed again."""
     try:
-        return np.load(file, mmap_mode="r").shape == shape
+        features = np.lib.format.open_memmap(file, mode="r")
+        with open(file, "rb") as opened:
+            opened.seek(features.offset + features.nbytes)
+            # CRC-32 runs at some GB a second, which an epoch does not.
+            return features.shape == shape and opened.read() == zlib.crc32(features).to_bytes(4, "little")
     except (OSError, ValueError, EOFError):
         return False
 
@@ -109,19 +118,14 @@ def _write(extractor, input_format, pictures, files, shapes, batch_size, name):
             np.lib.format.write_array_header_1_0(opened[-1], {"descr": "<f4", "fortran_order": False, "shape": shape})
         loaded = stack.enter_context(read_ahead(input_format.load, pictures))
         answers = predict(extractor, loaded, batch_size, len(pictures), f"features of {name}")
+        checksums = [0] * len(files)
         for answer, _ in zip(answers, pictures, strict=True):
-            for file, array in zip(opened, answer):
-                file.write(np.asarray(array, "<f4").tobytes())
-
-
-def _check_room(folder, size):
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if size > free:
-        raise UserError(
-            f"{folder}: the features of the frozen layers take {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-            "name another place by --feature_cache DIR, or compute them in each epoch by --feature_cache off"
-        )
+            for number, array in enumerate(answer):
+                features = np.asarray(array, "<f4").tobytes()
+                opened[number].write(features)
+                checksums[number] = zlib.crc32(features, checksums[number])
+        for file, checksum in zip(opened, checksums):
+            file.write(checksum.to_bytes(4, "little"))
 
 
 def _inputs(layer):

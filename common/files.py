@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -98,6 +99,37 @@ def _discard(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def file_digest(path, algorithm="sha256"):
+    """hashlib's digest object of a file, read in pieces, as hashlib.file_digest of Python 3.11 makes it."""
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest
+
+
+def sha256(path):
+    """The SHA-256 of a file, as text."""
+    return file_digest(path).hexdigest()
+
+
+def check_room(folder, size, what, advice):
+    """Raise UserError when the disk of `folder`, which need not be there yet, has no `size` bytes left.
+
+    what: what takes them, with its verb: "the features take".  advice: what to do besides making room.
+    """
+    folder = Path(folder)
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < size:
+        raise UserError(f"{folder}: {what} {megabytes(size)}, {megabytes(free)} are free; make room or {advice}")
+
+
+def megabytes(size):
+    """A number of bytes, for a person."""
+    return f"{size / 1e6:,.1f} MB"
 
 
 def write_csv(table, path):

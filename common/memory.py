@@ -1,4 +1,4 @@
-"""Whether a training fits into the machine's memory, said before it starts instead of being killed in the middle."""
+"""Whether a training fits into the machine's memory and on its disk, said before it starts and not in the middle."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy as np
 
 from common import features
 from common.errors import UserError
+from common.files import check_room
 
 COPIES = 2.2  # of each layer's output, held for the way back, with gradients: 1.5 to 2.3 measured on the REC models
 BASE = 1.2e9  # TensorFlow itself, bytes
@@ -53,3 +54,15 @@ def check(name, network, patch, options):
         f"{text}; --batch_size {part} --accumulate {size * steps // part} takes {need / 1e9:.0f} GB and learns from as "
         "many pictures a step"
     )
+
+
+def check_disk(written):
+    """Raise UserError where the disk has no room for what a training writes again and again.
+
+    written: {file: the variables in it}, all in one folder.  A new file lies beside the old one until it is whole.
+    """
+    sizes = [sum(4 * int(np.prod(variable.shape)) for variable in variables) for variables in written.values()]
+    there = sum(file.stat().st_size for file in written if file.exists())
+    size = sum(sizes) + max(sizes) + 1_000_000 - there  # and a little for the log, the record and the curves
+    what = "the best weights and the state for --resume take"
+    check_room(next(iter(written)).parent, size, what, "give another --checkpoint_path")

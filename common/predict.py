@@ -9,12 +9,12 @@ from tqdm import tqdm
 from common import sources
 from common.clips import is_clip
 from common.errors import UserError
+from common.files import sha256
 from common.listing import Listing, one_line
 from common.population import at_sur
 from common.predictor import Prediction, Predictor, find_weights, level_names
 from common.programs import check_target, load_keras
 from common.rows import RowFile
-from common.zenodo import sha256
 
 
 def predict(variant, options):

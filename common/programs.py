@@ -29,13 +29,13 @@ def read_splits(data_dir, names, **how):
 
 def check_outputs(options, checkpoint, log, state):
     """Raise UserError when a training could not write its files, or would replace an earlier one's unasked."""
-    if Path(checkpoint).exists() and not (options.overwrite or options.resume and Path(state).exists()):
-        raise UserError(
-            f"{checkpoint}: exists, from an earlier training; give another folder, --overwrite to replace it, "
-            "or --resume to go on with it where its state lies beside it"
-        )
-    check_target(checkpoint)
-    check_target(log)
+    for file, what in ((checkpoint, "its state lies beside it"), (log, "its state lies beside the checkpoint")):
+        if Path(file).exists() and not (options.overwrite or options.resume and Path(state).exists()):
+            raise UserError(
+                f"{file}: exists, from an earlier training; give another folder, --overwrite to replace it, "
+                f"or --resume to go on with it where {what}"
+            )
+        check_target(file)
 
 
 def check_target(path):

@@ -12,8 +12,7 @@ from pathlib import Path
 from common import accuracy, report, runs
 from common.ffmpeg import VIDEOSET_X264
 from common.ffmpeg_process import find_ffmpeg
-from common.files import whole_file
-from common.zenodo import sha256
+from common.files import sha256, whole_file
 
 
 def write(rows, data, good, left_out, costs, options, command, minutes, target):

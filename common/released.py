@@ -17,9 +17,9 @@ from pathlib import Path
 
 from common import weights
 from common.errors import UserError
-from common.files import PART, PRETRAINED
+from common.files import PART, PRETRAINED, sha256
 from common.images import MTJND, TCSVT, InputFormat
-from common.zenodo import RECEIPT, ZENODO, Archive, bring, sha256
+from common.zenodo import RECEIPT, ZENODO, Archive, bring
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def describe(path, shown=None):
 def find_files(folder):
     """The .h5 files in and below `folder`, sorted; UserError where there is no such folder."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+        found = "a file" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {found}; expected the folder that holds the weight files (.h5)")
     # .part-: being written, or left by a process that was killed
     return sorted(path for path in folder.rglob("*.h5") if path.is_file() and not path.name.startswith(PART))
 

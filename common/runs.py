@@ -1,6 +1,7 @@
 """What a training leaves for its reader and for its successor: `run.json`, and the state to go on from."""
 
 import contextlib
+import csv
 import fcntl
 import hashlib
 import json
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files import file_digest, whole_file
 from common.images import WORKERS
 
 
@@ -37,14 +38,9 @@ def digest(*columns):
 
 def _file_digest(path):
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "blake2b").digest() if sys.version_info >= (3, 11) else _read_digest(file)
+        return file_digest(path, "blake2b").digest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _read_digest(file):
-    return hashlib.blake2b(file.read()).digest()
 
 
 class Seldom:
@@ -147,6 +143,31 @@ def git_commit():
     except (OSError, subprocess.TimeoutExpired):
         return None
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else None
+
+
+def trim_log(log, epochs, best):
+    """Keep of a CSV log the rows of the first `epochs` epochs; the others, and half a row, will be written again.
+
+    best: (number, from 1, and loss on valid) of the best epoch so far, (0, ...) where there is none yet: a log of which
+    that is not true is another training's.  Raises UserError for it, and for what is no log.
+    """
+    try:
+        with open(log, newline="") as file:
+            lines = file.readlines()
+        whole = [line for line in lines if line.endswith("\n")]
+        numbers, losses = [], {}
+        for row in csv.DictReader(whole, delimiter=";"):
+            numbers.append(int(row["epoch"]))
+            losses[numbers[-1] + 1] = float(row["val_loss"])
+        own = losses.get(best[0], best[1]) == best[1] if best[0] else len(losses) < 2
+    except (ValueError, KeyError, TypeError):
+        own = False
+    if not own:
+        raise UserError(f"{log}: not the log of this training; name its own, or a new one, by --csv_log_path")
+    kept = whole[:1] + [line for line, number in zip(whole[1:], numbers) if number < epochs]
+    if kept != lines:
+        with whole_file(log) as temporary, open(temporary, "w", newline="") as file:
+            file.writelines(kept)
 
 
 def save_state(path, arrays, facts):

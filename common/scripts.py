@@ -12,8 +12,10 @@ from common.programs import check_outputs, check_target, load_keras, read_splits
 
 def train(variant, options):
     """Train `variant` on a rootdir, keep the weights of the epoch that is best on valid, say how good it is."""
-    level, outputs, label = options.level, variant.outputs(options.level), variant.label(options.level)
+    level, outputs = options.level, variant.outputs(options.level)
     checkpoint = named(options.checkpoint_path, variant.checkpoint_name(level))
+    # Two checkpoints of names of their own may lie in one folder: so may what lies beside them.
+    label = variant.label(level) if checkpoint.name == variant.checkpoint_name(level) else f"_{checkpoint.stem}"
     log = named(options.csv_log_path, variant.log_name(level))
     check_outputs(options, checkpoint, log, checkpoint.with_name(f"state{label}.npz"))
     backbone_files = find_backbones(variant, options)

@@ -11,7 +11,6 @@ from typing import Any
 
 import h5py
 import keras
-import numpy as np
 
 from common import curves, devices, features, judge, memory, runs, weights
 from common.batches import Batches
@@ -75,7 +74,8 @@ def fit(training, options):
 
     Raises UserError when the training went wrong for good.
     """
-    with runs.alone(training.beside(".lock", "")):
+    log = Path(training.log)
+    with runs.alone(training.beside(".lock", "")), runs.alone(log.with_name(f".lock-{log.name}")):
         return _fit(training, options)
 
 
@@ -85,13 +85,12 @@ def _fit(training, options):
     data = {name: f"{pictures[name]} {targets[name]}" for name in pictures}
     counts = {f"{name}_pictures": len(paths) for name, paths in training.pictures.items()}
     record = runs.Record(training.beside("run", ".json"), training.name, options, {**counts, "digests": data})
-    earlier = 0 if options.overwrite else len(_rows(training.log)[1:])
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(options.precision)
     try:
         attempt = None
         while True:
-            run = Run(training, options, pictures, data, record, earlier)
+            run = Run(training, options, pictures, data, record)
             try:
                 best = run.fit(attempt)
                 break
@@ -115,10 +114,10 @@ def _fit(training, options):
 class Run(keras.callbacks.Callback):
     """One training from one seed; as a callback, what follows each epoch."""
 
-    def __init__(self, training, options, pictures, data, record, earlier):
+    def __init__(self, training, options, pictures, data, record):
         super().__init__()
         self.training, self.options, self.record = training, options, record
-        self.pictures, self.data, self.earlier = pictures, data, earlier  # rows of the log, another training's
+        self.pictures, self.data = pictures, data
         self.state = training.beside("state", ".npz")
         self.best, self.first = Best(), 0
         self.save_state = runs.Seldom(self._save_state)
@@ -134,7 +133,6 @@ class Run(keras.callbacks.Callback):
             else:
                 print(f"{self.state}: not there, nothing to resume; starts from the first epoch")
         self.attempt = facts.get("attempt", attempt or 0)
-        self.earlier = facts.get("earlier_rows", self.earlier)
         keras.utils.set_random_seed(options.seed + self.attempt)
         strategy = devices.strategy(options)
         shares = strategy.num_replicas_in_sync if strategy else 1
@@ -151,12 +149,15 @@ class Run(keras.callbacks.Callback):
             learner.optimizer.build(learner.trainable_variables)
         self.variables = [v for layer in model.layers if layer not in frozen for v in layer.variables]
         self.variables += learner.optimizer.variables
-        self.facts = {"arguments": _deciding(options), "data": self.data, "frozen": _digest_weights(frozen)}
+        fixed = [array for layer in sorted(frozen, key=lambda layer: layer.name) for array in layer.get_weights()]
+        self.facts = {"arguments": _deciding(options), "data": self.data, "frozen": runs.digest(*fixed)}
         # In the checkpoint too, so that a state finds its own best epoch there, and no other training's.
         self.identity = hashlib.blake2b(json.dumps([self.facts, self.attempt], default=str).encode()).hexdigest()[:32]
         if arrays is not None:
             self._restore(arrays, facts)
         memory.check(training.name, learner, training.patch, options)
+        written = {training.checkpoint: self.kept.weights, self.state: self.variables}
+        memory.check_disk(written)
 
         inputs = {name: [paths] for name, paths in training.pictures.items()}
         if extractor:
@@ -164,15 +165,14 @@ class Run(keras.callbacks.Callback):
             where = training.input, training.pictures, self.pictures, folder, options.batch_size
             inputs = features.compute(extractor, *where)
             print(f"features of the frozen layers: {folder}")
+            memory.check_disk(written)  # they may lie on the same one
 
         def batches(name, **how):
             columns = inputs[name], training.targets[name]
             return Batches(training.input, *columns, options.batch_size, patch=training.patch, shares=shares, **how)
 
-        train, self.valid = (
-            batches("train", shuffle_seed=options.seed + self.attempt, epoch=self.first),
-            batches("valid"),
-        )
+        train = batches("train", shuffle_seed=options.seed + self.attempt, epoch=self.first)
+        self.valid = batches("valid")
         if options.accumulate > options.epochs * len(train):
             raise UserError(
                 f"--accumulate {options.accumulate}: more than all {options.epochs * len(train)} batches there are, "
@@ -182,7 +182,9 @@ class Run(keras.callbacks.Callback):
         if arrays is None:
             # From here on a kill costs nothing, and an earlier training's state is gone.
             self._save_state(0)
-        self._trim_log()
+            training.log.unlink(missing_ok=True)
+        elif training.log.exists():
+            runs.trim_log(training.log, self.first, (self.best.epoch, self.best.loss))
         callbacks = [keras.callbacks.CSVLogger(str(training.log), separator=";", append=True), self]
         callbacks.append(Progress(self, options.epochs, len(train)))
         if options.tensorboard:
@@ -198,15 +200,13 @@ class Run(keras.callbacks.Callback):
         try:
             learner.fit(train, validation_data=self.valid, callbacks=callbacks, **how)
         except (KeyboardInterrupt, SystemExit):
-            kept = (
-                f"epoch {self.best.epoch} is kept in {self.training.checkpoint}" if self.best.epoch else "none is kept"
-            )
-            print(f"\nstopped; {kept}; go on with --resume", file=sys.stderr)
+            print(f"\nstopped; {self._kept()}; go on with --resume", file=sys.stderr)
             raise
         except (Dead, UserError):
             raise
         except OSError as error:  # a full disk; whole_file names its files itself
-            raise OSError(error.errno, error.strerror, error.filename or str(self.training.log)) from None
+            problem = f"{error.filename or self.training.log}: {error.strerror or error}"
+            raise UserError(f"{problem}; {self._kept()}; go on with --resume") from None
         except Exception:
             if error := train.error or self.valid.error:
                 raise error from None
@@ -237,12 +237,12 @@ class Run(keras.callbacks.Callback):
         return epoch >= self.options.epochs or bool(patience and epoch - self.best.epoch >= patience and epoch)
 
     def _kept(self):
-        kept = f"the best epoch before, {self.best.epoch}, is kept in {self.training.checkpoint}"
-        return kept if self.best.epoch else "nothing was saved"
+        kept = f"the best epoch so far, {self.best.epoch}, is kept in {self.training.checkpoint}"
+        return kept if self.best.epoch else "no epoch was kept"
 
     def _save_state(self, epoch):
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self.variables]
-        progress = {"epoch": epoch, "attempt": self.attempt, "earlier_rows": self.earlier}
+        progress = {"epoch": epoch, "attempt": self.attempt}
         runs.save_state(self.state, arrays, {**self.facts, **progress})
         if epoch:
             self.record.write("running", epochs=epoch, best=asdict(self.best))
@@ -273,15 +273,6 @@ class Run(keras.callbacks.Callback):
         self.record.resume()
         print(f"goes on after epoch {self.first} of {self.options.epochs}; best so far: epoch {self.best.epoch}")
 
-    def _trim_log(self):
-        """Take from the log what will be trained again, or what a dead seed wrote."""
-        rows = _rows(self.training.log)
-        keep = self.earlier + self.first
-        keep += bool(keep)  # the header
-        if len(rows) > keep:
-            with runs.whole_file(self.training.log) as temporary:
-                temporary.write_text("".join(rows[:keep]))
-
     def _draw(self):
         if self.training.log.is_file():
             target = self.training.beside("curves", ".png")
@@ -296,16 +287,3 @@ def _deciding(options):
     free = "checkpoint_path csv_log_path data_dir backbone_path start_from vgg_weights epochs patience overwrite resume"
     free += " feature_cache devices tensorboard command on_dead"
     return {key: value for key, value in sorted(vars(options).items()) if key not in free.split()}
-
-
-def _rows(log):
-    """The lines of a CSV file, its header first; none where there is no file."""
-    return log.read_text().splitlines(keepends=True) if log.is_file() else []
-
-
-def _digest_weights(layers):
-    digest = hashlib.blake2b(digest_size=16)
-    for layer in sorted(layers, key=lambda layer: layer.name):
-        for array in layer.get_weights():
-            digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()

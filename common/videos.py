@@ -4,13 +4,13 @@ With pseudo-labels each frame stands for itself, coded as an intra frame (see `c
 of the whole clip: its frames share them, and their JND frames are those of the clip coded as VideoSet coded its own.
 """
 
-import hashlib
 from pathlib import Path
 
 from common.clips import CLIP_SUFFIXES, LabelledClip, take
 from common.errors import UserError
 from common.ffmpeg import VIDEOSET_X264, clip_size
 from common.ffmpeg_process import find_ffmpeg
+from common.files import sha256
 from common.making import LEVELS, Making, assign, find_files, safe_stem
 from common.parallel import in_parallel
 from common.pseudolabels import HEIGHT, THRESHOLDS, WIDTH, check_thresholds, explain, write_labelled
@@ -80,11 +80,7 @@ def survey(folder, names, fit, jobs):
             return None, str(error)
         if fit and (height < fit[0] or width < fit[1]):
             return None, f"{name}: {width}x{height} is smaller than {fit[1]}x{fit[0]}; --size own takes it as it is"
-        digest = hashlib.sha256()
-        with open(folder / name, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest(), None
+        return sha256(folder / name), None
 
     owner, left_out = {}, []
     for name, (digest, why) in zip(names, in_parallel(look, names, jobs, "clip")):

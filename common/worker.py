@@ -34,7 +34,7 @@ CODE = _digest()  # now: a worker goes on with what it has loaded, whatever beco
 
 def job_of(variant, files, options):
     """The job for `variant` with the weights of common.predictor.find_weights and the options of `predict`."""
-    from common.zenodo import sha256
+    from common.files import sha256
 
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
     return {
@@ -127,9 +127,9 @@ def _model(job, threads):
     if _loaded[0] == job:
         return _loaded[1]
     _loaded = None, None  # first, so that two never share the memory
+    from common.files import sha256
     from common.predictor import Predictor, find_variant
     from common.programs import load_keras, use_backend
-    from common.zenodo import sha256
 
     for file, digest in job["weights"].values():
         if not os.path.exists(file):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
-from common.files import PART, whole_file
+from common.files import PART, check_room, megabytes, whole_file
 
 ZENODO = "https://zenodo.org"
 RECEIPT = "fetched.json"  # in an unpacked archive's folder: {file: SHA-256}
@@ -42,14 +42,6 @@ class Archive:
         return f"{ZENODO}/records/{self.record}"
 
 
-def sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def bring(folder, archive, zenodo):
     """Download and unpack `archive`; returns its weight files.  Raises UserError, with nothing half-done kept."""
     import pooch
@@ -64,8 +56,8 @@ def bring(folder, archive, zenodo):
 
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    _check_room(folder, size, archive.name)
-    print(f"{archive.name}: {_megabytes(size)} from {url}", flush=True)
+    check_room(folder, size, f"{archive.name} takes", "give another --folder")
+    print(f"{archive.name}: {megabytes(size)} from {url}", flush=True)
     target = folder / Path(archive.name).stem
     with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as temporary:
         with _told_to_a_person(url, archive):
@@ -143,17 +135,6 @@ def _sweep(folder):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _check_room(folder, size, what):
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        sizes = f"takes {_megabytes(size)}, {_megabytes(free)} are free"
-        raise UserError(f"{folder}: {what} {sizes}; make room or give another --folder")
-
-
-def _megabytes(size):
-    return f"{size / 1e6:,.1f} MB"
-
-
 def unpack(path, target):
     """Unpack the weight files, readmes and licences of the zip file `path` below the folder `target`.
 
@@ -183,7 +164,7 @@ def unpack(path, target):
                     if size != info.file_size:
                         raise zipfile.BadZipFile(f"{info.filename!r} holds {size} bytes and says {info.file_size}")
                     digests[info.filename] = digest.hexdigest()
-                _check_room(path.parent, total, f"what {path.name} holds")
+                check_room(path.parent, total, f"what {path.name} holds takes", "give another --folder")
                 for info in members:
                     with whole_file(target / info.filename) as temporary, open(temporary, "wb") as file:
                         file.writelines(chunks(info))
@@ -227,5 +208,5 @@ def _danger(info):
     if info.flag_bits & 1:
         return "is encrypted"
     if info.file_size > LARGEST or info.file_size > RATIO * max(info.compress_size, 1024):
-        return f"unpacks from {_megabytes(info.compress_size)} to {_megabytes(info.file_size)}"
+        return f"unpacks from {megabytes(info.compress_size)} to {megabytes(info.file_size)}"
     return None

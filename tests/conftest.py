@@ -1,14 +1,17 @@
 """What several tests share: golden weight files, a small rootdir of photographs, the programs as a user runs them."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # golden numbers are those of float32, which a GPU rounds
 
+import h5py
 import numpy as np
 import pytest
 from golden import seeded
@@ -35,9 +38,29 @@ class Golden:
         return path
 
     @staticmethod
+    def write_hollow(layers, path):
+        """A weight file of the right names and shapes, whose arrays were never written: a few KB, however large."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file.attrs["layer_names"] = [layer.encode() for layer, _ in layers]
+            for layer, entries in layers:
+                file.create_group(layer).attrs["weight_names"] = np.array([name.encode() for name, _ in entries], "S")
+                for name, shape in entries:
+                    file[layer].create_dataset(name, shape, "float32")
+
+    @staticmethod
     def write_pictures(folder):
         seeded.write_images(folder)
         return Path(folder) / "640x352"
+
+
+def zipped(members):
+    """The bytes of a zip file of `members`: {name or ZipInfo: bytes}."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,14 @@ def build(bias=20.0, activation="relu"):
     return model, model
 
 
+def build_on_others():
+    """The same with other frozen weights."""
+    model, kept = build()
+    frozen = model.get_layer("frozen")
+    frozen.set_weights([2 * array for array in frozen.get_weights()])
+    return model, kept
+
+
 def options(*flags):
     """What a command line with these flags and small defaults gives."""
     parser = argparse.ArgumentParser()

@@ -8,6 +8,9 @@ import textwrap
 import pytest
 from conftest import PROJECT
 
+from common import cli
+from LAT import LAT
+
 
 def ends(body, **how):
     """Run a program whose main() has this body through cli.run: stdout, stderr, returncode."""
@@ -45,10 +48,19 @@ def test_a_defect_keeps_its_traceback():
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
 
 
-def test_a_seed_is_checked_before_anything_runs(run):
+def test_a_seed_is_checked_before_anything_runs(capsys):
     for seed in ("-1", str(2**32), "x"):
-        done = run("LAT.py", "train", "--seed", seed)
-        assert done.returncode == 2 and "is no whole number from 0 to 4294967295" in done.stderr
+        with pytest.raises(SystemExit, match="2"):
+            cli.script("", LAT, arguments=["train", "--seed", seed])
+        assert "is no whole number from 0 to 4294967295" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["LAT.py train", "-m common.prepare photos", "-m common.weights verify"])
+def test_help_waits_for_nothing_heavy(program, run):
+    done = run("-X", "importtime", *program.split(), "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: ")
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"tensorflow", "keras", "pandas", "skimage", "matplotlib", "pooch", "requests"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

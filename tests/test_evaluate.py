@@ -2,15 +2,17 @@
 
 import shlex
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from common import accuracy, evaluate, ffmpeg, metrics, trials
+from common.dataset import Split
 from common.errors import UserError
+from common.files import sha256
 from common.images import read_picture
-from common.zenodo import sha256
 
 
 def predictions(**columns):
@@ -91,6 +93,34 @@ def test_pictures_of_one_source_count_as_one_draw():
 )
 def test_the_fixed_qp_of_equal_risk(share, mixture):
     assert accuracy.equal_risk([24, 26, 28, 30], share) == mixture
+
+
+def test_each_level_is_compared_with_its_own_labels(tmp_path):
+    """Of a model that gives all three, on three pictures: a QP too high, a QP too low, right."""
+
+    class Coded:
+        @staticmethod
+        def measure(wanted, jobs):
+            def at(qp):
+                return {"psnr luma": 60 - qp, "ssim": 1 - qp / 100, "vmaf": 100 - 2 * qp, "bytes": 1000 - 10 * qp}
+
+            return {path: ({qp: at(qp) for qp in qps}, 7.0) for path, qps in wanted.items()}
+
+    levels, names = np.array([[24, 29, 34]] * 3), ["a.png", "b.png", "c.png"]
+    predicted = levels + [[1], [-1], [0]]
+    pd.DataFrame(predicted, columns=["JND1", "JND2", "JND3"]).to_csv(tmp_path / "MJ-LAT.csv", index=False)
+    split = Split("test", tmp_path, tuple(tmp_path / name for name in names), levels)
+    data = evaluate.Data("root", split, np.array([23.0, 28.5, 35.0]), "human", names, {})
+    runs = [trials.Run("MJ-LAT", None, None, tmp_path / "MJ-LAT.csv", [])]
+    table = evaluate.compare(data, runs, Coded, SimpleNamespace(psnr="luma", jobs=1))
+    for level, true, median in ((1, 24, 23), (2, 29, 28.5), (3, 34, 35)):
+        part = table[table["level"] == level]
+        assert list(part["true"]) == [true] * 3 and list(part["median"]) == [median] * 3
+        assert list(part["predicted"]) == [true + 1, true - 1, true]
+        assert list(part["PSNR"]) == [-1, 1, 0] and list(part["VMAF"]) == [-2, 2, 0]
+        assert list(part["bytes"]) == [990 - 10 * true, 1010 - 10 * true, 1000 - 10 * true]
+        # As often too high, one time of three, as two pictures at the true QP and one a QP above.
+        assert part["fixed bytes"].to_numpy() == pytest.approx(1000 - 10 * (true + 1 / 3))
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +245,7 @@ def test_bad_input_is_one_line(dataset, weight_files, tmp_path):
     for name in ("LATJND1.h5", "BestModelJND1.h5"):
         (weights / name).symlink_to(weight_files / "LATJND1.h5")
     assert "BestModelJND1.h5 and LATJND1.h5 are both LAT JND1" in line(root, weights)
+    (weights / "BestModelJND1.h5").unlink()
     (root / "8x8_2nd.csv").write_text("sequence_index,samples\n1,many\n")
     assert "8x8_2nd.csv:2: samples are 'many'; expected a list" in line(root, weights, "--sheets", str(root))
     manifest = pd.read_csv(root / "manifest.csv")

@@ -176,7 +176,7 @@ def test_the_command_says_little_and_its_runtime_need_not_be_there(run, weight_f
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--format", "onnx", "--output", "x.tflite"], r"x\.tflite: expected a name that ends in \.onnx for onnx"),
+        (["--format", "litert", "--output", "x.onnx"], r"x\.onnx: expected a name that ends in \.tflite for litert"),
         (["--format", "savedmodel", "--output", "x", "--precision", "float16"], "float16: not for savedmodel"),
         (["--format", "litert", "--output", "x", "--model_weights_path", "nowhere"], "nowhere: no such file or folder"),
         (["--format", "litert", "--output", "setup.md/x"], "setup.md: this is a file; expected a folder"),

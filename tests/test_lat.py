@@ -10,6 +10,8 @@ from common import cli
 from common.errors import UserError
 from LAT import LAT
 
+SMALL = ("--input_size", 64, 64)  # for what does not depend on the size
+
 
 @pytest.fixture
 def lat(capsys):
@@ -93,15 +95,20 @@ def test_the_same_seed_gives_the_same_losses(trained, lat, rootdir, weight_files
 
 
 def test_output_bias_zero_starts_as_released(rootdir, weight_files, tmp_path, lat):
-    lat(*flags("train", rootdir, weight_files, tmp_path, **{"--output_bias": "zero", "--epochs": 1}))
+    lat(*flags("train", rootdir, weight_files, tmp_path, **{"--output_bias": "zero", "--epochs": 1}), *SMALL)
     assert pd.read_csv(tmp_path / "logsJND1.csv", sep=";")["loss"][0] > 15
 
 
 def test_a_training_does_not_replace_an_earlier_one(rootdir, weight_files, tmp_path):
-    (tmp_path / "BestModelJND1.h5").write_bytes(b"three nights of work")
-    with pytest.raises(UserError, match="exists, from an earlier training"):
-        cli.script("", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, tmp_path))))
-    assert (tmp_path / "BestModelJND1.h5").read_bytes() == b"three nights of work"
+    """Neither its weights nor, from another folder, its log, which would then be of two."""
+    for name in ("BestModelJND1.h5", "logsJND1.csv"):
+        (tmp_path / name).write_bytes(b"three nights of work")
+        for more in ([], ["--resume"]):
+            arguments = [*flags("train", rootdir, weight_files, tmp_path), *more]
+            with pytest.raises(UserError, match=f"{name}: exists, from an earlier training"):
+                cli.script("", LAT, arguments=list(map(str, arguments)))
+        assert (tmp_path / name).read_bytes() == b"three nights of work"
+        (tmp_path / name).unlink()
 
 
 def test_mistakes_give_one_line_and_code_2(run, rootdir, weight_files, tmp_path):
@@ -146,7 +153,8 @@ def test_a_picture_that_breaks_during_training_is_named(cache, good, rootdir, we
     monkeypatch.setattr(InputFormat, "load", broken)
     more = {"--epochs": 5, "--feature_cache": cache}
     with pytest.raises(UserError, match=r"^\S+\.png: no such file; check the path$"):
-        cli.script("", LAT, arguments=list(map(str, flags("train", rootdir, weight_files, tmp_path, **more))))
+        arguments = [*flags("train", rootdir, weight_files, tmp_path, **more), *SMALL]
+        cli.script("", LAT, arguments=list(map(str, arguments)))
     assert not list((tmp_path / "features").glob("*"))
 
 
@@ -154,12 +162,12 @@ def test_weights_that_became_nan_are_not_kept(rootdir, weight_files, tmp_path):
     """The ReLU makes 0 of NaN, so that the loss alone looks sound."""
     arguments = flags("train", rootdir, weight_files, tmp_path, **{"--learning_rate": 1e38, "--epochs": 3})
     with pytest.raises(UserError, match=r"lower --learning_rate"):
-        cli.script("", LAT, arguments=list(map(str, arguments)))
+        cli.script("", LAT, arguments=list(map(str, [*arguments, *SMALL])))
 
 
 def test_a_dead_output_stops_a_training(run, rootdir, weight_files, tmp_path):
     dead = {"--learning_rate": 10, "--epochs": 1, "--on_dead": "stop"}
-    done = run("LAT.py", *flags("train", rootdir, weight_files, tmp_path, **dead))
+    done = run("LAT.py", *flags("train", rootdir, weight_files, tmp_path, **dead), *SMALL)
     line = "error: epoch 1: JND_output answers 0 for every picture, a dead ReLU unit; lower --learning_rate, or leave"
     assert done.returncode == 2 and done.stderr.startswith(line) and done.stderr.count("\n") == 1
     log = pd.read_csv(tmp_path / "logsJND1.csv", sep=";")
@@ -202,13 +210,12 @@ def test_a_name_that_is_no_utf_8_comes_through(lat, rootdir, weight_files, tmp_p
     assert b"\xff.png," in (tmp_path / "out" / "JND1test_results.csv").read_bytes()
 
 
-def test_help_is_quick_and_shows_the_papers_defaults(run):
-    done = run("-X", "importtime", "LAT.py", "train", "--help")
-    assert done.returncode == 0
+def test_help_shows_the_papers_defaults(capsys):
+    with pytest.raises(SystemExit):
+        cli.script("", LAT, arguments=["train", "--help"])
+    said = capsys.readouterr().out
     for default in ("(default: 300)", "(default: 8)", "(default: 1e-05)", "(default: mean)"):
-        assert default in done.stdout
-    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
-    assert not imported & {"tensorflow", "keras", "pandas", "skimage", "h5py"}
+        assert default in said
 
 
 def test_unknown_flags_fail(run):

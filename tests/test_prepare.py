@@ -1,3 +1,5 @@
+"""`common.prepare photos`: a dataset with pseudo-labels made of photographs."""
+
 import hashlib
 import os
 import shutil
@@ -13,10 +15,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from common import dataset, making, photographs, pseudolabels
+from common import dataset, making
 from common.errors import UserError
-from common.ffmpeg import Coded, code_and_score
+from common.ffmpeg import code_and_score
 from common.images import read_picture
+from common.prepare import main
 
 HERE = Path(__file__).parent.parent
 THRESHOLDS = (92, 84, 76)
@@ -56,6 +59,18 @@ def made(photos, tmp_path_factory):
     result = prepare(photos, "--data_dir", root, "--crops", 2, "--split", 0.5, 0.25, 0.25)
     assert result.returncode == 0, result.stderr
     return root, result.stdout
+
+
+@pytest.fixture
+def refused(capsys):
+    """Call the command line inside this process, which must refuse what it is asked: what it says."""
+
+    def refused(*arguments):
+        with pytest.raises((UserError, SystemExit)) as error:
+            main(["photos", *map(str, arguments)])
+        return str(error.value) if error.type is UserError else capsys.readouterr().err
+
+    return refused
 
 
 def contents(root):
@@ -107,11 +122,13 @@ def test_labels_are_what_they_are_defined_to_be(made):
             assert np.array_equal(stored, here.pixels)
 
 
-def test_the_summary_says_what_the_labels_are(made):
+def test_the_summary_says_what_the_labels_are(made, capsys):
     _, printed = made
     assert "pseudo-labels (VMAF 92, 84, 76), not human ones" in printed and "8 frames made" in printed
-    help_text = prepare("--help").stdout
-    assert "pseudo-labels" in help_text and "not human" in help_text
+    with pytest.raises(SystemExit):
+        main(["photos", "--help"])
+    said = capsys.readouterr().out
+    assert "pseudo-labels" in said and "not human" in said
 
 
 def test_killed_continued_and_the_same(made, photos, tmp_path):
@@ -140,40 +157,19 @@ def test_killed_continued_and_the_same(made, photos, tmp_path):
     assert contents(root) == contents(made[0])
 
 
-def test_a_record_counts_only_with_its_files_and_goes_with_its_plan(tmp_path):
-    def work(unit, folder):
-        (folder / "train").mkdir(parents=True)
-        (folder / "train" / "a.png").touch()
-        return [{"split": "train", "image": "a.png", "clip": "a", "JND1": 20, "JND2": 25, "JND3": 30}]
-
-    def make(**settings):
-        return making.Making(tmp_path, "test", "clip", settings, {}, {}, overwrite=True)
-
-    first = make(size=1)
-    assert first.rows("a") is None
-    assert first.run(["a"], work, 1, str) == 0
-    assert first.rows("a")
-    (tmp_path / "train" / "a.png").unlink()
-    assert first.rows("a") is None
-    assert first.run(["a"], work, 1, str) == 0
-    assert make(size=2).rows("a") is None and not (tmp_path / "train" / "a.png").exists()
-
-
-def test_other_settings_are_not_mixed_in(made, photos, tmp_path):
+def test_other_settings_are_not_mixed_in(made, photos, refused, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(made[0], root)
     (root / "notes.txt").write_text("mine")
     before = contents(root)
     base = (photos, "--data_dir", root, "--split", 0.5, 0.25, 0.25)
-    result = prepare(*base, "--crops", 1)
-    assert (result.returncode, result.stdout) == (2, "") and "--crops 2, not 1" in result.stderr
-    result = prepare(*base, "--crops", 2, "--vmaf", 90, 80, 70)
-    assert result.returncode == 2 and "--vmaf" in result.stderr and "--overwrite" in result.stderr
+    assert "--crops 2, not 1" in refused(*base, "--crops", 1)
+    said = refused(*base, "--crops", 2, "--vmaf", 90, 80, 70)
+    assert "--vmaf" in said and "--overwrite" in said
     fewer = tmp_path / "fewer"
     shutil.copytree(photos, fewer)
     Image.fromarray(data.astronaut()).resize((700, 700)).save(fewer / "astronaut.png")
-    result = prepare(fewer, *base[1:], "--crops", 2)
-    assert result.returncode == 2 and "other photographs" in result.stderr
+    assert "other photographs" in refused(fewer, *base[1:], "--crops", 2)
     assert contents(root) == before
 
     result = prepare(*base, "--crops", 1, "--overwrite")
@@ -182,21 +178,20 @@ def test_other_settings_are_not_mixed_in(made, photos, tmp_path):
     assert not list(root.glob("*/*_2.png")) and (root / "notes.txt").read_text() == "mine"
 
 
-def test_a_dataset_of_an_earlier_version_is_left_alone(photos, tmp_path):
+def test_a_dataset_of_an_earlier_version_is_left_alone(photos, refused, tmp_path):
     (tmp_path / ".prepare").mkdir()
     (tmp_path / ".prepare" / "plan.json").write_text(
         '{"made by": "common.prepare photos", "settings": {}, "frames": []}'
     )
-    result = prepare(photos, "--data_dir", tmp_path, "--overwrite")
-    assert result.returncode == 2 and "made by an earlier version of this command" in result.stderr
+    said = refused(photos, "--data_dir", tmp_path, "--overwrite")
+    assert "made by an earlier version of this command" in said
 
 
-def test_a_strangers_dataset_is_left_alone(photos, tmp_path):
+def test_a_strangers_dataset_is_left_alone(photos, refused, tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "mine.png").write_bytes(b"")
     for extra in ((), ("--overwrite",)):
-        result = prepare(photos, "--data_dir", tmp_path, *extra)
-        assert result.returncode == 2 and "not made by this command" in result.stderr
+        assert "not made by this command" in refused(photos, "--data_dir", tmp_path, *extra)
     assert contents(tmp_path) == {"train/mine.png": hashlib.sha256(b"").hexdigest()}
 
 
@@ -230,19 +225,17 @@ def test_what_cannot_be_used_is_named(photos, tmp_path):
         (("--unknown", 1), "unrecognized"),
     ],
 )
-def test_wrong_arguments(photos, tmp_path, arguments, said):
-    result = prepare(photos, "--data_dir", tmp_path / "root", *arguments)
-    assert result.returncode == 2 and said in result.stderr and "Traceback" not in result.stderr
+def test_wrong_arguments(photos, refused, tmp_path, arguments, said):
+    assert said in refused(photos, "--data_dir", tmp_path / "root", *arguments)
     assert not (tmp_path / "root").exists()
 
 
-def test_no_photographs(tmp_path):
+def test_no_photographs(refused, tmp_path):
     for folder, said in ((tmp_path / "none", "no such folder"), (tmp_path, "no photographs")):
-        result = prepare(folder, "--data_dir", tmp_path / "root")
-        assert result.returncode == 2 and result.stderr.startswith("error: ") and said in result.stderr
+        assert said in refused(folder, "--data_dir", tmp_path / "root")
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    result = prepare(tmp_path, "--data_dir", tmp_path / "root")
-    assert result.returncode == 2 and "0 usable photographs" in result.stderr and "broken.png" in result.stderr
+    said = refused(tmp_path, "--data_dir", tmp_path / "root")
+    assert "0 usable photographs" in said and "broken.png" in said
 
 
 def test_a_failing_ffmpeg_names_the_photograph(photos, tmp_path):
@@ -252,67 +245,3 @@ def test_a_failing_ffmpeg_names_the_photograph(photos, tmp_path):
     result = prepare(photos, "--data_dir", tmp_path / "root", FFMPEG=str(fake))
     assert result.returncode == 2 and "out of luck" in result.stderr and "astronaut.png" in result.stderr
     assert result.stderr.count("\n") == 1 and not list(tmp_path.rglob("JND-Levels.txt"))
-
-
-def test_help_is_quick():
-    times = []
-    for _ in range(3):  # the best of them, since other work may share the machine
-        began = time.monotonic()
-        prepare("--help")
-        times.append(time.monotonic() - began)
-    assert min(times) < 0.5
-
-
-@pytest.mark.parametrize(
-    "count, split, sizes",
-    [
-        (23, [0.7, 0.15, 0.15], [16, 4, 3]),
-        (3, [0.7, 0.15, 0.15], [1, 1, 1]),
-        (10, [0.8, 0.2, 0.0], [8, 2, 0]),
-        (10, [5.0, 2.0, 1.0], [5, 2, 1]),
-        (2, [1.0, 0.0, 0.0], [2, 0, 0]),
-    ],
-)
-def test_split_sizes(count, split, sizes):
-    names = [f"p{i}.png" for i in range(count)]
-    given = making.assign(names, split, 0)
-    assert [list(given.values()).count(name) for name in making.SPLITS] == sizes
-    assert given == making.assign(names[::-1], split, 0)
-    assert count < 10 or given != making.assign(names, split, 1)
-
-
-def test_crops_differ_in_place_and_scale():
-    boxes = photographs.crop_boxes(1920, 1080, 6, "seed")
-    assert len({box[2] for box in boxes}) == len({box[:2] for box in boxes}) == 6
-    assert all(640 <= width <= 1920 and abs(height - width * 9 / 16) <= 0.5 for _, _, width, height in boxes)
-    assert photographs.crop_boxes(640, 360, 4, "seed") == [(0, 0, 640, 360)]  # no room for a second
-    assert photographs.crop_boxes(320, 400, 1, "seed")[0][2:] == (320, 180)
-
-
-@pytest.mark.parametrize(
-    "knees, levels",
-    [((24, 31, 35), [24, 31, 35]), ((0, 0, 7), [1, 1, 7]), ((51, 51, 51), [51, 51, 51]), ((20, 20, 20), [20, 20, 20])],
-)
-def test_the_search(monkeypatch, knees, levels):
-    """On curves that cross the thresholds behind `knees`, with far fewer than 51 encodes, none of them twice."""
-    asked = []
-
-    def scored(pixels, qp):
-        asked.append(qp)
-        return Coded(pixels, b"", 60 - qp / 10 + 11 * sum(qp <= knee for knee in knees))
-
-    monkeypatch.setattr("common.ffmpeg.code_and_score", scored)
-    found, coded = pseudolabels.find_levels(None, (86, 75, 64))
-    assert found == levels and set(levels) <= set(coded)
-    assert len(asked) == len(set(asked)) <= 18
-
-
-def test_a_share_of_nothing_is_refused():
-    with pytest.raises(UserError, match="0 usable"):
-        making.assign([], [0.7, 0.15, 0.15], 0)
-
-
-def test_plans_are_stable():
-    """Crops and splits of a seed are part of a dataset: they must not change from one version to the next."""
-    assert photographs.crop_boxes(1920, 1080, 2, "0 abc") == [(196, 107, 1181, 664), (834, 370, 903, 508)]
-    assert making.assign(["a", "b", "c"], [1.0, 1.0, 1.0], 0) == {"c": "train", "a": "valid", "b": "test"}

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +16,9 @@ from conftest import PROJECT
 
 from common import cli
 from common.errors import UserError
-from common.images import write_png
 from LAT import LAT
 
-EPOCHS = 10
+EPOCHS = 6
 SIZE = ("--input_size", 64, 64)  # the smallest, for tests that end today
 
 
@@ -92,52 +90,15 @@ def test_kept_features_change_nothing(whole, data, tmp_path):
     assert_same(tmp_path, whole)
 
 
-def test_kept_features_are_used_again_but_never_stale_ones(whole, data, tmp_path):
-    root, files = data
-    cache = tmp_path / "cache"
-    shutil.copytree(whole / "features", cache)
-    kept = times(cache)
-    assert len(kept) == 2 and all(file.suffix == ".npy" for file in kept)  # train and valid, nothing half written
-    more = ("--feature_cache", cache, "--epochs", 1)
-
-    shutil.copytree(root, tmp_path / "root")
-    (tmp_path / "root" / "train" / "JND-Levels.txt").write_text("30 32 34\n" * 6)  # other labels, same pictures
-    train(tmp_path / "root", files, tmp_path / "again", *more)
-    assert times(cache) == kept
-
-    write_png(tmp_path / "root" / "train" / "img2.png", np.zeros((180, 320, 3), np.uint8))  # under its old name
-    train(tmp_path / "root", files, tmp_path / "changed", *more)
-    assert len(times(cache)) == 3 and times(cache).items() > kept.items()  # valid is as it was
-
-    other = tmp_path / "JND1Reconstruction.h5"
-    shutil.copyfile(files / other.name, other)
-    double_first_kernel(other)
-    train(root, other, tmp_path / "other", *more)
-    assert len(times(cache)) == 5 and times(cache).items() > kept.items()
-    assert abs(log_of(tmp_path / "other")["loss"][0] - log_of(whole)["loss"][0]) > 1e-4
-
-
-def times(folder):
-    """When each file was written."""
-    return {file: file.stat().st_mtime_ns for file in folder.iterdir()}
-
-
-def double_first_kernel(file):
-    with h5py.File(file, "r+") as opened:
-        name = next(name for name in opened.attrs["layer_names"] if len(opened[name].attrs["weight_names"]))
-        kernel = opened[name][opened[name].attrs["weight_names"][0]]
-        kernel[...] = 2 * kernel[()]
-
-
-def test_ctrl_c_and_kill_9_lose_nothing(whole, data, tmp_path):
-    """Stopped after the third epoch, killed after the sixth, finished in another process: as if nothing happened."""
-    code, said = stop(signal.SIGINT, 3, *data, tmp_path)
+def test_ctrl_c_and_a_shutdown_lose_nothing(whole, data, tmp_path):
+    """Stopped after the second epoch and after the fourth, finished in another process: as if nothing happened."""
+    code, said = stop(signal.SIGINT, 2, *data, tmp_path)
     assert code == 130
-    assert f"epoch {best_of(tmp_path)} is kept in {tmp_path / 'BestModelJND1.h5'}; go on with --resume" in said
+    assert f"epoch so far, {best_of(tmp_path)}, is kept in {tmp_path / 'BestModelJND1.h5'}; go on with --resume" in said
     assert "Traceback" not in said and json.loads((tmp_path / "runJND1.json").read_text())["status"] == "interrupted"
 
-    code, _ = stop(signal.SIGKILL, 6, *data, tmp_path, "--resume")
-    assert code == -signal.SIGKILL
+    code, said = stop(signal.SIGTERM, 4, *data, tmp_path, "--resume")
+    assert code == 143 and "go on with --resume" in said
     printed = train(*data, tmp_path, "--resume")
     assert f"of {EPOCHS}; best so far: epoch" in printed and "epoch 1/" not in printed
     assert_same(tmp_path, whole)
@@ -191,10 +152,10 @@ def test_two_devices_give_the_losses_of_one(whole, data, tmp_path, run):
 
 
 def test_bfloat16_trains_and_keeps_float32_weights(whole, data, tmp_path):
-    train(*data, tmp_path, "--precision", "mixed_bfloat16", "--epochs", 2)
+    train(*data, tmp_path, "--precision", "mixed_bfloat16", "--epochs", 1)
     log = log_of(tmp_path)
-    np.testing.assert_allclose(log["loss"], log_of(whole)["loss"][:2], rtol=0.1)
-    assert not np.allclose(log["loss"], log_of(whole)["loss"][:2], rtol=1e-6)
+    np.testing.assert_allclose(log["loss"], log_of(whole)["loss"][:1], rtol=0.1)
+    assert not np.allclose(log["loss"], log_of(whole)["loss"][:1], rtol=1e-6)
     assert {array.dtype for array in weights_of(tmp_path)} == {np.dtype("float32")}
     where = ["--data_dir", data[0], "--model_weights_path", tmp_path, "--result_path", tmp_path, *SIZE]
     assert cli.script("", LAT, arguments=[str(part) for part in ("test", "--jnd_value", "JND1", *where)]) == 0

@@ -1,6 +1,8 @@
 """What every training does when it goes wrong, and when it is asked for what it can, or cannot, do."""
 
+import errno
 import json
+import shutil
 import sys
 from collections import namedtuple
 
@@ -12,6 +14,7 @@ from small import assert_same, log_of, weights_of
 
 from common import features, memory, runs
 from common.errors import UserError
+from common.images import write_png
 
 # --- what goes wrong
 
@@ -47,8 +50,8 @@ def test_a_seed_that_is_not_dead_is_found_and_resumed(rootdir, tmp_path, capsys)
     small.train(rootdir, tmp_path, "--epochs", 2, build=once_dead)
     assert "a dead ReLU unit; starts anew with seed 1" in capsys.readouterr().err
     assert json.loads((tmp_path / "run.json").read_text())["seed"] == 1
-    small.train(rootdir, tmp_path, "--resume")
-    small.train(rootdir, tmp_path / "one", "--seed", 1)
+    small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
+    small.train(rootdir, tmp_path / "one", "--epochs", 3, "--seed", 1)
     assert_same(tmp_path, tmp_path / "one")
 
 
@@ -83,21 +86,84 @@ def test_nan_stops_and_the_best_epoch_before_it_is_kept(rootdir, tmp_path):
 
 def test_too_little_room_for_features_is_said_before_they_are_computed(rootdir, tmp_path, monkeypatch):
     usage, free = namedtuple("usage", "total used free"), 4 * 7 * 7 * 4 * (6 + 3) - 1  # 7 x 7 x 4 numbers a picture
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
+    monkeypatch.setattr(memory, "check_disk", lambda written: None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
     monkeypatch.setattr(features, "predict", None)
     with pytest.raises(
-        UserError, match=r"features: the features of the frozen layers take 0\.0 GB, .*--feature_cache"
+        UserError, match=r"features: the features of the frozen layers take 0\.0 MB, .*--feature_cache"
     ) as error:
         small.train(rootdir, tmp_path)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
-def test_features_that_were_cut_off_are_computed_again(rootdir, tmp_path):
-    small.train(rootdir, tmp_path / "first", "--feature_cache", tmp_path / "cache")
-    for file in (tmp_path / "cache").glob("*.npy"):
-        file.write_bytes(file.read_bytes()[:-100])
-    small.train(rootdir, tmp_path / "second", "--feature_cache", tmp_path / "cache")
-    small.assert_same(tmp_path / "first", tmp_path / "second")
+def test_kept_features_are_used_again_but_never_stale_ones(rootdir, tmp_path):
+    root, cache = tmp_path / "root", tmp_path / "cache"
+    shutil.copytree(rootdir, root)
+
+    def train(name, build=small.build):
+        small.train(root, tmp_path / name, "--epochs", 1, "--feature_cache", cache, build=build)
+        return {file: file.stat().st_mtime_ns for file in cache.iterdir()}
+
+    kept = train("first")
+    assert len(kept) == 2 and all(file.suffix == ".npy" for file in kept)  # train and valid, nothing half written
+    (root / "train" / "JND-Levels.txt").write_text("30 32 34\n" * 6)  # other labels, same pictures
+    assert train("labels") == kept
+    write_png(root / "train" / "img2.png", np.zeros((180, 320, 3), np.uint8))  # under its old name
+    changed = train("changed")
+    assert len(changed) == 3 and changed.items() > kept.items()  # valid is as it was
+    other = train("other", small.build_on_others)
+    assert len(other) == 5 and other.items() > changed.items()
+    assert abs(log_of(tmp_path / "other")["loss"][0] - log_of(tmp_path / "changed")["loss"][0]) > 1e-4
+
+
+def test_features_that_were_cut_off_or_changed_are_computed_again_and_that_is_said(rootdir, tmp_path, capsys):
+    train = [rootdir, tmp_path, "--epochs", 1, "--overwrite", "--feature_cache", tmp_path / "cache"]
+    small.train(*train)
+    kept = {file: file.read_bytes() for file in (tmp_path / "cache").glob("*.npy")}
+    file, sound = next(iter(kept.items()))
+    middle = len(sound) // 2
+    for spoilt in (sound[:-100], sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :], b""):
+        file.write_bytes(spoilt)
+        assert not capsys.readouterr().err
+        small.train(*train)
+        assert f"warning: {file}: not as it was written; computed again\n" == capsys.readouterr().err
+        assert {file: file.read_bytes() for file in kept} == kept
+
+
+def test_a_disk_too_small_for_state_and_checkpoint_is_said_before_anything_is_written(rootdir, tmp_path, monkeypatch):
+    usage, free = namedtuple("usage", "total used free"), 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
+    with pytest.raises(UserError, match=r"second: the best weights and the state .* take [\d.]+ MB, .* are free; make"):
+        small.train(rootdir, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+    million = np.zeros((1000, 1000))  # 4 MB as float32, so 4 and 12 and, while a new state is written, 12
+    written = {tmp_path / "Best.h5": [million], tmp_path / "state.npz": 3 * [million]}
+    for there, need in (0, 29), (5, 24):
+        (tmp_path / "state.npz").write_bytes(bytes(there * 10**6))
+        free = need * 10**6
+        memory.check_disk(written)
+        free -= 1
+        with pytest.raises(UserError, match=rf"take {need}\.0 MB"):
+            memory.check_disk(written)
+
+
+def test_a_full_disk_leaves_the_state_before_it(rootdir, tmp_path, monkeypatch):
+    save = runs.save_state
+
+    def full(path, arrays, facts):
+        if facts["epoch"] == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(path, arrays, facts)
+
+    monkeypatch.setattr(runs, "save_state", full)
+    monkeypatch.setattr(runs.Seldom, "__call__", lambda self, *arguments: self.action(*arguments))
+    with pytest.raises(UserError, match=r"state.npz: No space left .*; the best epoch so far, .*; go on with --res"):
+        small.train(rootdir, tmp_path, "--epochs", 3)
+    monkeypatch.undo()
+    small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
+    small.train(rootdir, tmp_path / "whole", "--epochs", 3)
+    assert_same(tmp_path, tmp_path / "whole")
 
 
 def test_what_changes_in_training_is_not_kept():
@@ -202,14 +268,15 @@ def test_a_batch_that_does_not_fit_in_memory_is_refused_with_what_would_fit(monk
 
 
 def test_a_second_training_into_the_same_files_is_refused(rootdir, tmp_path):
-    with runs.alone(tmp_path / ".lock"), pytest.raises(UserError, match="another training writes these files now"):
-        small.train(rootdir, tmp_path)
+    for lock in (".lock", ".lock-logs.csv"):  # of the checkpoint, and of a log that may lie elsewhere
+        with runs.alone(tmp_path / lock), pytest.raises(UserError, match="another training writes these files now"):
+            small.train(rootdir, tmp_path)
     assert small.train(rootdir, tmp_path, "--epochs", 1).epoch == 1
 
 
 def test_curves_that_cannot_be_drawn_end_no_training(rootdir, tmp_path, capsys):
-    (tmp_path / "logs.csv").write_text("epoch;of;another;model\n0;1;2;3\n")
-    assert small.train(rootdir, tmp_path).epoch
+    (tmp_path / "curves.png").mkdir()
+    assert small.train(rootdir, tmp_path, "--epochs", 1).epoch
     assert "curves.png: not drawn" in capsys.readouterr().err
 
 

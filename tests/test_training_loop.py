@@ -1,7 +1,7 @@
 """What every training does when it is stopped or killed, and then resumed."""
 
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -60,16 +60,6 @@ def test_a_kill_between_any_two_files_loses_nothing(whole, rootdir, tmp_path):
     assert not list(tmp_path.rglob(".part-*"))
 
 
-def test_a_terminated_training_says_what_is_kept(rootdir, tmp_path):
-    with start(rootdir, tmp_path, "--epochs", 10_000) as program:
-        for line in program.stdout:
-            if line.startswith("epoch 2/"):
-                program.send_signal(signal.SIGTERM)
-        assert program.wait() == 143
-        assert f"is kept in {tmp_path / 'Best.h5'}; go on with --resume" in program.stderr.read()
-    assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
-
-
 def test_more_epochs_go_on_and_a_worse_one_does_not_replace_the_best(whole, rootdir, tmp_path, capsys):
     small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
     assert "nothing to resume; starts from the first epoch" in capsys.readouterr().out
@@ -86,9 +76,18 @@ def test_more_epochs_go_on_and_a_worse_one_does_not_replace_the_best(whole, root
 
     assert small.train(rootdir, tmp_path, "--resume").epoch == best  # nothing left to do
     assert_same(tmp_path, whole)
-    (tmp_path / "Best.h5").unlink()
+    small.train(rootdir, tmp_path / "other", "--epochs", 1, "--seed", 1)
+    shutil.copyfile(tmp_path / "other" / "Best.h5", tmp_path / "Best.h5")
     with pytest.raises(UserError, match=r"Best\.h5: not the best epoch of the training that .*state\.npz"):
         small.train(rootdir, tmp_path, "--resume")
+
+
+def test_the_epoch_kept_is_the_best_on_valid_not_on_train(rootdir, tmp_path):
+    shutil.copytree(rootdir, tmp_path / "root")
+    (tmp_path / "root" / "valid" / "JND-Levels.txt").write_text("5 6 7\n" * 3)  # from which learning leads away
+    best, log = small.train(tmp_path / "root", tmp_path, "--epochs", 3), log_of(tmp_path)
+    assert best.epoch == 1 == log["val_loss"].idxmin() + 1 < log["loss"].idxmin() + 1
+    assert best.loss == pytest.approx(log["val_loss"].min())
 
 
 def test_patience_counts_on_after_a_resume(whole, rootdir, tmp_path):
@@ -98,19 +97,22 @@ def test_patience_counts_on_after_a_resume(whole, rootdir, tmp_path):
     pd.testing.assert_frame_equal(log_of(tmp_path), log_of(whole)[: best + 4], rtol=1e-5)
 
 
-def test_an_earlier_trainings_lines_stay_in_the_log(whole, rootdir, tmp_path):
-    """Also where a resumed training has none of its own yet."""
-    shutil.copyfile(whole / "logs.csv", tmp_path / "logs.csv")
-    with pytest.raises(KeyboardInterrupt):
-        small.train(rootdir, tmp_path, compile=lambda: {"loss": interrupting})
-    small.train(rootdir, tmp_path, "--epochs", 2, "--resume")
-    assert list(log_of(tmp_path)["epoch"]) == [*range(8), 0, 1]
+def test_the_log_has_each_epoch_of_one_training_once(whole, rootdir, tmp_path):
+    small.train(rootdir, tmp_path, "--epochs", 3)
+    rows = (tmp_path / "logs.csv").read_bytes()
+    with open(tmp_path / "logs.csv", "ab") as log:  # an epoch after the last state, and what fitted on a full disk
+        log.write(rows.splitlines(keepends=True)[-1].replace(b"2;", b"3;", 1) + b"1")
+    small.train(rootdir, tmp_path, "--resume")
+    assert_same(tmp_path, whole)
+
+    logs = (tmp_path / "logs.csv").read_bytes()
+    for other in (logs.replace(b";", b",", 1), re.sub(rb"\d\.", b"7.", logs), b"image;JND1\n1.png;2\n", b"\xff"):
+        (tmp_path / "logs.csv").write_bytes(other)
+        with pytest.raises(UserError, match="logs.csv: not the log of this training; name its own, or a new one"):
+            small.train(rootdir, tmp_path, "--resume")
+        assert (tmp_path / "logs.csv").read_bytes() == other
     small.train(rootdir, tmp_path, "--epochs", 1, "--overwrite")
     assert list(log_of(tmp_path)["epoch"]) == [0]
-
-
-def interrupting(labels, answers):
-    raise KeyboardInterrupt
 
 
 def test_a_resume_of_something_else_is_refused_in_one_line(whole, rootdir, tmp_path):
@@ -133,11 +135,6 @@ def test_a_resume_of_something_else_is_refused_in_one_line(whole, rootdir, tmp_p
     (root / "valid" / "JND-Levels.txt").write_text("1 2 3\n2 3 4\n3 4 5\n")
     refused("was trained with other pictures or labels", root=root)
 
-    def other_frozen():
-        model, kept = small.build()
-        model.get_layer("frozen").set_weights([2 * array for array in model.get_layer("frozen").get_weights()])
-        return model, kept
-
-    refused("was trained with other frozen weights", build=other_frozen)
+    refused("was trained with other frozen weights", build=small.build_on_others)
     (folder / "state.npz").write_bytes(before.pop(folder / "state.npz")[:5000])
     refused(r"state\.npz: no state of a training")

@@ -1,6 +1,8 @@
 """All nine variants: sizes, golden answers through the public command lines, a short training each."""
 
 import importlib
+import os
+import re
 
 import keras
 import numpy as np
@@ -27,6 +29,7 @@ VARIANTS = {
     "MT_1LJND_VA": ("MTJND", "MT_1LJND_VA", 30_476_609, "--head MT_1LJND_VA --jnd_column 0"),
     "MT_3LJND_VA": ("MTJND", "MT_3LJND", 62_000_451, "--head MT_3LJND_VA"),
 }
+SIZE = ("--input_size", 64, 64)  # where what a network is trained on does not matter
 
 
 def variants_of(script):
@@ -57,7 +60,12 @@ def files(golden, tmp_path_factory):
     def write(name, level):
         script, key, *_ = VARIANTS[name]
         path = folder / name / variants_of(script)[name].weights.format(level=level)
-        return path if path.is_file() else golden.write_weights(key, path)
+        if not (folder / f"{key}.h5").is_file():
+            golden.write_weights(key, folder / f"{key}.h5")
+        path.parent.mkdir(exist_ok=True)
+        if not path.is_file():
+            os.link(folder / f"{key}.h5", path)
+        return path
 
     return write
 
@@ -87,14 +95,8 @@ def test_the_public_command_answers_as_the_released_program(
     variant = variants_of(script)[name]
     level = {"--jnd_value JND2": 2, "--jnd_value JND3": 3}.get(flags, 1)
     file = files(name, level)
-    where = [
-        "--data_dir",
-        golden_root(script),
-        "--model_weights_path",
-        file.parent,
-        "--result_path",
-        tmp_path / "r.csv",
-    ]
+    where = ["--data_dir", golden_root(script), "--model_weights_path", file.parent]
+    where += ["--result_path", tmp_path / "r.csv"]
     assert call(script, "test", *flags.split(), *where, "--precision", precision) == 0
     assert str(file) in capsys.readouterr().out
     levels = [answer["values"] for answer in golden.answers[key]["outputs"] if "values" in answer]
@@ -120,14 +122,8 @@ def test_other_backends_answer_the_same(backend, name, golden, files, golden_roo
     if backend == "openvino" and keras.__version__.startswith("3.12."):
         pytest.skip("this Keras has not all layers for OpenVINO")
     script, key, _, flags = VARIANTS[name]
-    where = [
-        "--data_dir",
-        golden_root(script),
-        "--model_weights_path",
-        files(name, 1),
-        "--result_path",
-        tmp_path / "r.csv",
-    ]
+    where = ["--data_dir", golden_root(script), "--model_weights_path", files(name, 1)]
+    where += ["--result_path", tmp_path / "r.csv"]
     done = run(f"{script}.py", "test", *flags.replace("JND2", "JND1").split(), *where, "--backend", backend)
     assert done.returncode == 0, done.stderr
     expected = golden.answers[key]["outputs"][0]["values"]
@@ -201,12 +197,12 @@ def test_one_level_heads_need_a_level_and_only_one(tmp_path, capsys):
 def tiny(tmp_path_factory):
     """A rootdir of two pictures a split: the networks here are large."""
     root = tmp_path_factory.mktemp("tiny")
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(0)  # one dark, one bright: an untrained network must tell them apart
     for split in ("train", "valid"):
         for number in range(2):
-            write_png(root / split / f"{number}.png", random.integers(0, 255, (90, 160, 3), dtype=np.uint8))
+            write_png(root / split / f"{number}.png", random.integers(0, (30, 255)[number], (90, 160, 3), np.uint8))
             write_png(root / f"jnd2{split}" / f"{number}.png", np.full((90, 160, 3), 128, np.uint8))
-        dataset.write_levels(root / split, ["0.png", "1.png"], [(22, 27, 31), (24, 29, 33)])
+        dataset.write_levels(root / split, ["0.png", "1.png"], [(22, 27, 31), (24, 31, 37)])
     return root
 
 
@@ -223,30 +219,25 @@ def autoencoders(golden, tmp_path_factory):
     [
         ("E2ELAT", "--jnd_value JND2 --ImgReconstrution_Model_Path {folder}", "BestModelJND2.h5"),
         ("MJLAT", "--JND_Recon_Models_Path {folder}", "BestModel.h5"),
-        ("MTJND", "--head MT_3LJND --vgg_weights none", "checkpoint.h5"),
+        ("MTJND", "--head MT_3LJND --vgg_weights none --learning_rate 1e-3", "checkpoint.h5"),
     ],
 )
 def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoencoders, tmp_path, capsys):
     target = tmp_path / checkpoint if script == "MTJND" else tmp_path
-    where = [
-        "--data_dir",
-        tiny,
-        "--checkpoint_path",
-        target,
-        "--csv_log_path",
-        tmp_path,
-        "--epochs",
-        1,
-        "--batch_size",
-        2,
-    ]
+    where = ["--data_dir", tiny, "--checkpoint_path", target, "--csv_log_path", tmp_path]
+    where += ["--epochs", 1, "--batch_size", 2, *SIZE]
     assert call(script, "train", *flags.format(folder=autoencoders).split(), *where) == 0
     printed = capsys.readouterr().out
-    assert "error on valid" in printed and "always answering the training median gives 1.00 QP" in printed
-    name, variant = next(iter(variants_of(script).items()))
+    variant = next(iter(variants_of(script).values())).resized(*SIZE[1:])
     level = 2 if "JND2" in flags else None
+    for number in variant.outputs(level).values():  # the levels' labels are as far apart as their numbers say
+        line = rf"JND{number}: error on valid \d+\.\d+ QP; always answering the training median gives {number}\.00 QP"
+        assert re.search(line, printed)
     model = scripts.build(variant, level, [None] * len(variant.backbones))
     weights.load(model, tmp_path / checkpoint)
+    kinds = {"run", "state", "curves"}  # beside the checkpoint, marked as it is
+    mark = {"BestModelJND2.h5": "JND2", "BestModel.h5": "", "checkpoint.h5": "_checkpoint"}[checkpoint]
+    assert {path.stem for path in tmp_path.iterdir()} >= {f"{kind}{mark}" for kind in kinds}
     log = pd.read_csv(next(tmp_path.glob("logs*.csv")), sep=";")
     # The outputs start at the mean labels, so that each level's error is small from the start.
     errors = log[[f"val_{output}_loss" for output in variant.outputs(level)]].to_numpy()
@@ -260,8 +251,9 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
 
 
 def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, capsys):
-    where = ["--data_dir", tiny, "--checkpoint_path", tmp_path, "--csv_log_path", tmp_path, "--epochs", 1]
-    flags = ["--head", "MT_1LJND_VA", "--jnd_column", 1, "--vgg_weights", "none", "--batch_size", 2]
+    where = ["--data_dir", tiny, "--checkpoint_path", tmp_path, "--csv_log_path", tmp_path]
+    where += ["--epochs", 1, "--batch_size", 2, *SIZE, "--learning_rate", 1e-3]
+    flags = ["--head", "MT_1LJND_VA", "--jnd_column", 1, "--vgg_weights", "none"]
     with pytest.raises(UserError, match="vatrain.*prepare attention"):
         call("MTJND", "train", *flags, *where)
     assert prepare.main(["attention", "--data_dir", str(tiny)]) == 0
@@ -270,7 +262,7 @@ def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, cap
     printed = capsys.readouterr().out
     assert "attention map on valid, 2 of 2 maps computed: CC" in printed and "JND2: error on valid" in printed
 
-    variant = variants_of("MTJND")["MT_1LJND_VA"]
+    variant = variants_of("MTJND")["MT_1LJND_VA"].resized(*SIZE[1:])
     weights.load(scripts.build(variant, 2, []), tmp_path / "BestModelJND2.h5")
     log = pd.read_csv(tmp_path / "logsJND2.csv", sep=";")
     assert {"val_VA_output_CC", "val_VA_output_KLD", "val_VA_output_SIM"} <= set(log.columns)

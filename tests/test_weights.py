@@ -70,23 +70,28 @@ def test_keras_2_loads_what_is_written_and_answers_the_same(golden, tmp_path):
 
 def test_a_file_for_another_model_is_refused_before_anything_changes(autoencoder, golden, tmp_path):
     path = golden.write_weights("Reconstruction", tmp_path / "JND1Reconstruction.h5")
-    with h5py.File(path, "r+") as file:  # a latent of 128 channels instead of 192
-        del file["conv2d_3/conv2d_3/kernel:0"]
-        file["conv2d_3/conv2d_3/kernel:0"] = np.zeros((5, 5, 128, 128), "float32")
     before = [array.copy() for array in autoencoder.get_weights()]
-    message = refused(weights.load, autoencoder, path, "LAT's encoder")
-    assert message.startswith(str(path))
-    assert "layer 4 of 8" in message and "holds (5, 5, 128, 128), LAT's encoder expects (5, 5, 128, 192)" in message
-    assert message.endswith("is this a file for another model, or size of input?")
+    for shape in ((5, 5, 128, 128), (5, 5, 192, 128)):  # another latent, and as many numbers in another order
+        with h5py.File(path, "r+") as file:
+            del file["conv2d_3/conv2d_3/kernel:0"]
+            file["conv2d_3/conv2d_3/kernel:0"] = np.zeros(shape, "float32")
+        message = refused(weights.load, autoencoder, path, "LAT's encoder")
+        assert message.startswith(str(path))
+        assert "layer 4 of 8" in message and f"holds {shape}, LAT's encoder expects (5, 5, 128, 192)" in message
+        assert message.endswith("is this a file for another model, or size of input?")
     for old, new in zip(before, autoencoder.get_weights()):
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_file_with_layers_missing_is_refused(autoencoder, golden, tmp_path):
-    path = golden.write_weights("Reconstruction", tmp_path / "short.h5")
-    with h5py.File(path, "r+") as file:
-        file.attrs["layer_names"] = file.attrs["layer_names"][:-1]
-    assert "holds 7 layers with weights, autoencoder expects 8" in refused(weights.load, autoencoder, path)
+def test_a_file_with_layers_missing_or_too_many_is_refused(autoencoder, golden, tmp_path):
+    path = golden.write_weights("Reconstruction", tmp_path / "other.h5")
+    with h5py.File(path) as file:
+        names = list(file.attrs["layer_names"])
+    for listed, count in ((names[:-1], 7), ([*names, names[-1]], 9)):
+        with h5py.File(path, "r+") as file:
+            file.attrs["layer_names"] = listed
+        line = f"holds {count} layers with weights, autoencoder expects 8"
+        assert line in refused(weights.load, autoencoder, path)
 
 
 def test_damaged_files_are_refused(autoencoder, golden, tmp_path):
