@@ -1,6 +1,7 @@
 """What the seven scripts share, one subject a file.  Nothing here imports a script.
 
 `from common import load` is the way in for other programs: a model that predicts the levels of pictures.
+What a user can mend is raised as `UserError`.
 """
 
 
@@ -9,4 +10,8 @@ def __getattr__(name):
         from common import predictor
 
         return getattr(predictor, name)
+    if name == "UserError":
+        from common.errors import UserError
+
+        return UserError
     raise AttributeError(f"module 'common' has no attribute {name!r}")

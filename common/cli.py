@@ -69,6 +69,11 @@ def script(doc, *variants, arguments=None):
         getattr(script_flags, f"{name}_flags")(commands.add_parser(name, help=purpose, **style), variants)
     options = parser.parse_args(arguments)
     variant = next(v for v in variants if len(variants) == 1 or v.name == options.head)
+    if options.command == "predict" and not options.encode:
+        coding = {"level": options.coded_level, "codec": options.codec != "h264", "baseline": options.baseline}
+        for flag, given in {**coding, "scene": options.scene != "lowest"}.items():
+            if given:
+                parser.error(f"--{flag}: says how to code, and nothing is to be coded; add --encode DIR")
     options.level = int(options.jnd_value[-1]) if options.jnd_value else None
     column = getattr(options, "jnd_column", None)
     if column is not None:

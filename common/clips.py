@@ -56,6 +56,9 @@ def take(path, choice, rate=None, fit=None, codings=None):
     # `print` writes to the log which frame it is, on the way to us.
     chosen = stream.filter("select", f"if({expression(choice, path, rate)},1+0*print(n)+0*print(t),0)")
     printed, number = [], -1
+    none = f"{path}: has no frame {{}}, counted from 0; choose other frames, or copy the clip again"
+    if (first := min(_numbers(choice), default=0)) and first >= count_frames(path):
+        raise UserError(none.format(first))
     for pixels, log in pictures(rgb(chosen), f"decoding {path}", CLIP_TIMEOUT, outputs):
         printed += re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
         if len(printed) < 2:
@@ -67,7 +70,7 @@ def take(path, choice, rate=None, fit=None, codings=None):
         yield number, number / rate if rate else seconds, pixels
     last = max(_numbers(choice), default=number)
     if number < last:
-        raise UserError(f"{path}: has no frame {last}, counted from 0; choose other frames, or copy the clip again")
+        raise UserError(none.format(last))
 
 
 class LabelledClip(NamedTuple):

@@ -47,10 +47,10 @@ def encode_picture(path, qp, codec, folder, baseline=None, target=None):
     to compare the size with.  H.264 and HEVC need even sizes: the last row or column is repeated.  Transparency is
     dropped, 16-bit samples lose their low byte, the picture is upright; a colour profile goes along in JPEG and AVIF.
 
-    The row: input, target, codec, level, qp, parameter and value of the codec's own setting, mapping (in words, ""
-    for H.264), bytes (of the file), bits a pixel, psnr luma and psnr rgb (dB), ssim and vmaf (None where
-    the picture is too small), baseline qp, baseline value, baseline bytes, saving % (None without baseline), warning
-    (in words, "" without).
+    The row: input, target, codec, level, qp, parameter and value of the codec's own setting, mapping (in words, "" for
+    H.264), bytes (of the file), bits a pixel, psnr luma and psnr rgb (dB), ssim rgb, the mean of R, G and B, and vmaf
+    (None where the picture is too small), baseline qp, baseline value, baseline bytes, saving % (None without
+    baseline), warning (in words, "" without).
     Raises UserError.
     """
     target = Path(target or target_of(path, codec, folder))
@@ -87,7 +87,8 @@ def encode_picture(path, qp, codec, folder, baseline=None, target=None):
         row |= _saving(row["bytes"], other, than, None if other is None else size_of(than))
         decoded = _read(file_of(value), using, pixels)
         row["vmaf"] = ffmpeg.vmaf(pixels, decoded) if min(pixels.shape[:2]) > 16 else None
-        row |= quality(pixels, decoded)  # last, since only ffmpeg can be stopped
+        measured = quality(pixels, decoded)  # last, since only ffmpeg can be stopped
+        row |= {"ssim rgb": measured.pop("ssim"), **measured}
         with whole_file(target) as temporary:
             shutil.copyfile(file_of(value), temporary)
     return row | {"warning": "16 bits a sample, coded in 8" if wide else ""}
@@ -108,7 +109,7 @@ def encode_clip(path, levels, codec, folder, baseline=None, of="lowest", target=
     SSIM and VMAF are taken of its samples as if they were SDR.
 
     The row: as `encode_picture`; qp, value and mapping of the scene with the lowest QP; bytes and kb/s of the
-    pictures alone; psnr luma, the mean of all frames, and lowest psnr luma; ssim and vmaf, means, of luma; frames,
+    pictures alone; psnr luma, the mean of all frames, and lowest psnr luma; ssim luma and vmaf, means; frames,
     seconds, and scenes: [{"start", "end", "qp", "value", "mapping"}, ...], both frames included.
     Raises UserError.
     """
@@ -153,7 +154,7 @@ def encode_clip(path, levels, codec, folder, baseline=None, of="lowest", target=
     row |= {"qp": lowest["qp"], "parameter": using.parameter, "value": lowest["value"], "mapping": lowest["mapping"]}
     row |= {"bytes": size, "bits a pixel": 8 * size / (height * width * len(dbs)), "kb/s": 8e-3 * size / seconds}
     row |= {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs)}
-    row |= {"ssim": measured["ssim"], "vmaf": measured["vmaf"], "frames": len(dbs), "seconds": seconds}
+    row |= {"ssim luma": measured["ssim"], "vmaf": measured["vmaf"], "frames": len(dbs), "seconds": seconds}
     return row | _saving(size, other, None, than) | {"scenes": rows, "warning": clip.lost}
 
 

@@ -19,6 +19,7 @@ from common.ffmpeg_process import kill_all
 from common.images import read_ahead
 from common.listing import Listing, one_line
 from common.population import sur_column
+from common.programs import check_target
 from common.rows import RowFile
 from common.targets import targets_of
 
@@ -26,7 +27,7 @@ REPORT = "report.csv"
 LARGE = 16_000_000  # pixels of a picture that is coded while no other large one is: coding takes 70 bytes a pixel
 COLUMNS = (
     "path,target,codec,level,qp,parameter,value,mapping,bytes,bits a pixel,kb/s,psnr luma,lowest psnr luma,psnr rgb,"
-    "ssim,vmaf,frames,seconds,scenes,baseline qp,baseline value,baseline bytes,saving %,warning"
+    "ssim luma,ssim rgb,vmaf,frames,seconds,scenes,baseline qp,baseline value,baseline bytes,saving %,warning"
 ).split(",")
 SCENES = r"(\d+)-(\d+) QP (\d+)"  # first and last frame
 
@@ -55,7 +56,8 @@ class Encoding:
         self.report = RowFile(self.folder / REPORT, COLUMNS, **how)
         self.targets = targets_of(paths, options.codec, self.folder)
         self.column = sur_column(self.level, options.sur)
-        self.wanted, self.large = {}, set()  # path: [(frame, seconds, QP), ...]
+        check_target(self.report.path)
+        self.wanted, self.warnings, self.large = {}, {}, set()  # path: [(frame, seconds, QP), ...]; path: words
 
     def add(self, rows):
         """Remember the levels of a file, which rows of `common.predict` hold."""
@@ -66,6 +68,7 @@ class Encoding:
                 qp = math.floor(float(row[self.column])) if self.options.sur else float(row[self.column])
                 path = Path(row["path"])
                 self.wanted.setdefault(path, []).append((*place, qp))
+                self.warnings[path] = row["warning"]
                 if int(row["width"]) * int(row["height"]) > LARGE:
                     self.large.add(path)
 
@@ -97,19 +100,25 @@ class Encoding:
                                 bad += 1
                                 tqdm.write(f"error: {one_line(str(row))}", file=sys.stderr)
                             else:
-                                self.report.write([flat(row)])
-                                shown.print(row)
-                                if row["warning"]:
-                                    said = f"{one_line(row['input'])}: {row['warning']}"
-                                    tqdm.write(f"warning: {said}", file=sys.stderr)
+                                self._note(row, shown)
                             bar.update()
             except BaseException:
                 kill_all()
                 raise
         self.report.finish()
         shown.end(baseline)
+        if self.options.codec != "h264":
+            print("each setting is the coarsest that is as good, by PSNR, as H.264 at the QP: `mapping` in the report")
         print(f"report: {self.report.path}")
         return bad
+
+    def _note(self, row, shown):
+        """Tell the person, and the report, what came of a file."""
+        if row["warning"]:
+            tqdm.write(f"warning: {one_line(row['input'])}: {row['warning']}", file=sys.stderr)
+        row["warning"] = "; ".join(filter(None, (self.warnings[Path(row["input"])], row["warning"])))
+        self.report.write([flat(row)])
+        shown.print(row)
 
     def _code(self, path, baseline):
         """The row of one file.  Raises UserError."""
@@ -146,13 +155,15 @@ class Encoding:
 
 def flat(row):
     """A row of `common.encode` as one of the report."""
-    scenes = "; ".join(f"{s['start']}-{s['end']} QP {s['qp']}" for s in row.get("scenes", []))
-    return {"path": row["input"], **{name: row.get(name) for name in COLUMNS[1:]}, "scenes": scenes}
+    parts = row.get("scenes", [])
+    scenes = "; ".join(f"{s['start']}-{s['end']} QP {s['qp']}{own(row['parameter'], s)}" for s in parts)
+    mapping = "; ".join(part["mapping"] for part in parts or [row] if part["mapping"])
+    return {"path": row["input"], **{name: row.get(name) for name in COLUMNS[1:]}, "scenes": scenes, "mapping": mapping}
 
 
 def own(parameter, part):
     """What another codec than H.264 has for the QP, for a person."""
-    return f"  {parameter} {part['value']}" if part["mapping"] else ""
+    return f" {parameter} {part['value']}" if part["mapping"] else ""
 
 
 class Table:
@@ -173,11 +184,12 @@ class Table:
             self.headed = True
             self.listing.print("coded", self.HEAD)
         self.sizes.append((row["bytes"], row["baseline bytes"] or row["bytes"]))
-        ssim = "" if row["ssim"] is None else f"{row['ssim']:.4f}"
+        ssim = row.get("ssim rgb", row.get("ssim luma"))
+        ssim = "" if ssim is None else f"{ssim:.4f}"
         vmaf = "" if row["vmaf"] is None else f"{row['vmaf']:.1f}"
         saving = "" if row["saving %"] is None else f"{row['saving %']:.1f} %"
         line = f"  {row['qp']:>2} {row['bytes']:>11,}  {row['bits a pixel']:6.3f} {row['psnr luma']:6.2f}"
-        self.listing.print(row["input"], f"{line} {ssim:>6} {vmaf:>5} {saving:>6}{own(row['parameter'], row)}")
+        self.listing.print(row["input"], f"{line} {ssim:>6} {vmaf:>5} {saving:>6} {own(row['parameter'], row)}")
         for scene in row.get("scenes", []) if len(row.get("scenes", [])) > 1 else []:
             said = own(row["parameter"], scene)
             tqdm.write(f"  frames {scene['start']} to {scene['end']}: QP {scene['qp']}{said}")

@@ -24,7 +24,7 @@ def predict(variant, options):
     shown = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
     made_by = maker(variant, files, options)
     output = open_output(options, shown, made_by)
-    paths = sources.find_inputs(options.inputs)
+    paths = sources.find_inputs(options.inputs, without=options.encode)
     left = [path for path in paths if not output or str(path) not in output.done]
     encoding = open_encoding(options, levels, paths, output)
     table, bad, warned = Table(left, shown), 0, 0
@@ -48,7 +48,7 @@ def predict(variant, options):
     if len(left) < len(paths):
         print(f"{len(paths) - len(left)} files were done before")
     if warned:
-        print(f"{warned} with a warning: take their levels with care; --fit may help")
+        print(f"{warned} with a warning: take their levels with care")
     if output:
         output.finish()
         print(f"results: {options.output}")

@@ -71,15 +71,26 @@ class Predictor:
         """The levels of one picture: a path, or uint8 RGB (H, W, 3).  Raises UserError where it cannot be read."""
         return next(self.stream([(None, self._look(picture))]))[1]
 
-    def batch(self, pictures: Iterable) -> Iterator[Prediction]:
+    def batch(self, pictures: Iterable, *, bad: str = "raise") -> Iterator[Prediction | UserError]:
         """The levels of many pictures, in order as they come; they are decoded in threads, a few ahead.
 
-        Raises UserError when the turn comes of one that cannot be read.
+        bad: "raise" a UserError when the turn comes of one that cannot be read; "yield" it, and go on.
         """
+        if bad not in ("raise", "yield"):
+            raise ValueError(f"bad {bad!r}: expected raise or yield")
         if isinstance(pictures, (str, os.PathLike)):
             raise TypeError(f"several pictures expected, got the one path {pictures}")
-        with read_ahead(self._look, pictures, fitting.AHEAD[self.fit]) as looks:
+
+        def look(picture):
+            try:
+                return self._look(picture)
+            except UserError as error:
+                return error
+
+        with read_ahead(look, pictures, fitting.AHEAD[self.fit]) as looks:
             for _, prediction in self.stream((None, look) for look in looks):
+                if bad == "raise" and isinstance(prediction, UserError):
+                    raise prediction
                 yield prediction
 
     def stream(self, looks: Iterable[tuple[Any, Look | Exception]]) -> Iterator[tuple[Any, Prediction | Exception]]:

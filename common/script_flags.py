@@ -119,7 +119,8 @@ def predict_flags(parser, variants):
         "--sur",
         type=positive(float),
         metavar="SHARE",
-        help="the levels for this share of viewers who see nothing, too; 0.75 is what the models answer",
+        help="the levels for this share of viewers who see nothing, too; 0.75 is what the models answer; coded at the "
+        "next lower whole QP instead of the nearest",
     )
     coding = parser.add_argument_group("coding at the level")
     coding.add_argument("--encode", metavar="DIR", help="code each input at its level into DIR, with a report")
@@ -127,18 +128,24 @@ def predict_flags(parser, variants):
         "--level",
         dest="coded_level",
         choices=("JND1", "JND2", "JND3"),
-        help="which; by default the first that the model gives",
+        help="the level whose QP it is coded at; by default the first that the model gives",
     )
-    coding.add_argument("--codec", choices=tuple(CODECS), default="h264", help="how")
+    coding.add_argument(
+        "--codec",
+        choices=tuple(CODECS),
+        default="h264",
+        help="h264, as VideoSet's levels mean; the others as good as that "
+        "by PSNR; a picture becomes .mp4, .avif or .jpg",
+    )
     coding.add_argument(
         "--baseline",
         type=_qp,
         metavar="QP",
         help="what the size is compared with: all at this QP; by default the lowest level of this run, the one quality "
-        "that is good enough for all",
+        "that is good enough for all; give it where inputs will be added with --resume, since that one may change",
     )
     coding.add_argument(
-        "--scene", choices=("lowest", "median"), default="lowest", help="of its frames' levels, a scene's QP"
+        "--scene", choices=("lowest", "median"), default="lowest", help="which of its frames' levels is a scene's QP"
     )
 
 
@@ -161,7 +168,7 @@ def export_flags(parser, variants):
 
 def _qp(text):
     """An argparse type: a QP."""
-    return int(form(r"[0-4]?\d|5[01]", "a QP, a whole number from 0 to 51")(text))
+    return int(form(r"[1-9]|[1-4]\d|5[01]", "a QP, a whole number from 1 to 51")(text))
 
 
 def _batch_size_flag(parser, variant):

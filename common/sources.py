@@ -18,14 +18,15 @@ from common.images import PICTURE_SUFFIXES, read_ahead
 SUFFIXES = PICTURE_SUFFIXES | CLIP_SUFFIXES | set(".avif .gif .j2k .jfif .jp2 .jpe .pbm .pnm .tga".split())
 
 
-def find_inputs(arguments):
+def find_inputs(arguments, without=None):
     """Paths of files, each once, in the order given; what is in folders, at any depth, in natural order.
 
     arguments: files; folders; patterns such as "*/*.png" or "**/*.png"; "-", a list on standard input, a line each.
+    without: a folder; what folders and patterns would give of it is left out.
     A name that is nothing of that comes back as it is, for the reader to complain about.  Says on stderr what kinds of
     files of folders it leaves out; raises UserError where nothing is left.
     """
-    lines, others = [], {}
+    lines, others, without = [], {}, without and os.path.realpath(without)
     for argument in arguments:
         lines += [line.strip("\r\n\ufeff") for line in sys.stdin] if argument == "-" else [argument]
     files = []
@@ -33,9 +34,9 @@ def find_inputs(arguments):
         if line.strip():
             matches = [Path(line)]
             if glob.has_magic(line) and not os.path.exists(line):
-                matches = _matches(line) or matches
+                matches = [path for path in _matches(line) if not _within(path, without)] or matches
             for match in matches:
-                files += _below(match, others) if os.path.isdir(match) else [match]
+                files += _below(match, others, without) if os.path.isdir(match) else [match]
     if others:
         kinds = collections.Counter(others.values()).most_common()
         listed = ", ".join(f"{kind} {count}" for kind, count in kinds[:8]) + (" ..." if kinds[8:] else "")
@@ -62,7 +63,11 @@ def _matches(pattern):
     return sorted(found, key=_key)
 
 
-def _below(folder, others):
+def _within(path, folder):
+    return folder and Path(os.path.realpath(path)).is_relative_to(folder)
+
+
+def _below(folder, others, without):
     """The pictures and clips in and below a folder; the kinds of what else is there go into `others`."""
 
     def unreadable(error):
@@ -70,7 +75,7 @@ def _below(folder, others):
 
     files = []
     for place, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not (name.startswith(".") or _within(Path(place, name), without))]
         for file in (Path(place, name) for name in names if not name.startswith(".")):
             kind = file.suffix.lower()
             if kind in SUFFIXES and os.path.isfile(file):

@@ -86,6 +86,8 @@ def test_a_frame_that_is_not_there(downloads):
     path = next(downloads.rglob("videoSRC001*_00.264"))
     with pytest.raises(UserError, match="videoSRC001.*has no frame 25, counted from 0"):
         list(clips.take(path, "0,25"))
+    with pytest.raises(UserError, match="has no frame 500, counted from 0"):
+        list(clips.take(path, "500"))
 
 
 def test_a_clip_of_another_size_than_its_name(downloads, tmp_path):

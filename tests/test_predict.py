@@ -238,6 +238,11 @@ def test_lines_fit_the_terminal_and_are_whole_elsewhere(monkeypatch, capsys):
 
 def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, capsys):
     monkeypatch.chdir(photographs)
+    write_png(photographs / "coded" / "c.png", data.coffee())
+    assert Path("coded/c.png") in sources.find_inputs(["."])
+    for folder in (".", "**/*.png"):  # --encode DIR is no input
+        assert Path("coded/c.png") not in sources.find_inputs([folder], without="coded")
+    shutil.rmtree("coded")
     monkeypatch.setattr("sys.stdin", io.StringIO("deep\n\nno such.png\na9.png\n"))
     found = sources.find_inputs(["a10.png", "-", "*.png", "[x"])
     assert list(map(str, found)) == ["a10.png", "deep/b.png", "no such.png", "a9.png", "[x"]

@@ -41,6 +41,8 @@ def test_a_predictor_takes_arrays_and_paths_and_many_at_once(predictor, files):
         predictor(np.zeros((10, 10, 3)))
     with pytest.raises(UserError, match="no such file"):
         list(predictor.batch([*files, "no such.png"]))
+    *good, bad, last = predictor.batch([*files, "no such.png", files[0]], bad="yield")
+    assert [*good, last] == [*one_by_one, one_by_one[0]] and str(bad).startswith("no such.png: no such file")
 
 
 def test_no_answer_depends_on_its_neighbours(predictor, files, monkeypatch):
