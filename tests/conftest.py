@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from golden import seeded
+from moving import film
 from skimage import data
 
 PROJECT = Path(__file__).parent.parent
@@ -102,3 +103,9 @@ def run():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """Three shots of 12 frames, with sound and colour tags."""
+    return film(tmp_path_factory.mktemp("clips") / "film.mp4", color_primaries="bt709", colorspace="bt709")

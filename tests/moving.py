@@ -17,11 +17,29 @@ def moving(picture, frames, width=64, height=48):
     return np.stack([picture[top : top + height, left : left + width] for top, left in starts])
 
 
-def make_clip(path, pixels, rate=10, **options):
-    """A clip in any format, by ffmpeg itself."""
+def make_clip(path, pixels, rate=10, sound=None, **options):
+    """A clip in any format, by ffmpeg itself, with a tone where `sound` names a codec."""
     size = f"{pixels.shape[2]}x{pixels.shape[1]}"
-    stream = graphs.input("pipe:", format="rawvideo", pixel_format="rgb24", framerate=rate, s=size)
+    streams = [graphs.input("pipe:", format="rawvideo", pixel_format="rgb24", framerate=rate, s=size)]
     options = {"vcodec": "libx264", "pix_fmt": "yuv420p", **options}
-    stream.output(os.path.abspath(path), **options).overwrite_output().run(
-        cmd=find_ffmpeg(), input=pixels.tobytes(), quiet=True
-    )
+    if sound:
+        streams.append(graphs.input(f"sine=duration={len(pixels) / rate}", format="lavfi"))
+        options["acodec"] = sound
+    graph = graphs.output(*streams, os.path.abspath(path), **options).overwrite_output()
+    graph.run(cmd=find_ffmpeg(), input=pixels.tobytes(), quiet=True)
+    return path
+
+
+SHOTS = np.concatenate(  # three of 12 frames each, 96x64
+    [
+        np.stack([picture[2 * i : 2 * i + 64, 3 * i : 3 * i + 96] for i in range(12)])
+        for picture in (data.coffee(), data.chelsea(), data.rocket())
+    ]
+)
+LEVELS = [(0, 0.0, 24.6), (6, 0.6, 23.4), (13, 1.3, 31.5), (30, 3.0, 37.2)]  # (frame, seconds, level)
+CAT = data.chelsea()[40:200, 60:300]
+
+
+def film(path, pixels=SHOTS, sound="aac", **options):
+    """SHOTS, with sound, nearly as they are."""
+    return make_clip(path, pixels, sound=sound, **{"qp": 8, **options})
