@@ -1,6 +1,5 @@
 """Which models in which precisions, on which backends or in which formats: what the benchmarks share."""
 
-import argparse
 import importlib.util
 import multiprocessing
 import sys
@@ -22,11 +21,9 @@ def parser(name, doc, formats=()):
     """
     from common import cli
 
-    made = argparse.ArgumentParser(
+    made = cli.Parser(
         prog=f"python3 -m benchmarks.{name}",
         description=doc,
-        formatter_class=cli.Help,
-        allow_abbrev=False,
     )
     style = {"nargs": "+", "metavar": "X"}
     made.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")

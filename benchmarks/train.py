@@ -4,7 +4,6 @@ The set of the released programs' figures: 16 train and 8 valid pictures of 1920
 starts TensorFlow's graphs, does not count; the median of the others does.
 """
 
-import argparse
 import statistics
 import subprocess
 import tempfile
@@ -21,7 +20,7 @@ def main():
     """Run the benchmark and print a table."""
     from common import cli, flags
 
-    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.train", description=__doc__, formatter_class=cli.Help)
+    parser = cli.Parser(prog="python3 -m benchmarks.train", description=__doc__)
     parser.add_argument("--scripts", nargs="+", default=MODELS, metavar="X", help="such as REC MJREC")
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
     parser.add_argument("--epochs", type=flags.positive(int), default=6, help="of each training")

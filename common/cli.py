@@ -48,6 +48,16 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
         return action.help if silent else super()._get_help_string(action)
 
 
+class Parser(argparse.ArgumentParser):
+    """Of a command line: flags are written out, and what is wrong with one is said in one line."""
+
+    def __init__(self, **how):
+        super().__init__(**{"formatter_class": Help, "allow_abbrev": False, **how})
+
+    def error(self, message):
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
 COMMANDS = {
     "train": "train on ROOT/train, keep the epoch best on ROOT/valid",
     "test": "predict the levels of ROOT/test",
@@ -62,11 +72,10 @@ def script(doc, *variants, arguments=None):
     Each of COMMANDS has its flags in common.script_flags, `train_flags`, and what it does in common.scripts, `train`.
     doc: the script's docstring, its help.  variants: the model, or several, among which `--head` chooses.
     """
-    style = {"formatter_class": Help, "allow_abbrev": False}
-    parser = argparse.ArgumentParser(description=doc, **style)
+    parser = Parser(description=doc)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, purpose in COMMANDS.items():
-        getattr(script_flags, f"{name}_flags")(commands.add_parser(name, help=purpose, **style), variants)
+        getattr(script_flags, f"{name}_flags")(commands.add_parser(name, help=purpose), variants)
     options = parser.parse_args(arguments)
     variant = next(v for v in variants if len(variants) == 1 or v.name == options.head)
     if options.command == "predict" and not options.encode:

@@ -8,7 +8,6 @@ The labels are pseudo-labels: a metric (VMAF) chose them, no viewer did.  The we
 dozen photographs: a demonstration, not the papers'.
 """
 
-import argparse
 import importlib.util
 import shlex
 import shutil
@@ -76,7 +75,7 @@ def main(arguments=None):
     """Run the steps that are not done yet and print the table; returns the exit code."""
     from common import cli
 
-    parser = argparse.ArgumentParser(prog="python3 -m common.demo", description=__doc__, formatter_class=cli.Help)
+    parser = cli.Parser(prog="python3 -m common.demo", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
     folder = parser.parse_args(arguments).folder
     collect(folder / "photographs")

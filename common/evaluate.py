@@ -17,7 +17,6 @@ ROOT/train gives the median that a model must beat.  Weight files are known by t
 JND3 in the name; MT_3LJND_VA's by VA in the name or in a folder's, its shapes being MT_3LJND's.
 """
 
-import argparse
 import os
 import re
 import sys
@@ -53,9 +52,7 @@ def main(arguments=None):
     """Run the command line; returns the exit code: 1 where a weight file had to be left out."""
     from common import cli, flags
 
-    parser = argparse.ArgumentParser(
-        prog="python3 -m common.evaluate", description=__doc__, formatter_class=cli.Help, allow_abbrev=False
-    )
+    parser = cli.Parser(prog="python3 -m common.evaluate", description=__doc__)
     parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir; test/ needs labels in QP")
     parser.add_argument("--weights", default=PRETRAINED, metavar="W", help="the folder of weight files")
     parser.add_argument("--output", required=True, metavar="O", help="the folder for the results of this dataset")

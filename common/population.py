@@ -16,7 +16,6 @@ Source of the samples: VideoSet (arXiv 1701.01500).  The table is derived and pu
     python3 -m common.population SHEETS/     # the folder of VideoSet's label sheets
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -191,9 +190,7 @@ def main(arguments=None):
     """Derive the table, print it, and say how well it holds; returns the exit code."""
     from common import cli
 
-    parser = argparse.ArgumentParser(
-        prog="python3 -m common.population", description=__doc__, formatter_class=cli.Help, allow_abbrev=False
-    )
+    parser = cli.Parser(prog="python3 -m common.population", description=__doc__)
     parser.add_argument("sheet_dir", type=Path, metavar="SHEETS", help="the folder of VideoSet's label sheets")
     levels = read_levels(parser.parse_args(arguments).sheet_dir)
     parts = [part for of_level in levels.values() for part in of_level.values()]

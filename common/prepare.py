@@ -48,13 +48,13 @@ def share(text):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(
-        prog="python3 -m common.prepare", description="Datasets into the rootdir layout.", allow_abbrev=False
-    )
+    from common import cli
+
+    parser = cli.Parser(prog="python3 -m common.prepare", description="Datasets into the rootdir layout.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name, run, line, description):
-        added = commands.add_parser(name, allow_abbrev=False, help=line, description=description)
+        added = commands.add_parser(name, help=line, description=description, formatter_class=argparse.HelpFormatter)
         added.set_defaults(run=run)
         return added.add_argument
 

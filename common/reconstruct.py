@@ -10,7 +10,6 @@ suggest that theirs did.  --patch trains on random patches, many times faster: t
 learns holds for whole frames.
 """
 
-import argparse
 from pathlib import Path
 
 from common import dataset, devices, weights
@@ -27,11 +26,10 @@ def main(arguments=None):
     """Run the command line; returns the exit code."""
     from common import cli, flags
 
-    style = {"formatter_class": cli.Help, "allow_abbrev": False}
-    parser = argparse.ArgumentParser(prog="python3 -m common.reconstruct", description=__doc__, **style)
+    parser = cli.Parser(prog="python3 -m common.reconstruct", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    command = commands.add_parser("train", help="train one weight file", **style)
+    command = commands.add_parser("train", help="train one weight file")
     _common_flags(command)
     command.add_argument("--checkpoint_path", required=True, metavar="R", help="folder for the weights")
     command.add_argument("--csv_log_path", metavar="L", help="folder for the CSV log; by default --checkpoint_path")
@@ -49,7 +47,7 @@ def main(arguments=None):
     )
     flags.training_flags(command, epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE)
 
-    command = commands.add_parser("test", help="reconstruct ROOT/test; PSNR and SSIM", **style)
+    command = commands.add_parser("test", help="reconstruct ROOT/test; PSNR and SSIM")
     _common_flags(command)
     command.add_argument("--model_weights_path", required=True, metavar="R", help="the file, or a folder that holds it")
     command.add_argument("--result_path", required=True, metavar="OUT", help="folder for pictures and CSV")

@@ -7,7 +7,6 @@ A file is recognised by the shapes of its arrays, in order, so its name does not
 of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.  The values are not looked at.
 """
 
-import argparse
 import errno
 import hashlib
 import json
@@ -235,12 +234,11 @@ def main(arguments=None):
     """Run the command line; returns the exit code."""
     from common import cli
 
-    style = {"formatter_class": cli.Help, "allow_abbrev": False}
-    parser = argparse.ArgumentParser(prog="python3 -m common.weights", description=__doc__, **style)
+    parser = cli.Parser(prog="python3 -m common.weights", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     folder = {"default": str(PRETRAINED), "metavar": "F", "help": "the folder of weights"}
 
-    command = commands.add_parser("fetch", help="download the released weights from Zenodo", **style)
+    command = commands.add_parser("fetch", help="download the released weights from Zenodo")
     command.add_argument("--folder", **folder)
     command.add_argument(
         "--record", type=int, nargs="+", choices=[archive.record for archive in ARCHIVES], help="only these records"
@@ -248,9 +246,9 @@ def main(arguments=None):
     command.add_argument(
         "--zenodo", default=os.environ.get("ZENODO_URL", ZENODO), metavar="URL", help="or a mirror; also $ZENODO_URL"
     )
-    command = commands.add_parser("list", help="what is there, and what is missing", **style)
+    command = commands.add_parser("list", help="what is there, and what is missing")
     command.add_argument("--folder", **folder)
-    command = commands.add_parser("verify", help="which model a weight file fits", **style)
+    command = commands.add_parser("verify", help="which model a weight file fits")
     command.add_argument("path", metavar="PATH", help="a weight file, or a folder to search for them")
 
     options = parser.parse_args(arguments)
