@@ -36,6 +36,17 @@ def packets(path, kind):
     return [(int(row[2]), int(row[3]), row[5]) for row in rows]
 
 
+def sound_before_pictures(path):
+    """Seconds."""
+    source = graphs.input(str(path))
+    graph = graphs.output(source["v"], source["a"], "pipe:", format="framecrc", c="copy")
+    out = graph.run(cmd=find_ffmpeg(), quiet=True)[0].decode()
+    units = [Fraction(unit) for unit in re.findall(r"#tb \d: (\S+)", out)]
+    rows = re.findall(r"^(\d),\s*\S+,\s*(-?\d+),", out, re.MULTILINE)
+    pictures, sound = (min(int(pts) * units[kind] for of, pts in rows if int(of) == kind) for kind in (0, 1))
+    return float(pictures - sound)
+
+
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
 def test_a_clip_scene_by_scene(tmp_path, clip, codec):
     baseline = 20 if codec == "h264" else None
@@ -129,7 +140,8 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
     assert len(after.times) == len(before.times) and after.even == after.size == before.even
     for a, b in zip(before.times, after.times):
         assert float(a * before.tick) == pytest.approx(float(b * after.tick), abs=0.0011)  # Matroska's unit is 1 ms
-    if options.get("sound", "aac"):
+    if options.get("sound", "aac") or late:
+        assert sound_before_pictures(target) == pytest.approx(sound_before_pictures(source), abs=0.0011)
         sounds = [packets(file, "a") for file in (source, target)]
         assert [len(sound) for sound in sounds] == [len(sounds[0])] * 2 and sounds[0]
         if name != "late.ts":  # whose packets of sound have headers that MP4 does not take
