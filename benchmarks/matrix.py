@@ -21,10 +21,7 @@ def parser(name, doc, formats=()):
     """
     from common import cli
 
-    made = cli.Parser(
-        prog=f"python3 -m benchmarks.{name}",
-        description=doc,
-    )
+    made = cli.Parser(prog=f"python3 -m benchmarks.{name}", description=doc)
     style = {"nargs": "+", "metavar": "X"}
     made.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")
     if formats:

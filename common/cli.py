@@ -79,10 +79,10 @@ def script(doc, *variants, arguments=None):
     options = parser.parse_args(arguments)
     variant = next(v for v in variants if len(variants) == 1 or v.name == options.head)
     if options.command == "predict" and not options.encode:
-        coding = {"level": options.coded_level, "codec": options.codec != "h264", "baseline": options.baseline}
-        for flag, given in {**coding, "scene": options.scene != "lowest"}.items():
-            if given:
-                parser.error(f"--{flag}: says how to code, and nothing is to be coded; add --encode DIR")
+        for flag in options.of_coding:
+            if getattr(options, flag.dest) != flag.default:
+                name = flag.option_strings[0]
+                parser.error(f"{name}: says how to code, and nothing is to be coded; add --encode DIR")
     options.level = int(options.jnd_value[-1]) if options.jnd_value else None
     column = getattr(options, "jnd_column", None)
     if column is not None:

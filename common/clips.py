@@ -56,21 +56,23 @@ def take(path, choice, rate=None, fit=None, codings=None):
     # `print` writes to the log which frame it is, on the way to us.
     chosen = stream.filter("select", f"if({expression(choice, path, rate)},1+0*print(n)+0*print(t),0)")
     printed, number = [], -1
-    none = f"{path}: has no frame {{}}, counted from 0; choose other frames, or copy the clip again"
-    if (first := min(_numbers(choice), default=0)) and first >= count_frames(path):
-        raise UserError(none.format(first))
-    for pixels, log in pictures(rgb(chosen), f"decoding {path}", CLIP_TIMEOUT, outputs):
-        printed += re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
-        if len(printed) < 2:
-            raise UserError(
-                f"decoding {path}: {find_ffmpeg()} does not number its frames; expected FFmpeg 5.1 or newer"
-            )
-        number, seconds, *printed = printed
-        number, seconds = int(float(number)), float(seconds)
-        yield number, number / rate if rate else seconds, pixels
+    try:
+        for pixels, log in pictures(rgb(chosen), f"decoding {path}", CLIP_TIMEOUT, outputs):
+            printed += re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
+            if len(printed) < 2:
+                raise UserError(
+                    f"decoding {path}: {find_ffmpeg()} does not number its frames; expected FFmpeg 5.1 or newer"
+                )
+            number, seconds, *printed = printed
+            number, seconds = int(float(number)), float(seconds)
+            yield number, number / rate if rate else seconds, pixels
+    except UserError:
+        # It says that nothing came, and not why, where all that was asked for lies beyond the end.
+        if number >= 0 or min(_numbers(choice), default=0) < count_frames(path):
+            raise
     last = max(_numbers(choice), default=number)
     if number < last:
-        raise UserError(none.format(last))
+        raise UserError(f"{path}: has no frame {last}, counted from 0; choose other frames, or copy the clip again")
 
 
 class LabelledClip(NamedTuple):

@@ -57,7 +57,11 @@ class Encoding:
         self.targets = targets_of(paths, options.codec, self.folder)
         self.column = sur_column(self.level, options.sur)
         check_target(self.report.path)
-        self.wanted, self.warnings, self.large = {}, {}, set()  # path: [(frame, seconds, QP), ...]; path: words
+        self.wanted, self.warnings, self.large = (
+            {},
+            {},
+            set(),
+        )  # path: [(frame, seconds, QP), ...]; path: its frames' warnings, each once
 
     def add(self, rows):
         """Remember the levels of a file, which rows of `common.predict` hold."""
@@ -68,7 +72,7 @@ class Encoding:
                 qp = math.floor(float(row[self.column])) if self.options.sur else float(row[self.column])
                 path = Path(row["path"])
                 self.wanted.setdefault(path, []).append((*place, qp))
-                self.warnings[path] = row["warning"]
+                self.warnings.setdefault(path, {})[row["warning"]] = True
                 if int(row["width"]) * int(row["height"]) > LARGE:
                     self.large.add(path)
 
@@ -116,7 +120,7 @@ class Encoding:
         """Tell the person, and the report, what came of a file."""
         if row["warning"]:
             tqdm.write(f"warning: {one_line(row['input'])}: {row['warning']}", file=sys.stderr)
-        row["warning"] = "; ".join(filter(None, (self.warnings[Path(row["input"])], row["warning"])))
+        row["warning"] = "; ".join(filter(None, (*self.warnings[Path(row["input"])], row["warning"])))
         self.report.write([flat(row)])
         shown.print(row)
 

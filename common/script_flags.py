@@ -124,29 +124,29 @@ def predict_flags(parser, variants):
     )
     coding = parser.add_argument_group("coding at the level")
     coding.add_argument("--encode", metavar="DIR", help="code each input at its level into DIR, with a report")
-    coding.add_argument(
+    level = coding.add_argument(
         "--level",
         dest="coded_level",
         choices=("JND1", "JND2", "JND3"),
         help="the level whose QP it is coded at; by default the first that the model gives",
     )
-    coding.add_argument(
+    codec = coding.add_argument(
         "--codec",
         choices=tuple(CODECS),
         default="h264",
-        help="h264, as VideoSet's levels mean; the others as good as that "
-        "by PSNR; a picture becomes .mp4, .avif or .jpg",
+        help="h264, as VideoSet's levels mean; others as good as that by PSNR; pictures become .mp4, .avif or .jpg",
     )
-    coding.add_argument(
+    baseline = coding.add_argument(
         "--baseline",
         type=_qp,
         metavar="QP",
         help="what the size is compared with: all at this QP; by default the lowest level of this run, the one quality "
         "that is good enough for all; give it where inputs will be added with --resume, since that one may change",
     )
-    coding.add_argument(
+    scene = coding.add_argument(
         "--scene", choices=("lowest", "median"), default="lowest", help="which of its frames' levels is a scene's QP"
     )
+    parser.set_defaults(of_coding=(level, codec, baseline, scene))  # which mean nothing without --encode
 
 
 def export_flags(parser, variants):

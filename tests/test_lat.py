@@ -2,6 +2,7 @@
 
 import shutil
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,6 +98,14 @@ def test_the_same_seed_gives_the_same_losses(trained, lat, rootdir, weight_files
 def test_output_bias_zero_starts_as_released(rootdir, weight_files, tmp_path, lat):
     lat(*flags("train", rootdir, weight_files, tmp_path, **{"--output_bias": "zero", "--epochs": 1}), *SMALL)
     assert pd.read_csv(tmp_path / "logsJND1.csv", sep=";")["loss"][0] > 15
+
+
+def test_the_output_starts_at_the_mean_of_the_training_labels(rootdir, weight_files, tmp_path, lat):
+    more = {"--learning_rate": 1e-30, "--epochs": 1}
+    lat(*flags("train", rootdir, weight_files, tmp_path, **more), *SMALL)
+    with h5py.File(tmp_path / "BestModelJND1.h5") as file:
+        names = [name for name in file["JND_output"].attrs["weight_names"] if "bias" in str(name)]
+        assert [file["JND_output"][name][()] for name in names] == [pytest.approx([24.5])]  # those of valid: 23
 
 
 def test_a_training_does_not_replace_an_earlier_one(rootdir, weight_files, tmp_path):

@@ -38,24 +38,13 @@ def videos(tmp_path_factory):
     return folder
 
 
+def prepare(run, videos, root, *flags):
+    return run("-m", "common.prepare", "clips", videos, "--data_dir", root, *flags)
+
+
 def test_clips_with_pseudo_labels(videos, run, tmp_path):
     root = tmp_path / "root"
-    result = run(
-        "-m",
-        "common.prepare",
-        "clips",
-        videos,
-        "--data_dir",
-        root,
-        "--size",
-        "80x60",
-        "--split",
-        3,
-        1,
-        1,
-        "--frames",
-        "2,3",
-    )
+    result = prepare(run, videos, root, "--size", "80x60", "--split", 3, 1, 1, "--frames", "2,3")
     assert result.returncode == 1 and not result.stderr, result.stderr
     assert "pseudo-labels" in result.stdout and "not human" in result.stdout
     for line in (
@@ -89,22 +78,7 @@ def test_clips_with_labels_given(videos, run, tmp_path):
     ]
     labels.write_text("\n".join(["name,JND1,JND2,JND3", *rows]) + "\n", encoding="utf-8-sig")
     root = tmp_path / "root"
-    result = run(
-        "-m",
-        "common.prepare",
-        "clips",
-        videos,
-        "--data_dir",
-        root,
-        "--labels",
-        labels,
-        "--frames",
-        "1,4",
-        "--split",
-        4,
-        0,
-        0,
-    )
+    result = prepare(run, videos, root, "--labels", labels, "--frames", "1,4", "--split", 4, 0, 0)
     assert result.returncode == 1 and "mine.csv:6: no.mp4: no such clip" in result.stdout, result.stderr
     assert "pseudo" not in result.stdout
     table = pd.read_csv(root / "manifest.csv")
