@@ -12,8 +12,8 @@ Loss: 0.01 x MSE(JNDImg) + 0.99 x MAE(JND_output).  Targets: the frames of jnd1t
 Deviation: where the output's bias starts, as in LAT.py.
 """
 
-from common import cli
-from common.variant import end_to_end
+from common.cli.script import main
+from common.models.registry import end_to_end
 from LAT import PAPER, stem, trunk
 
 
@@ -24,8 +24,8 @@ def build_model(autoencoder):
     """
     import keras
 
-    from common.autoencoder import latent, new_reconstruction
-    from common.blocks import regression_head
+    from common.models.autoencoder import latent, new_reconstruction
+    from common.models.blocks import regression_head
 
     image = new_reconstruction(autoencoder, "JNDImg")
     level = regression_head(trunk(stem(latent(autoencoder))), PAPER.hidden, "JND_output")
@@ -35,4 +35,4 @@ def build_model(autoencoder):
 E2ELAT = end_to_end("E2E-LAT", build_model, PAPER, weights="E2ELATJND{level}.h5")
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.script(__doc__, E2ELAT))
+    main(__doc__, E2ELAT)

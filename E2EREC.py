@@ -10,8 +10,8 @@
 Loss and targets as E2ELAT.py.  Deviation: where the output's bias starts, as in LAT.py.
 """
 
-from common import cli
-from common.variant import end_to_end
+from common.cli.script import main
+from common.models.registry import end_to_end
 from REC import PAPER, stem, trunk
 
 
@@ -22,8 +22,8 @@ def build_model(autoencoder):
     """
     import keras
 
-    from common.autoencoder import new_reconstruction
-    from common.blocks import regression_head
+    from common.models.autoencoder import new_reconstruction
+    from common.models.blocks import regression_head
 
     image = new_reconstruction(autoencoder, "JNDImg")
     level = regression_head(trunk(stem(image)), PAPER.hidden, "JND_output")
@@ -33,4 +33,4 @@ def build_model(autoencoder):
 E2EREC = end_to_end("E2E-REC", build_model, PAPER, weights="E2ERECJND{level}.h5", test_batch_size=1)
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.script(__doc__, E2EREC))
+    main(__doc__, E2EREC)

@@ -1,7 +1,7 @@
 """LAT: one JND level from the latent of the JND autoencoder (Nami et al., IEEE TCSVT 2024, the latent-based method).
 
     picture (B, 352, 640, 3), B, G, R, 0..255
-      | encoder of the frozen JND autoencoder of the level, common/autoencoder.py
+      | encoder of the frozen JND autoencoder of the level, common/models/autoencoder.py
     latent (B, 22, 40, 192)
       | BatchNormalization, LAT(64), LAT(128)
       | MaxPool 2                                 -> (B, 11, 20, 128)
@@ -10,7 +10,7 @@
       | Dense 256, Dense 128, Dense 1, all ReLU
     JND_output (B, 1), QP
 
-LAT(f) is Conv 3x3, BatchNormalization, ReLU and channel attention, common/blocks.py.
+LAT(f) is Conv 3x3, BatchNormalization, ReLU and channel attention, common/models/blocks.py.
 
 Deviation: in training the output's bias starts at the mean training label, because a ReLU that starts at zero is often
 dead on arrival; `--output_bias zero` starts as the released program does.
@@ -18,8 +18,8 @@ dead on arrival; `--output_bias zero` starts as the released program does.
 
 from dataclasses import dataclass
 
-from common import cli
-from common.variant import one_level
+from common.cli.script import main
+from common.models.registry import one_level
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def build_model(autoencoder):
     """
     import keras
 
-    from common.autoencoder import latent
-    from common.blocks import regression_head
+    from common.models.autoencoder import latent
+    from common.models.blocks import regression_head
 
     autoencoder.trainable = False
     features = trunk(stem(latent(autoencoder)))
@@ -60,7 +60,7 @@ def stem(latent, prefix=""):
     """What comes before the first sharing of MJ-LAT: latent (B, 22, 40, 192) -> (B, 22, 40, 64)."""
     from keras import layers
 
-    from common.blocks import lat_block
+    from common.models.blocks import lat_block
 
     x = layers.BatchNormalization(name=f"{prefix}latent_norm")(latent)
     return lat_block(x, PAPER.stem_filters, f"{prefix}lat_{PAPER.stem_filters}")
@@ -70,7 +70,7 @@ def trunk(x):
     """The other LAT blocks: (B, 22, 40, 64) -> features (B, 25600)."""
     from keras import layers
 
-    from common.blocks import lat_block
+    from common.models.blocks import lat_block
 
     first, *others = PAPER.trunk_filters
     x = lat_block(x, first, f"lat_{first}")
@@ -84,4 +84,4 @@ def trunk(x):
 LAT = one_level("LAT", build_model, PAPER, weights="LATJND{level}.h5")
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.script(__doc__, LAT))
+    main(__doc__, LAT)

@@ -12,8 +12,8 @@
 Deviation: where the outputs' biases start, as in LAT.py.
 """
 
-from common import cli
-from common.variant import multi_jnd
+from common.cli.script import main
+from common.models.registry import multi_jnd
 from LAT import PAPER, stem, trunk
 
 
@@ -25,8 +25,8 @@ def build_model(*autoencoders):
     import keras
     from keras import layers
 
-    from common.autoencoder import latent
-    from common.blocks import regression_head
+    from common.models.autoencoder import latent
+    from common.models.blocks import regression_head
 
     for autoencoder in autoencoders:
         autoencoder.trainable = False
@@ -39,4 +39,4 @@ def build_model(*autoencoders):
 MJLAT = multi_jnd("MJ-LAT", build_model, PAPER, weights="MJLAT.h5")
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.script(__doc__, MJLAT))
+    main(__doc__, MJLAT)

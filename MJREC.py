@@ -12,8 +12,8 @@
 Deviation: where the outputs' biases start, as in LAT.py.
 """
 
-from common import cli
-from common.variant import multi_jnd
+from common.cli.script import main
+from common.models.registry import multi_jnd
 from REC import PAPER, stem, trunk
 
 
@@ -25,7 +25,7 @@ def build_model(*autoencoders):
     import keras
     from keras import layers
 
-    from common.blocks import regression_head
+    from common.models.blocks import regression_head
 
     for autoencoder in autoencoders:
         autoencoder.trainable = False
@@ -40,4 +40,4 @@ def build_model(*autoencoders):
 MJREC = multi_jnd("MJ-REC", build_model, PAPER, weights="MJREC.h5", test_batch_size=1)
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.script(__doc__, MJREC))
+    main(__doc__, MJREC)

@@ -13,14 +13,14 @@ the weights of MT_3LJND and MT_3LJND_VA fit the same one.  Its loss, weighted by
 MAE; its targets are the maps of vatrain/ and vavalid/, named as the pictures.
 
 Deviations: where the outputs' biases start, as in LAT.py.  The papers' tail is not public: this one, its loss and its
-weight are ours, common/attention_map.py.
+weight are ours, common/models/attention_decoder.py.
 """
 
 from dataclasses import dataclass
 
-from common import cli
-from common.images import MTJND
-from common.variant import Variant
+from common.cli.script import main
+from common.media.images import MTJND
+from common.models.registry import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ def build_model(vgg, outputs):
     import keras
     from keras import layers
 
-    from common.blocks import regression_head
+    from common.models.blocks import regression_head
 
     features = layers.Flatten(name="flatten")(vgg.output)  # (B, 8, 15, 512) -> (B, 61440)
     return keras.Model(vgg.input, [regression_head(features, PAPER.hidden, name) for name in outputs], name="MTJND")
 
 
 VGG = {"vgg": True, "test_batch_size": 2, "input": MTJND}
-MT_3LJND = Variant("MT_3LJND", build_model, PAPER, weights="MT_3LJND.h5", joint=True, **VGG)
-MT_1LJND_VA = Variant("MT_1LJND_VA", build_model, PAPER, weights="MT_JND{level}_VA.h5", attention=True, **VGG)
-MT_3LJND_VA = Variant("MT_3LJND_VA", build_model, PAPER, weights="MT_3LJND_VA.h5", attention=True, joint=True, **VGG)
+MT_3LJND = ModelSpec("MT_3LJND", build_model, PAPER, weights="MT_3LJND.h5", joint=True, **VGG)
+MT_1LJND_VA = ModelSpec("MT_1LJND_VA", build_model, PAPER, weights="MT_JND{level}_VA.h5", attention=True, **VGG)
+MT_3LJND_VA = ModelSpec("MT_3LJND_VA", build_model, PAPER, weights="MT_3LJND_VA.h5", attention=True, joint=True, **VGG)
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.script(__doc__, MT_3LJND, MT_1LJND_VA, MT_3LJND_VA))
+    main(__doc__, MT_3LJND, MT_1LJND_VA, MT_3LJND_VA)

@@ -1,7 +1,7 @@
 """REC: one JND level from the frame that the JND autoencoder reconstructs (Nami et al., IEEE TCSVT 2024).
 
     picture (B, 352, 640, 3), B, G, R, 0..255
-      | the frozen JND autoencoder of the level, common/autoencoder.py
+      | the frozen JND autoencoder of the level, common/models/autoencoder.py
     reconstruction (B, 352, 640, 3)
       | BatchNormalization, REC(512)              -> (B, 176, 320, 512)
       | REC(256), REC(128), REC(64), REC(32)      -> (B, 11, 20, 32)
@@ -9,15 +9,15 @@
       | Dense 512, Dense 1, both ReLU
     JND_output (B, 1), QP
 
-REC(f) is Conv 3x3, BatchNormalization, ReLU and the maximum of 2x2, common/blocks.py.
+REC(f) is Conv 3x3, BatchNormalization, ReLU and the maximum of 2x2, common/models/blocks.py.
 
 Deviation: where the output's bias starts, as in LAT.py.
 """
 
 from dataclasses import dataclass
 
-from common import cli
-from common.variant import one_level
+from common.cli.script import main
+from common.models.registry import one_level
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def build_model(autoencoder):
     """
     import keras
 
-    from common.blocks import regression_head
+    from common.models.blocks import regression_head
 
     autoencoder.trainable = False
     features = trunk(stem(autoencoder.output))
@@ -53,7 +53,7 @@ def stem(reconstruction, prefix=""):
     """What comes before the first sharing of MJ-REC: reconstruction (B, 352, 640, 3) -> (B, 176, 320, 512)."""
     from keras import layers
 
-    from common.blocks import rec_block
+    from common.models.blocks import rec_block
 
     x = layers.BatchNormalization(name=f"{prefix}reconstruction_norm")(reconstruction)
     return rec_block(x, PAPER.stem_filters, f"{prefix}rec_{PAPER.stem_filters}")
@@ -63,7 +63,7 @@ def trunk(x):
     """The other REC blocks: (B, 176, 320, 512) -> features (B, 7040)."""
     from keras import layers
 
-    from common.blocks import rec_block
+    from common.models.blocks import rec_block
 
     for filters in PAPER.trunk_filters:
         x = rec_block(x, filters, f"rec_{filters}")
@@ -73,4 +73,4 @@ def trunk(x):
 REC = one_level("REC", build_model, PAPER, weights="RECJND{level}.h5", test_batch_size=1)
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.script(__doc__, REC))
+    main(__doc__, REC)

@@ -23,7 +23,7 @@ COLUMNS += [f"{what} {batch}" for batch in BATCHES for what in ("ms a picture, b
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend and precision."""
-    from common import flags
+    from common.cli import flags
 
     parser = matrix.parser("complexity", __doc__)
     parser.add_argument("--seconds", type=flags.positive(float), default=4.0, help="how long each time is taken")
@@ -42,21 +42,21 @@ def measure(name, backend, precision, seconds):
 
     import numpy as np
 
-    from common import programs
+    from common.core import keras_backend
 
-    programs.load_keras()
-    from common import scripts, weights
-    from common.inference import for_prediction
+    keras_backend.load_keras()
+    from common.models import build, weight_files
+    from common.models.inference import for_prediction
 
     variant = next(variant for _, variant in matrix.models() if variant.name == name)
-    model = scripts.build(variant, 1, [None] * len(variant.backbones))
+    model = build.build(variant, 1, [None] * len(variant.backbones))
     row = {
         "parameters": model.count_params(),
         "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
-        "GMAC": round(multiply_accumulates(model, variant.outputs(1)) / 1e9, 1),
-        "weight file MB": round(_file_size(model, weights) / 1e6, 1),
+        "GMAC": round(multiply_accumulates(model, variant.level_outputs(1)) / 1e9, 1),
+        "weight file MB": round(_file_size(model, weight_files) / 1e6, 1),
     }
-    network = for_prediction(model, list(variant.outputs(1)), precision)
+    network = for_prediction(model, list(variant.level_outputs(1)), precision)
     for batch in BATCHES:
         noise = np.random.default_rng(0).uniform(0, 255 * variant.input.scale, (batch, *variant.input.shape))
         pictures, times = noise.astype("float32"), []
@@ -94,6 +94,6 @@ def _file_size(model, weights):
 
 
 if __name__ == "__main__":
-    from common import cli
+    from common.cli import program
 
-    cli.run(main)
+    program.run(main)

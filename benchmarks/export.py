@@ -20,9 +20,9 @@ COLUMNS = ["s", "MB", "ms a picture", "largest difference, QP", "largest level, 
 
 def main():
     """Run the benchmark and print a table, a row for each model, format and precision."""
-    from common import flags
-    from common.dataset import list_pictures
-    from common.formats import FORMATS
+    from common.cli import flags
+    from common.data.dataset import list_images
+    from common.prediction.formats import FORMATS
 
     parser = matrix.parser("export", __doc__, FORMATS)
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
@@ -30,7 +30,7 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        pictures = list_pictures(options.photographs or collected(folder / "photographs"))
+        pictures = list_images(options.photographs or collected(folder / "photographs"))
         known, weights = {}, folder / "weights.h5"  # levels of each model
 
         def measure(script, variant, name, precision):
@@ -53,7 +53,7 @@ def predicted(variant, file, pictures):
     """All levels of the pictures, in one row, as `predict` gives them."""
     from common import load
 
-    predictor = load(variant, None if variant.joint else 1, file)
+    predictor = load(variant, 1 if variant.needs_level else None, file)
     return [level for answer in predictor.batch(pictures) for level in answer.levels.values()]
 
 
@@ -69,15 +69,15 @@ def export(script, variant, weights, name, precision, file):
 def ran(variant, name, file, pictures, seconds):
     """All levels of the pictures, in one row, as the exported file gives them, and milliseconds a picture."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
-    from common.formats import FORMATS
-    from common.images import read_picture, resize
-    from common.programs import silent_stderr
+    from common.core.keras_backend import silent_stderr
+    from common.media.images import read_image, resize
+    from common.prediction.formats import FORMATS
 
     with silent_stderr():
         run = FORMATS[name].run(file)
         levels, times = [], []
         for path in pictures:
-            pixels = resize(read_picture(path), variant.input.width, variant.input.height)[None]
+            pixels = resize(read_image(path), variant.input.width, variant.input.height)[None]
             answers = run(pixels)
             levels += [answers[level].item() for level in sorted(answers)]
         end = time.monotonic() + seconds
@@ -89,6 +89,6 @@ def ran(variant, name, file, pictures, seconds):
 
 
 if __name__ == "__main__":
-    from common import cli
+    from common.cli import program
 
-    cli.run(main)
+    program.run(main)

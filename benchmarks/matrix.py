@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import product
 from pathlib import Path
 
-from common.errors import UserError
+from common.core.errors import UserError
 
 SCRIPTS = ("LAT", "REC", "E2ELAT", "E2EREC", "MJLAT", "MJREC", "MTJND")
 BACKENDS = ("tensorflow", "jax", "torch", "openvino")  # KERAS_BACKEND's values, and the packages' names
@@ -19,9 +19,9 @@ def parser(name, doc, formats=()):
 
     Its options have `key`, the columns that tell one measurement from another, and `ways`, the formats or backends.
     """
-    from common import cli
+    from common.cli import program
 
-    made = cli.Parser(prog=f"python3 -m benchmarks.{name}", description=doc)
+    made = program.Parser(prog=f"python3 -m benchmarks.{name}", description=doc)
     style = {"nargs": "+", "metavar": "X"}
     made.add_argument("--models", **style, help="such as LAT MJ-REC; by default all nine")
     if formats:
@@ -47,14 +47,14 @@ def parser(name, doc, formats=()):
 
 
 def models():
-    """[(script, Variant)] of all models, in the papers' order."""
-    from common.variant import Variant
+    """[(script, ModelSpec)] of all models, in the papers' order."""
+    from common.models.registry import ModelSpec
 
     return [
         (script, value)
         for script in SCRIPTS
         for value in vars(importlib.import_module(script)).values()
-        if isinstance(value, Variant)
+        if isinstance(value, ModelSpec)
     ]
 
 
@@ -64,13 +64,13 @@ def run(options, columns, measure):
     measure(script, variant, way, precision) returns rows, dicts of some of `columns`.  One that raises, or whose
     process is killed, gives a row with the reason as `failed`, and the next one goes on.
     """
-    from common.programs import check_target
-    from common.runs import machine
-    from common.tables import read_table
+    from common.core.environment import machine
+    from common.core.files import check_writable
+    from common.data.tables import read_table
 
     combinations, table = chosen(options), []
     if options.csv:
-        check_target(options.csv)
+        check_writable(options.csv)
         if options.csv.exists():
             read_table(options.csv, options.key, {})  # refuses another file now, not when there is something to write
     print(*options.key, *columns, sep=" | ", flush=True)
@@ -101,7 +101,7 @@ def alone(measure, *arguments):
 
 
 def chosen(options):
-    """[((script, Variant), backend or format, precision)], in the order in which they are measured."""
+    """[((script, ModelSpec), backend or format, precision)], in the order in which they are measured."""
     known = models()
     names = [variant.name for _, variant in known]
     if strange := set(options.models or ()) - set(names):
@@ -116,7 +116,7 @@ def chosen(options):
 def command(script, what, variant, **flags):
     """The command line of a script: `what` it is to do, and with flags for the head and the level of `variant`."""
     flags |= {"head": variant.name} if variant.vgg else {}
-    flags |= {} if variant.joint else {"jnd_value": "JND1"}
+    flags |= {"jnd_value": "JND1"} if variant.needs_level else {}
     return [sys.executable, f"{script}.py", what, *(str(part) for name in flags for part in (f"--{name}", flags[name]))]
 
 
@@ -124,7 +124,7 @@ def _write(file, rows, key, columns):
     """Write the rows, and before them those of the file that are of other combinations."""
     import pandas as pd
 
-    from common.files import write_csv
+    from common.core.files import write_csv
 
     table = pd.DataFrame(rows)
     if file.is_file():

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks import matrix
-from common.errors import UserError
+from common.core.errors import UserError
 
 SIZE = (1920, 1080)
 COUNTS = {"train": 16, "valid": 8, "test": 32}
@@ -25,7 +25,7 @@ COLUMNS = ["pictures", "wall s", "each run", "peak MB", "largest difference"]
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend, precision and number of pictures."""
-    from common import flags
+    from common.cli import flags
 
     parser = matrix.parser("predict", __doc__)
     counts = {"nargs": "+", "metavar": "N", "type": flags.positive(int)}
@@ -70,10 +70,10 @@ def make_pictures(photographs, root):
     import numpy as np
     from PIL import Image, ImageOps
 
-    from common.dataset import list_pictures, write_levels
-    from common.images import read_picture, write_png
+    from common.data.dataset import list_images, write_levels
+    from common.media.images import read_image, write_png
 
-    sources = [Image.fromarray(read_picture(path)) for path in list_pictures(photographs)]
+    sources = [Image.fromarray(read_image(path)) for path in list_images(photographs)]
     for split, count in COUNTS.items():
         names = [f"img{number}.png" for number in range(count)]
         for number, name in enumerate(names):
@@ -125,6 +125,6 @@ def read_levels(path):
 
 
 if __name__ == "__main__":
-    from common import cli
+    from common.cli import program
 
-    cli.run(main)
+    program.run(main)

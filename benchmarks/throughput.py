@@ -28,7 +28,7 @@ COLUMNS = [
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend and precision."""
-    from common import flags
+    from common.cli import flags
 
     parser = matrix.parser("throughput", __doc__)
     parser.add_argument("--photographs", type=Path, required=True, help="a folder of pictures")
@@ -45,19 +45,20 @@ def main():
 
 def measure(name, backend, precision, folder, count):
     """The row of one model, in this process."""
-    from common import load, sources
-    from common.predict import predict_files
-    from common.predictor import find_variant
+    from common import load
+    from common.models.registry import get_model
+    from common.prediction import inputs
+    from common.prediction.predictor import predict_files
 
     with tempfile.TemporaryDirectory() as weights:
-        write_weights(find_variant(name), Path(weights))
-        level = None if find_variant(name).joint else 1
+        write_weights(get_model(name), Path(weights))
+        level = 1 if get_model(name).needs_level else None
         model = load(name, level, Path(weights, "weights.h5"), precision=precision, backend=backend, batch_size=2)
-    files = sources.find_inputs([str(folder)])
+    files = inputs.find_inputs([str(folder)])
     paths = [files[number % len(files)] for number in range(count)]
 
     def looks():
-        return sources.looks(paths, model.variant.input, "stretch", "first")
+        return inputs.prepare_inputs(paths, model.variant.input, "stretch", "first")
 
     early = []
 
@@ -69,7 +70,7 @@ def measure(name, backend, precision, folder, count):
     def peak():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
-    kept = [look for _, look in sources.looks(files[:8], model.variant.input, "stretch", "first") if look]
+    kept = [look for _, look in inputs.prepare_inputs(files[:8], model.variant.input, "stretch", "first") if look]
     list(model.stream(enumerate(kept)))  # compiles
     decoding, its_cores = timed(lambda: [None for _ in looks()])
     network, more_cores = timed(lambda: list(model.stream((n, kept[n % len(kept)]) for n in range(count))))
@@ -88,6 +89,6 @@ def timed(work):
 
 
 if __name__ == "__main__":
-    from common import cli
+    from common.cli import program
 
-    cli.run(main)
+    program.run(main)

@@ -18,9 +18,9 @@ MODELS = ("LAT", "MJLAT", "MTJND")
 
 def main():
     """Run the benchmark and print a table."""
-    from common import cli, flags
+    from common.cli import flags, program
 
-    parser = cli.Parser(prog="python3 -m benchmarks.train", description=__doc__)
+    parser = program.Parser(prog="python3 -m benchmarks.train", description=__doc__)
     parser.add_argument("--scripts", nargs="+", default=MODELS, metavar="X", help="such as REC MJREC")
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
     parser.add_argument("--epochs", type=flags.positive(int), default=6, help="of each training")
@@ -63,6 +63,6 @@ def measure(script, variant, folder, cache, options):
 
 
 if __name__ == "__main__":
-    from common import cli
+    from common.cli import program
 
-    cli.run(main)
+    program.run(main)

@@ -7,11 +7,11 @@ What a user can mend is raised as `UserError`.
 
 def __getattr__(name):
     if name in ("load", "Predictor", "Prediction"):  # only when asked for: NumPy and Pillow take their time
-        from common import predictor
+        from common.prediction import predictor
 
         return getattr(predictor, name)
     if name == "UserError":
-        from common.errors import UserError
+        from common.core.errors import UserError
 
         return UserError
     raise AttributeError(f"module 'common' has no attribute {name!r}")

@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.errors import UserError
-from common.files import whole_file
+from common.core.errors import UserError
+from common.core.files import atomic_write
 
 PHOTOGRAPHS = {
     "skimage": (
@@ -73,9 +73,9 @@ STEPS = (
 
 def main(arguments=None):
     """Run the steps that are not done yet and print the table; returns the exit code."""
-    from common import cli
+    from common.cli import program
 
-    parser = cli.Parser(prog="python3 -m common.demo", description=__doc__)
+    parser = program.Parser(prog="python3 -m common.demo", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
     folder = parser.parse_args(arguments).folder
     collect(folder / "photographs")
@@ -118,7 +118,7 @@ def run_steps(folder):
         if code:
             raise UserError(f"the command above ended with code {code}; mend what it says and run this again")
         done.append(shown)
-        with whole_file(record) as temporary:
+        with atomic_write(record) as temporary:
             temporary.write_text("\n".join(done) + "\n")
 
 
@@ -126,13 +126,13 @@ def show(root, results):
     """Print the result table with its errors and draw it."""
     import pandas as pd
 
-    from common import dataset, metrics
+    from common.data import baseline, dataset
 
     file = results / "JND1test_results.csv"
     table = pd.read_csv(file)
-    error = metrics.qp_mae(table["JND1"], table["JND1_label"])
+    error = baseline.qp_mae(table["JND1"], table["JND1_label"])
     train = dataset.read_splits(root, ("train",), decode=False)[0]["train"].levels[:, 0]
-    floor = metrics.median_floor(train, table["JND1_label"])
+    floor = baseline.median_baseline(train, table["JND1_label"])
     shown = table.rename(columns={"image": "picture", "JND1_label": "pseudo-label", "JND1": "prediction"})
     shown["error"] = shown["prediction"] - shown["pseudo-label"]
     print(f"\n{shown[['picture', 'pseudo-label', 'prediction', 'error']].to_string(index=False, float_format='%.1f')}")
@@ -151,7 +151,7 @@ def draw(table, folder, title, target):
     import matplotlib.pyplot as plt
     import numpy as np
 
-    from common.images import read_picture
+    from common.media.images import read_image
 
     errors = (table["JND1"] - table["JND1_label"]).abs()
     chosen = errors.sort_values().index[np.linspace(0, len(errors) - 1, min(6, len(errors))).astype(int)]
@@ -165,18 +165,18 @@ def draw(table, folder, title, target):
     axes.set_title(f"mean absolute error: {title}", fontsize=10)
     for axes, index in zip(right.subplots(2, 3).flat, chosen):
         row = table.loc[index]
-        axes.imshow(read_picture(folder / row["image"]))
+        axes.imshow(read_image(folder / row["image"]))
         axes.set_title(f"{row['image']}\npseudo-label {row['JND1_label']:.0f}, predicted {row['JND1']:.1f}", fontsize=8)
     for axes in right.axes:
         axes.axis("off")
     figure.suptitle(NOTICE, fontsize=9)
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
     return target
 
 
 if __name__ == "__main__":
-    from common import cli
+    from common.cli import program
 
-    cli.run(main)
+    program.run(main)

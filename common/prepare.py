@@ -1,4 +1,4 @@
-"""`python3 -m common.prepare COMMAND ...`: datasets in the rootdir layout (see `common.dataset`), and a look at them.
+"""`python3 -m common.prepare COMMAND ...`: datasets in the rootdir layout (see `common.data.dataset`), and a look at them.
 
 `videoset` and `mcl-jci` make one of the two datasets as they are downloaded, `photos` and `clips` of a user's own
 pictures and videos; `attention` adds computed attention maps; `check` tells whether one is fit to train on.  Each is
@@ -9,9 +9,9 @@ import argparse
 import importlib
 import os
 
-from common.flags import form, frames_flag
-from common.making import LEVELS, SPLITS
-from common.pseudolabels import THRESHOLDS
+from common.cli.flags import form, frames_flag
+from common.data.dataset import LEVELS, SPLITS
+from common.data.pseudolabels import THRESHOLDS
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -48,9 +48,9 @@ def share(text):
 
 
 def build_parser():
-    from common import cli
+    from common.cli import program
 
-    parser = cli.Parser(prog="python3 -m common.prepare", description="Datasets into the rootdir layout.")
+    parser = program.Parser(prog="python3 -m common.prepare", description="Datasets into the rootdir layout.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name, run, line, description):
@@ -60,7 +60,7 @@ def build_parser():
 
     add = command(
         "videoset",
-        "common.videoset:videoset",
+        "common.data.videoset:videoset",
         "VideoSet, of its downloaded clips and label sheets",
         "Frames of VideoSet's reference clips, their frames at each level from the clips coded at its QP (coded here "
         "where such a clip is not there), and the labels of the sheets.  No clip is in two splits.  Goes on where it "
@@ -82,7 +82,7 @@ def build_parser():
 
     add = command(
         "mcl-jci",
-        "common.mcl_jci:mcl_jci",
+        "common.data.mcl_jci:mcl_jci",
         "MCL-JCI, of its downloaded pictures and label sheets",
         "MCL-JCI's pictures, its JPEGs at each level, and labels.  Its levels are JPEG quality factors (QF), where "
         "higher is better.  Goes on where it was interrupted.",
@@ -113,7 +113,7 @@ def build_parser():
 
     add = command(
         "photos",
-        "common.photographs:photos",
+        "common.data.photographs:photos",
         "a folder of photographs, with pseudo-labels by VMAF",
         "Crops of photographs as 640x360 frames with pseudo-labels, not human ones: the largest QP at which VMAF stays "
         "at or above a threshold, one a level.  Goes on where it was interrupted.",
@@ -126,7 +126,7 @@ def build_parser():
 
     add = command(
         "clips",
-        "common.videos:clips",
+        "common.data.videos:clips",
         "a folder of videos, with pseudo-labels by VMAF or labels of your own",
         "Frames of videos with pseudo-labels, not human ones: the largest QP at which a frame's VMAF stays at or above "
         "a threshold, one a level; or with the levels that --labels gives for each clip.  No clip is in two splits.  "
@@ -146,7 +146,7 @@ def build_parser():
 
     add = command(
         "attention",
-        "common.map_files:make_maps",
+        "common.data.attention_maps:make_maps",
         "attention maps of a dataset's pictures, computed, not measured gaze",
         "ROOT/vatrain/ and ROOT/vavalid/ for the visual-attention tail: a gray PNG for each picture, brighter where "
         "people would probably look, computed by Boolean Map Saliency; not measured gaze.  Maps that are there are "
@@ -166,7 +166,7 @@ def build_parser():
 
     add = command(
         "check",
-        "common.check:check",
+        "common.data.check:check",
         "whether a dataset is fit to train on",
         "Counts, sizes, labels and the floor that a model must beat; pictures in two splits, levels out of order, JND "
         "frames that do not fit their picture.  Exit code 1 where something would spoil a training.",
@@ -205,6 +205,6 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    from common import cli
+    from common.cli import program
 
-    cli.run(main)
+    program.run(main)

@@ -1,6 +1,6 @@
 """Train and try the autoencoders: python3 -m common.reconstruct train|test
 
-Four weight files of one network (common/autoencoder.py): ImgReconstruction.h5 gives a picture back as it was,
+Four weight files of one network (common/models/autoencoder.py): ImgReconstruction.h5 gives a picture back as it was,
 JND1Reconstruction.h5 to JND3Reconstruction.h5 give the frame as it looks coded at that JND level.  LAT, REC and MJ
 stand on the JND ones, E2E on the image one.
 
@@ -12,11 +12,16 @@ learns holds for whole frames.
 
 from pathlib import Path
 
-from common import dataset, devices, weights
-from common.errors import UserError
-from common.files import write_csv
-from common.images import TCSVT, read_ahead, write_png
-from common.programs import check_outputs, check_target, load_keras, read_splits
+from common.core.errors import UserError
+from common.core.files import check_writable, write_csv
+from common.core.keras_backend import load_keras
+from common.core.threads import prefetch
+from common.data import dataset
+from common.data.dataset import load_splits
+from common.media.images import TCSVT, write_png
+from common.models import weight_files
+from common.training import devices
+from common.training.runs import check_outputs
 
 TARGETS = ("Img", "JND1", "JND2", "JND3")
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 8, 1e-4  # ours; the papers name none
@@ -24,9 +29,9 @@ EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 8, 1e-4  # ours; the papers name none
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
-    from common import cli, flags
+    from common.cli import flags, program
 
-    parser = cli.Parser(prog="python3 -m common.reconstruct", description=__doc__)
+    parser = program.Parser(prog="python3 -m common.reconstruct", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     command = commands.add_parser("train", help="train one weight file")
@@ -72,29 +77,29 @@ def train(options):
     label = f"{options.target}Reconstruction"
     check_outputs(options, checkpoint, log, checkpoint.with_name(f"state{label}.npz"))
     start = _start(options, checkpoint)
-    splits = read_splits(options.data_dir, ("train", "valid"), labels="ignored")
+    splits = load_splits(options.data_dir, ("train", "valid"), labels="ignored")
     frames = {name: _frames(split, options.data_dir, options.target) for name, split in splits.items()}
 
     load_keras(training=True, cpus=devices.logical_cpus(options.devices))
 
-    from common import metrics
-    from common.autoencoder import build_autoencoder
-    from common.training import Training, fit
+    from common.models import keras_metrics
+    from common.models.autoencoder import build_autoencoder
+    from common.training.loop import Training, fit
 
     print(f"{options.target}Reconstruction starts from {start or 'scratch'}")
 
     def build():
         autoencoder = build_autoencoder(shape=(height, width, 3))
         if start:
-            weights.load(autoencoder, start)
+            weight_files.load(autoencoder, start)
         return autoencoder, autoencoder
 
     best = fit(
         Training(
             f"{options.target}Reconstruction",
             build,
-            lambda: {"loss": "mse", "metrics": metrics.image_metrics()},
-            {name: split.pictures for name, split in splits.items()},
+            lambda: {"loss": "mse", "metrics": keras_metrics.image_metrics()},
+            {name: split.images for name, split in splits.items()},
             {name: [paths] for name, paths in frames.items()},
             TCSVT,
             checkpoint,
@@ -115,36 +120,36 @@ def train(options):
 
 def test(options):
     """Write each test picture's reconstruction as PNG; where the target frames exist, its PSNR and SSIM beside them."""
-    split = read_splits(options.data_dir, ("test",), labels="ignored")["test"]
-    file = weights.find(options.model_weights_path, [f"{options.target}Reconstruction.h5"], "the autoencoder")
+    split = load_splits(options.data_dir, ("test",), labels="ignored")["test"]
+    file = weight_files.find(options.model_weights_path, [f"{options.target}Reconstruction.h5"], "the autoencoder")
     known = options.target == "Img" or (Path(options.data_dir) / f"{options.target.lower()}test").is_dir()
-    frames = _frames(split, options.data_dir, options.target) if known else [None] * len(split.pictures)
+    frames = _frames(split, options.data_dir, options.target) if known else [None] * len(split.images)
 
     folder = Path(options.result_path) / f"{options.target}Reconstruction"
     result = folder.with_name(f"{folder.name}_test_results.csv")
-    check_target(result)
-    names = [path.with_suffix(".png").name for path in split.pictures]
+    check_writable(result)
+    names = [path.with_suffix(".png").name for path in split.images]
     if len(set(names)) < len(names):
         raise UserError(f"{split.folder}: pictures that differ in their suffix only would overwrite each other; rename")
 
     load_keras()
     import pandas as pd
 
-    from common import metrics
-    from common.autoencoder import build_autoencoder
-    from common.batches import predict
+    from common.media import metrics
+    from common.models.autoencoder import build_autoencoder
+    from common.models.inference import predict_batches
 
     autoencoder = build_autoencoder()
-    weights.load(autoencoder, file)
+    weight_files.load(autoencoder, file)
     rows = []
-    with read_ahead(TCSVT.load, split.pictures) as pictures:
-        answers = predict(autoencoder, pictures, options.batch_size, len(split), folder.name)
-        for path, name, frame, (answer,) in zip(split.pictures, names, frames, answers):
-            picture = TCSVT.to_picture(answer)
+    with prefetch(TCSVT.load, split.images) as pictures:
+        answers = predict_batches(autoencoder, pictures, options.batch_size, len(split), folder.name)
+        for path, name, frame, (answer,) in zip(split.images, names, frames, answers):
+            picture = TCSVT.to_image(answer)
             write_png(folder / name, picture)
             row = {"image": path.name}
             if frame:
-                target = TCSVT.to_picture(TCSVT.load(frame))
+                target = TCSVT.to_image(TCSVT.load(frame))
                 row |= {"PSNR": metrics.psnr(target, picture), "SSIM": metrics.ssim(target, picture)}
             rows.append(row)
     table = pd.DataFrame(rows)
@@ -162,8 +167,8 @@ def test(options):
 def _frames(split, data_dir, target):
     """The pictures that the autoencoder is to give, one a picture of `split`."""
     if target == "Img":
-        return split.pictures
-    return dataset.pair(split, Path(data_dir) / f"{target.lower()}{split.name}")
+        return split.images
+    return dataset.match_frames(split, Path(data_dir) / f"{target.lower()}{split.name}")
 
 
 def _start(options, checkpoint):
@@ -173,10 +178,10 @@ def _start(options, checkpoint):
         return image if options.target != "Img" and image.is_file() else None
     if options.start_from == "scratch":
         return None
-    return weights.find(options.start_from, ["ImgReconstruction.h5"], "the autoencoder to start from")
+    return weight_files.find(options.start_from, ["ImgReconstruction.h5"], "the autoencoder to start from")
 
 
 if __name__ == "__main__":
-    from common import cli
+    from common.cli import program
 
-    cli.run(main)
+    program.run(main)

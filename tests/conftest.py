@@ -76,8 +76,8 @@ def weight_files(golden, tmp_path_factory):
 @pytest.fixture(scope="session")
 def rootdir(tmp_path_factory):
     """A rootdir of 6 train, 3 valid and 3 test crops of real photographs, with made-up labels."""
-    from common.dataset import write_levels
-    from common.images import write_png
+    from common.data.dataset import write_levels
+    from common.media.images import write_png
 
     root = tmp_path_factory.mktemp("rootdir")
     photographs = {"train": data.coffee(), "valid": data.rocket(), "test": data.astronaut()}

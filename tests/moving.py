@@ -6,7 +6,7 @@ import ffmpeg as graphs
 import numpy as np
 from skimage import data
 
-from common.ffmpeg_process import find_ffmpeg
+from common.media.ffmpeg_process import find_ffmpeg
 
 PHOTOGRAPHS = (data.coffee(), data.astronaut(), data.chelsea(), data.rocket())
 

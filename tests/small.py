@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
-from common import dataset, weights
-from common.flags import training_flags
-from common.images import InputFormat
-from common.training import Training, fit
+from common.cli.flags import training_flags
+from common.data import dataset
+from common.media.images import InputFormat
+from common.models import weight_files
+from common.training.loop import Training, fit
 
 INPUT = InputFormat(width=16, height=16, scale=1 / 255)
 
@@ -52,7 +53,7 @@ def train(root, folder, *flags, build=build, compile=lambda: {"loss": "mae"}):
             "small",
             build,
             compile,
-            {name: split.pictures for name, split in splits.items()},
+            {name: split.images for name, split in splits.items()},
             {name: [column] for name, column in labels.items()},
             INPUT,
             folder / "Best.h5",
@@ -72,7 +73,7 @@ def log_of(folder):
 
 def weights_of(folder):
     model, _ = build()
-    weights.load(model, folder / "Best.h5")
+    weight_files.load(model, folder / "Best.h5")
     return model.get_weights()
 
 

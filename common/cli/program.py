@@ -1,0 +1,57 @@
+"""The command line of the scripts, and how errors reach a person."""
+
+import argparse
+import os
+import signal
+import sys
+
+from common.core.errors import UserError
+from common.core.malloc import keep_freed_memory
+
+
+def run(main):
+    """Call `main()`, turn what goes wrong into one line, and exit: 0 well, 1 partly, 2 an error, 130 Ctrl-C."""
+    keep_freed_memory()
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name must not end a program
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what is half written goes
+    try:
+        code = main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # TensorFlow takes more than a second to free one by one what the system frees at once
+    except UserError as error:
+        message = str(error)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was saved is kept", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:  # a full disk, a folder that may not be written
+        message = f"{error.filename or 'a file'}: {error.strerror or error}"
+    except MemoryError:
+        message = "out of memory; lower --batch_size"
+    except Exception as error:
+        if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's, which need not be loaded here
+            raise
+        message = "the device is out of memory; lower --batch_size"
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help that keeps the layout of descriptions and shows every default that says something."""
+
+    def _get_help_string(self, action):
+        silent = action.default is None or action.default is False
+        return action.help if silent else super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """Of a command line: flags are written out, and what is wrong with one is said in one line."""
+
+    def __init__(self, **how):
+        super().__init__(**{"formatter_class": Help, "allow_abbrev": False, **how})
+
+    def error(self, message):
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")

@@ -1,0 +1,211 @@
+"""The flags of the scripts, COMMAND by COMMAND: `train_flags`, `test_flags` ..."""
+
+from common.cli.flags import form, frames_flag, positive, training_flags
+from common.core.environment import PRETRAINED
+from common.encoding.codecs import CODECS
+from common.prediction.formats import FORMATS
+from common.prediction.resize_modes import RESIZE_MODES
+
+
+def _model_flags(parser, variants, every_level=False):
+    if len(variants) > 1:
+        parser.add_argument("--head", choices=[v.name for v in variants], required=True, help="which of the models")
+    needless = not any(v.needs_level for v in variants)
+    every = "; by default all that have weights" if every_level else ""
+    parser.add_argument(
+        "--jnd_value",
+        choices=("JND1", "JND2", "JND3"),
+        required=not every_level and all(v.needs_level for v in variants),
+        help="taken, changes nothing: all levels at once" if needless else f"the level{every}",
+    )
+    if any(v.vgg for v in variants):
+        parser.add_argument("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")
+    parser.add_argument(
+        "--input_size",
+        type=positive(int),
+        nargs=2,
+        metavar=("H", "W"),
+        help="height and width that the network sees; released weights fit only the released size",
+    )
+
+
+def _data_flags(parser):
+    parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir with train/, valid/, test/")
+    parser.add_argument(
+        "--label_unit",
+        choices=("QP", "QF"),
+        default="QP",
+        help="of JND-Levels.txt: QP 0 to 51, or JPEG quality factors 0 to 100",
+    )
+
+
+def train_flags(parser, variants):
+    first, *_ = variants
+    _model_flags(parser, variants)
+    _data_flags(parser)
+    parser.add_argument(
+        "--checkpoint_path", required=True, metavar="C", help="folder for the best weights, or the file"
+    )
+    parser.add_argument(
+        "--csv_log_path", required=True, metavar="L", help="folder for the CSV log of losses, or the file"
+    )
+    _backbone_flag(parser, first, training=True)
+    training_flags(
+        parser, epochs=first.paper.epochs, batch_size=first.paper.batch_size, learning_rate=first.paper.learning_rate
+    )
+    if first.vgg:
+        parser.add_argument(
+            "--vgg_weights",
+            default="imagenet",
+            metavar="FILE",
+            help="what VGG16 starts from: imagenet, a local file of its weights without top, or none",
+        )
+    if any(v.attention for v in variants):
+        parser.add_argument(
+            "--attention_weight",
+            type=positive(float),
+            default=1.0,
+            help="of the attention map's loss beside each level's 1; the VA heads only",
+        )
+    parser.add_argument(
+        "--output_bias",
+        choices=("mean", "zero"),
+        default="mean",
+        help="start of the output's bias: the mean training label, or zero as released",
+    )
+
+
+def test_flags(parser, variants):
+    first, *_ = variants
+    _model_flags(parser, variants)
+    _data_flags(parser)
+    _weights_flag(parser, variants)
+    _arithmetic_flags(parser)
+    parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file")
+    _backbone_flag(parser, first, training=False)
+    _batch_size_flag(parser, first)
+
+
+def predict_flags(parser, variants):
+    first, *_ = variants
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="pictures, clips, folders (with all below), patterns such as '**/*.png', or - for a list from stdin",
+    )
+    _model_flags(parser, variants, every_level=True)
+    _weights_flag(parser, variants)
+    _arithmetic_flags(parser)
+    parser.add_argument("--output", metavar="FILE", help="write the table there too: .csv, or .jsonl for JSON lines")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="keep what FILE holds of an earlier run, do the others")
+    again.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
+    parser.add_argument(
+        "--fit",
+        choices=RESIZE_MODES,
+        default="stretch",
+        help="what the network sees of a picture: "
+        + "; ".join(f"{name}: {text}" for name, text in RESIZE_MODES.items()),
+    )
+    frames_flag(parser.add_argument, "scenes+1s", "the first of each scene and of each second")
+    _batch_size_flag(parser, first)
+    parser.add_argument(
+        "--dask",
+        type=form(r"((tcp|tls)://)?(\[[^]\s]+\]|[^/:\s]+):\d{1,5}", "a scheduler's address such as tcp://HOST:8786"),
+        metavar="ADDRESS",
+        help="let the workers of the dask scheduler at ADDRESS predict, such as tcp://HOST:8786; see docs/cluster.md",
+    )
+    parser.add_argument(
+        "--sur",
+        type=positive(float),
+        metavar="SHARE",
+        help="the levels for this share of viewers who see nothing, too; 0.75 is what the models answer; coded at the "
+        "next lower whole QP instead of the nearest",
+    )
+    coding = parser.add_argument_group("coding at the level")
+    coding.add_argument("--encode", metavar="DIR", help="code each input at its level into DIR, with a report")
+    level = coding.add_argument(
+        "--level",
+        dest="coded_level",
+        choices=("JND1", "JND2", "JND3"),
+        help="the level whose QP it is coded at; by default the first that the model gives",
+    )
+    codec = coding.add_argument(
+        "--codec",
+        choices=tuple(CODECS),
+        default="h264",
+        help="h264, as VideoSet's levels mean; others as good as that by PSNR; pictures become .mp4, .avif or .jpg",
+    )
+    baseline = coding.add_argument(
+        "--baseline",
+        type=_qp,
+        metavar="QP",
+        help="what the size is compared with: all at this QP; by default the lowest level of this run, the one quality "
+        "that is good enough for all; give it where inputs will be added with --resume, since that one may change",
+    )
+    scene = coding.add_argument(
+        "--scene", choices=("lowest", "median"), default="lowest", help="which of its frames' levels is a scene's QP"
+    )
+    parser.set_defaults(of_coding=(level, codec, baseline, scene))  # which mean nothing without --encode
+
+
+def export_flags(parser, variants):
+    _model_flags(parser, variants)
+    _weights_flag(parser, variants)
+    parser.add_argument("--format", choices=tuple(FORMATS), required=True, help="whose runtime is to run it")
+    endings = ", ".join(form.suffix for form in FORMATS.values())
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help=f"what to write, ending in {endings}; or a folder for it"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="of the weights in the file; float16 halves it, computes in float32 too and moves levels by about 0.01 QP",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what was exported before")
+
+
+def _qp(text):
+    """An argparse type: a QP."""
+    return int(form(r"[1-9]|[1-4]\d|5[01]", "a QP, a whole number from 1 to 51")(text))
+
+
+def _batch_size_flag(parser, variant):
+    parser.add_argument(
+        "--batch_size", type=positive(int), default=variant.test_batch_size, help="pictures predicted at once"
+    )
+
+
+def _weights_flag(parser, variants):
+    files = ", ".join(dict.fromkeys(v.weights.format(level=1) for v in variants))
+    parser.add_argument(
+        "--model_weights_path", default=PRETRAINED, metavar="W", help=f"{files}, or a folder that holds it"
+    )
+
+
+def _arithmetic_flags(parser):
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of weights and arithmetic; bfloat16 is faster where the processor has it, and within about 0.1 QP",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("tensorflow", "openvino", "jax", "torch"),
+        help="what computes, by default $KERAS_BACKEND, or tensorflow",
+    )
+
+
+def _backbone_flag(parser, variant, training):
+    if variant.backbones:
+        note = "" if training else "; may be left out: the model's own weights hold what it needs of them"
+        parser.add_argument(
+            variant.backbone_flag,
+            dest="backbone_path",
+            default=PRETRAINED if training else None,
+            metavar="R",
+            help=f"{', '.join(variant.backbones).format(level=1)}, or a folder that holds it{note}",
+        )

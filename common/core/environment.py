@@ -1,0 +1,37 @@
+"""Where this project lies and what it runs on."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+"""The folder of the scripts, of common/ and of pretrained/."""
+
+PRETRAINED = PROJECT / "pretrained"
+"""Where weights lie, unless the command line says otherwise."""
+
+
+def machine():
+    """The processor, for a person: its name and how many cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {cores} cores"
+
+
+def git_commit():
+    """The commit of these programs, with `+` where files differ from it; None where git does not know."""
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", PROJECT, *arguments], capture_output=True, text=True, timeout=10)
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else None

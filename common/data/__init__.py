@@ -1,0 +1,1 @@
+"""The rootdir layout, labels, and what makes datasets."""

@@ -1,0 +1,1 @@
+"""The papers' tables: errors with intervals, plots, the page."""

@@ -1,0 +1,1 @@
+"""The networks, the registry of models, their weight files, and networks made ready to predict."""

@@ -1,0 +1,148 @@
+"""A trained network as it predicts: the same answers from less arithmetic and fewer passes through memory."""
+
+import functools
+import itertools
+import os
+
+import keras
+import numpy as np
+from keras import layers, ops
+from tqdm import tqdm
+
+WINOGRAD_CHANNELS = 64  # with fewer, a convolution waits for memory, and Winograd's form moves more of it
+FLOAT32 = ("reconstruction", "reconstruction_norm", "JNDImg")  # hold pixel values: bfloat16 has 2 of them in 256 a step
+
+
+def for_prediction(model, outputs, precision="float32", winograd=True):
+    """A copy of `model` that only predicts: picture -> the layers named `outputs`.
+
+    Each BatchNormalization that follows a convolution goes into that convolution's weights; on TensorFlow each Conv
+    3x3, ReLU, maximum of 2x2 that is bound by arithmetic becomes one `WinogradConvPool`.  In float32 the answers differ
+    from the model's by rounding alone.
+
+    precision: "float32", or "bfloat16" for weights and arithmetic of all layers but the outputs and what holds pixels:
+        half the memory, and twice the speed on a processor that has bfloat16 instructions (AVX512-BF16, AMX).
+    winograd: False keeps to layers that every runtime knows and has its own fast ways for.
+    """
+    backend = keras.backend.backend()
+    if backend == "openvino":  # chooses by itself for the whole network, and not float32 where it has the choice
+        _openvino_precision(precision)
+        precision = "float32"
+    part = keras.Model(model.input, [model.get_layer(name).output for name in outputs])
+    known = {layer.name: layer for layer in part.layers}
+    # What blocks.py names NAME_conv, NAME_norm and, in REC blocks, NAME_relu and NAME_pool.
+    blocks = [name.removesuffix("_norm") for name in known if name.endswith("_norm")]
+    blocks = [name for name in blocks if f"{name}_conv" in known]
+    pooled = []
+    # bfloat16 has too few digits for the sums of Winograd's transform; PyTorch takes 20 GB for it.
+    if winograd and backend == "tensorflow" and precision == "float32":
+        pooled = [name for name in blocks if f"{name}_pool" in known]
+        pooled = [name for name in pooled if known[f"{name}_conv"].input.shape[-1] >= WINOGRAD_CHANNELS]
+    gone = {f"{name}_norm" for name in blocks} | {f"{name}_{step}" for name in pooled for step in ("relu", "pool")}
+
+    def copy(layer):
+        if layer.name in gone:
+            return layers.Identity(name=layer.name)
+        if layer.name.removesuffix("_conv") in pooled:
+            return WinogradConvPool(layer.filters, name=layer.name)
+        config = layer.get_config()
+        if layer.name not in outputs and not layer.name.endswith(FLOAT32):
+            config["dtype"] = precision
+        return layer.__class__.from_config(config)
+
+    network = keras.models.clone_model(part, clone_function=copy, call_function=lambda layer, x, **_: layer(x))
+    arrays = {name: layer.get_weights() for name, layer in known.items() if layer.weights and name not in gone}
+    for name in blocks:
+        norm = known[f"{name}_norm"]
+        arrays[f"{name}_conv"] = _fold(*arrays[f"{name}_conv"], *norm.get_weights(), norm.epsilon)
+    for name in pooled:
+        kernel, bias = arrays[f"{name}_conv"]
+        arrays[f"{name}_conv"] = [_winograd_kernel(kernel), bias]
+    for name, values in arrays.items():
+        network.get_layer(name).set_weights(values)
+    return network
+
+
+def _openvino_precision(precision):
+    """Keras compiles its OpenVINO models without a word on precision: put it into the function that it calls."""
+    import openvino
+
+    hint = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
+    if threads := os.environ.get("OMP_NUM_THREADS"):  # which it does not heed by itself
+        hint["INFERENCE_NUM_THREADS"] = threads
+    openvino.compile_model = functools.partial(openvino.Core().compile_model, config=hint)
+
+
+def _fold(kernel, bias, gamma, beta, mean, variance, epsilon):
+    """Kernel (H, W, C, F) and bias (F,) of the one convolution that does what it and a BatchNormalization do."""
+    gain = gamma / np.sqrt(variance + epsilon)
+    return [kernel * gain, (bias - mean) * gain + beta]
+
+
+class WinogradConvPool(layers.Layer):
+    """Conv 3x3 "same", ReLU, maximum of 2x2: (B, H, W, C) -> (B, H / 2, W / 2, filters), H and W even.
+
+    A tile of 4x4 inputs gives the 2x2 outputs of which the maximum is kept, with 16 multiplications a channel instead
+    of 36, as 1x1 convolutions.
+
+    Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, F(2x2, 3x3).
+    """
+
+    def __init__(self, filters, **how):
+        super().__init__(**how)
+        self.filters = filters
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(16, 1, 1, shape[-1], self.filters), initializer="zeros", name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+
+    def call(self, x):
+        height, width, channels = x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
+        x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        x = ops.reshape(x, (-1, height + 1, 2, width + 1, 2, channels))
+        # parities[i][j]: every second row from i, every second column from j, (B, H / 2 + 1, W / 2 + 1, C)
+        parities = [ops.unstack(rows, axis=3) for rows in ops.unstack(x, axis=2)]
+        rows = [
+            _spread([parities[tap % 2][column][:, tap // 2 : tap // 2 + height] for tap in range(4)])
+            for column in (0, 1)
+        ]
+        tiles = [
+            tile
+            for row in zip(*rows)
+            for tile in _spread([row[tap % 2][:, :, tap // 2 : tap // 2 + width] for tap in range(4)])
+        ]  # 16 x (B, H / 2, W / 2, C)
+        products = [ops.conv(tile, kernel) for tile, kernel in zip(tiles, ops.unstack(self.kernel, axis=0))]
+        columns = [_gather(products[column::4]) for column in range(4)]
+        (a, b), (c, d) = (_gather(row) for row in zip(*columns))
+        return ops.relu(ops.maximum(ops.maximum(a, b), ops.maximum(c, d)) + self.bias)
+
+
+def _winograd_kernel(kernel):
+    """The kernel (3, 3, C, F) as WinogradConvPool wants it, (16, 1, 1, C, F)."""
+    transform = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    spread = np.einsum("ai,bj,ijcf->abcf", transform, transform, kernel.astype("float64"))
+    return spread.reshape(16, 1, 1, *kernel.shape[2:]).astype(kernel.dtype)
+
+
+def _spread(taps):
+    """Four inputs in a row -> the four that are multiplied."""
+    a, b, c, d = taps
+    return [a - c, b + c, c - b, b - d]
+
+
+def _gather(products):
+    """The four products -> two outputs in a row."""
+    a, b, c, d = products
+    return [a + b + c, b - c - d]
+
+
+def predict_batches(network, pictures, batch_size, total, name):
+    """Yield the outputs of `network`, a tuple a picture of the iterator `pictures`; a progress bar is called `name`.
+
+    Memory does not grow with the number of pictures, `total`.
+    """
+    with tqdm(total=total, unit="picture", desc=name, disable=None) as bar:
+        while batch := list(itertools.islice(pictures, batch_size)):
+            answers = network.predict_on_batch(np.stack(batch))
+            yield from zip(*(answers if isinstance(answers, list) else [answers]))
+            bar.update(len(batch))

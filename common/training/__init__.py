@@ -1,0 +1,1 @@
+"""The training loop and what it needs: batches, cached features, resume, health checks, devices."""

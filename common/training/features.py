@@ -1,0 +1,132 @@
+"""What the frozen part of a network says of each picture, computed once and kept on disk.
+
+Frozen layers and no augmentation: the features never change, so that each epoch need only read them.  A file holds
+one tensor of one split, memory-mapped while it is read, and behind it its checksum, which each training looks at once.
+Its name is a digest of all that it depends on, so a stale one is never found; it is whole or not there at all.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import sys
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from common.core.files import atomic_write, check_disk_space
+from common.core.threads import prefetch
+from common.models.inference import predict_batches
+
+
+def frozen_layers(model):
+    """The layers of `model` that give the same for the same picture, whatever is trained; inputs among them."""
+    frozen = set()
+    for layer in model.layers:  # which Keras keeps in the order of the data
+        parents = {tensor._keras_history.operation for tensor in _inputs(layer)}
+        # Variables of a layer that trains change even where none is a weight: moving averages, a Dropout's seed.
+        if parents <= frozen and not (layer.trainable and layer.variables):
+            frozen.add(layer)
+    return frozen
+
+
+def split(model):
+    """The two networks that `model` is: picture -> features, and features -> outputs; None, `model` if all trains."""
+    frozen = frozen_layers(model)
+    needed = [tensor for layer in model.layers if layer not in frozen for tensor in _inputs(layer)]
+    features = list({id(t): t for t in needed if t._keras_history.operation in frozen}.values())
+    if all(isinstance(t._keras_history.operation, keras.layers.InputLayer) for t in features):
+        return None, model
+    return keras.Model(model.input, features), keras.Model(features, model.outputs)
+
+
+def compute(extractor, input_format, pictures, digests, folder, batch_size):
+    """The features of each split: {its name: [a read-only memory map (N, ...) for each output of `extractor`]}.
+
+    pictures, digests: of each split its paths, and common.training.runs.digest of their contents.  folder: of the cache.
+    Raises UserError, before anything is computed, when the disk has not the room.
+    """
+    # One that is made among several devices gives its answers once for each of them.
+    extractor = keras.Model(extractor.inputs, extractor.outputs)
+    network = _digest(extractor, input_format)
+    files, shapes = {}, {}
+    for name, paths in pictures.items():
+        key = hashlib.blake2b(f"{network} {digests[name]}".encode(), digest_size=10).hexdigest()
+        files[name] = [Path(folder) / f"{key}-{number}.npy" for number in range(len(extractor.outputs))]
+        shapes[name] = [(len(paths), *tensor.shape[1:]) for tensor in extractor.outputs]
+
+    def missing(names):
+        return [name for name in names if not all(map(_is_whole, files[name], shapes[name]))]
+
+    lacking = missing(files)
+    size = sum(4 * int(np.prod(shape)) for name in lacking for shape in shapes[name])
+    advice = "name another place by --feature_cache DIR, or compute them in each epoch by --feature_cache off"
+    check_disk_space(folder, size, "the features of the frozen layers take", advice)
+    with _alone(Path(folder)):
+        for name in missing(lacking):  # another training may have computed them meanwhile
+            if files[name][0].exists():
+                print(f"warning: {files[name][0]}: not as it was written; computed again", file=sys.stderr)
+            _write(extractor, input_format, pictures[name], files[name], shapes[name], batch_size, name)
+    return {name: [np.load(file, mmap_mode="r") for file in whole] for name, whole in files.items()}
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Let no other process write into `folder` meanwhile: wait for one that does, and find what it wrote."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_whole(file, shape):
+    """Whether features are there as they were written; what was cut off, changed or replaced is computed again."""
+    try:
+        features = np.lib.format.open_memmap(file, mode="r")
+        with open(file, "rb") as opened:
+            opened.seek(features.offset + features.nbytes)
+            # CRC-32 runs at some GB a second, which an epoch does not.
+            return features.shape == shape and opened.read() == zlib.crc32(features).to_bytes(4, "little")
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def _digest(extractor, input_format):
+    """Of all that features depend on, but the pictures."""
+    digest = hashlib.blake2b()
+    for part in (repr(input_format), keras.__version__, keras.config.dtype_policy().name):
+        digest.update(part.encode())
+    for layer in extractor.layers:
+        config = {name: value for name, value in layer.get_config().items() if name != "name"}  # may count the builds
+        digest.update(f"{type(layer).__name__} {layer.output.shape} {config}".encode())
+        for array in layer.get_weights():
+            digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _write(extractor, input_format, pictures, files, shapes, batch_size, name):
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for file, shape in zip(files, shapes):
+            # Not a memory map: on a full disk, writing to one kills the process.
+            opened.append(stack.enter_context(open(stack.enter_context(atomic_write(file)), "wb")))
+            np.lib.format.write_array_header_1_0(opened[-1], {"descr": "<f4", "fortran_order": False, "shape": shape})
+        loaded = stack.enter_context(prefetch(input_format.load, pictures))
+        answers = predict_batches(extractor, loaded, batch_size, len(pictures), f"features of {name}")
+        checksums = [0] * len(files)
+        for answer, _ in zip(answers, pictures, strict=True):
+            for number, array in enumerate(answer):
+                features = np.asarray(array, "<f4").tobytes()
+                opened[number].write(features)
+                checksums[number] = zlib.crc32(features, checksums[number])
+        for file, checksum in zip(opened, checksums):
+            file.write(checksum.to_bytes(4, "little"))
+
+
+def _inputs(layer):
+    return layer.input if isinstance(layer.input, list) else [layer.input]

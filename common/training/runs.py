@@ -1,0 +1,128 @@
+"""What a training leaves for its reader and for its successor: `run.json`, and the state to go on from."""
+
+import csv
+import json
+import platform
+import sys
+import time
+import zipfile
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from common.core.environment import git_commit
+from common.core.errors import UserError
+from common.core.files import atomic_write, check_writable
+
+
+class Throttled:
+    """Does something that takes time only so often that it takes no more than `share` of all time."""
+
+    def __init__(self, action, share=0.05):
+        self.action, self.share, self.cost, self.last = action, share, 0.0, -np.inf
+
+    def __call__(self, *arguments):
+        """Do it, if it is its turn."""
+        if time.monotonic() - self.last > self.cost / self.share:
+            started = time.monotonic()
+            self.action(*arguments)
+            self.last = time.monotonic()
+            self.cost = self.last - started
+
+
+class Record:
+    """The `run.json` of a training: arguments, versions, data, device, duration, how far it came."""
+
+    def __init__(self, path, name, options, data):
+        import keras
+
+        devices = keras.distribution.list_devices()
+        self.path, self.started = Path(path), time.monotonic()
+        self.entries = {
+            "model": name,
+            "command": sys.argv,
+            "arguments": {key: value for key, value in sorted(vars(options).items())},
+            "data": data,
+            "versions": {
+                "python": platform.python_version(),
+                **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
+            },
+            "git_commit": git_commit(),
+            "device": devices,
+            "machine": platform.platform(),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": 0.0,
+        }
+        self.before, self.began = 0.0, False
+
+    def resume(self):
+        """Go on from what an earlier process wrote."""
+        try:
+            earlier = json.loads(self.path.read_text())
+            self.before = float(earlier["seconds"])
+            self.entries["resumed"] = [*earlier.get("resumed", []), earlier["started"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # the record is for people; nothing depends on it
+
+    def write(self, status, **more):
+        """Write it: running, finished, or what happened."""
+        self.entries |= {"status": status, "seconds": round(self.before + time.monotonic() - self.started, 1), **more}
+        self.began = True
+        with atomic_write(self.path) as temporary:
+            temporary.write_text(json.dumps(self.entries, indent=1, default=str) + "\n", errors="backslashreplace")
+
+
+def trim_log(log, epochs, best):
+    """Keep of a CSV log the rows of the first `epochs` epochs; the others, and half a row, will be written again.
+
+    best: (number, from 1, and loss on valid) of the best epoch so far, (0, ...) where there is none yet: a log of which
+    that is not true is another training's.  Raises UserError for it, and for what is no log.
+    """
+    try:
+        with open(log, newline="") as file:
+            lines = file.readlines()
+        whole = [line for line in lines if line.endswith("\n")]
+        numbers, losses = [], {}
+        for row in csv.DictReader(whole, delimiter=";"):
+            numbers.append(int(row["epoch"]))
+            losses[numbers[-1] + 1] = float(row["val_loss"])
+        own = losses.get(best[0], best[1]) == best[1] if best[0] else len(losses) < 2
+    except (ValueError, KeyError, TypeError):
+        own = False
+    if not own:
+        raise UserError(f"{log}: not the log of this training; name its own, or a new one, by --csv_log_path")
+    kept = whole[:1] + [line for line, number in zip(whole[1:], numbers) if number < epochs]
+    if kept != lines:
+        with atomic_write(log) as temporary, open(temporary, "w", newline="") as file:
+            file.writelines(kept)
+
+
+def save_state(path, arrays, facts):
+    """Write `arrays`, a list, and `facts`, a dictionary for JSON, as the file `path`, whole or not at all."""
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, json.dumps(facts), *arrays)
+
+
+def load_state(path):
+    """What `save_state` wrote: (arrays, facts).  Raises UserError for another file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            facts, *arrays = (file[f"arr_{number}"] for number in range(len(file.files)))
+            return arrays, json.loads(str(facts))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: no state of a training ({error}); delete it and train anew with --overwrite"
+        ) from None
+
+
+def check_outputs(options, checkpoint, log, state):
+    """Raise UserError when a training could not write its files, or would replace an earlier one's unasked."""
+    for file, what in ((checkpoint, "its state lies beside it"), (log, "its state lies beside the checkpoint")):
+        if Path(file).exists() and not (options.overwrite or options.resume and Path(state).exists()):
+            raise UserError(
+                f"{file}: exists, from an earlier training; give another folder, --overwrite to replace it, "
+                f"or --resume to go on with it where {what}"
+            )
+        check_writable(file)

@@ -1,0 +1,100 @@
+"""How a program ends, as its caller sees it."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from conftest import PROJECT
+
+from common.cli import script
+from LAT import LAT
+
+
+def ends(body, **how):
+    """Run a program whose main() has this body through cli.run: stdout, stderr, returncode."""
+    program = f"""
+import sys
+from common import cli
+from common.errors import UserError
+def main():
+{textwrap.indent(textwrap.dedent(body), "    ")}
+cli.run(main)
+"""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, **how)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "stderr"),
+    [
+        ("print('well'); return 0", 0, ""),
+        ("return 1", 1, ""),
+        ("raise UserError('x.png: no such file; check the path')", 2, "error: x.png: no such file; check the path\n"),
+        ("open('/nowhere/x.csv')", 2, "error: /nowhere/x.csv: No such file or directory\n"),
+        ("raise MemoryError", 2, "error: out of memory; lower --batch_size\n"),
+        ("raise KeyboardInterrupt", 130, "\ninterrupted; what was saved is kept\n"),
+        ("print('\\udcff.png'); return 0", 0, ""),
+    ],
+)
+def test_every_end_has_its_code_and_its_line(body, code, stderr):
+    done = ends(body)
+    assert (done.returncode, done.stderr) == (code, stderr)
+
+
+def test_a_defect_keeps_its_traceback():
+    done = ends("1 / 0")
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
+
+
+def test_a_seed_is_checked_before_anything_runs(capsys):
+    for seed in ("-1", str(2**32), "x"):
+        with pytest.raises(SystemExit, match="2"):
+            script.run_script("", LAT, arguments=["train", "--seed", seed])
+        assert "is no whole number from 0 to 4294967295" in capsys.readouterr().err
+
+
+def test_flags_of_coding_want_something_to_code(capsys):
+    for flags in (["--codec", "av1"], ["--level", "JND1"], ["--baseline", "22"], ["--scene", "median"]):
+        with pytest.raises(SystemExit, match="2"):
+            script.run_script("", LAT, arguments=["predict", "a.png", *flags])
+        assert f"{flags[0]}: says how to code, and nothing is to be coded; add --encode DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "program", ["LAT.py train", "-m common.prepare photos", "-m common.models.weight_files verify"]
+)
+def test_help_waits_for_nothing_heavy(program, run):
+    done = run("-X", "importtime", *program.split(), "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: ")
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"tensorflow", "keras", "pandas", "skimage", "matplotlib", "pooch", "requests"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_program_leaves_nothing_half_written(number, tmp_path):
+    done = ends(
+        f"""
+        import os
+        from common.core.files import atomic_write
+        with atomic_write({str(tmp_path / "x.h5")!r}) as temporary:
+            temporary.write_bytes(b"half")
+            os.kill(os.getpid(), {int(number)})
+            import time
+            time.sleep(20)
+        """
+    )
+    assert done.returncode == 128 + number and list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    """h5py says the number only in its text, over two lines."""
+    done = ends(
+        f"""
+        from common.core.files import atomic_write
+        with atomic_write({str(tmp_path / "x.h5")!r}) as temporary:
+            raise OSError("Can't write (errno = 28,\\n error message = 'No space left on device', buf = 0x55)")
+        """
+    )
+    assert done.stderr == f"error: {tmp_path / 'x.h5'}: No space left on device\n"

@@ -1,0 +1,168 @@
+"""`prepare check` finds each thing that spoils a training, and nothing in a sound dataset."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import PROJECT
+from PIL import Image
+from skimage import data
+
+from common.core.errors import UserError
+from common.media.images import write_png
+from common.prepare import main
+
+LEVELS = np.array([[22, 27, 31], [24, 28, 33], [26, 30, 34], [23, 29, 35]])
+COUNTS = {"train": 4, "valid": 2, "test": 1}
+WINDOWS = iter([(top, left) for top in (0, 90, 180) for left in (0, 160, 320)])
+PICTURES = [data.coffee()[top : top + 90, left : left + 160] for top, left in WINDOWS][:7]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Seven pictures that have nothing in common, and frames that get worse with the level."""
+    pictures = iter(PICTURES)
+    for split, count in COUNTS.items():
+        for number in range(1, count + 1):
+            picture = next(pictures)
+            write_png(tmp_path / split / f"{number}.png", picture)
+            for level, step in ((1, 8), (2, 16), (3, 32)):
+                write_png(tmp_path / f"jnd{level}{split}" / f"{number}.png", picture // step * step)
+        np.savetxt(tmp_path / split / "JND-Levels.txt", LEVELS[:count], fmt="%g")
+    return tmp_path
+
+
+def check(root, capsys, *arguments):
+    code = main(["check", str(root), *arguments])
+    return code, capsys.readouterr().out
+
+
+def test_a_sound_dataset(root):
+    before = {path: path.read_bytes() for path in root.rglob("*.*")}
+    command = [sys.executable, "-m", "common.prepare", "check", str(root)]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0 and result.stdout.endswith("no fault found\n"), result.stdout + result.stderr
+    assert "fault:" not in result.stdout and "look at:" not in result.stdout and "of unknown origin" in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["train", "4", "4", "4", "4", "160x90", "(4)"] in lines and [
+        "test",
+        "1",
+        "1",
+        "1",
+        "1",
+        "160x90",
+        "(1)",
+    ] in lines
+    # train's median is 23.5: valid's 22 and 24 are 1.5 and 0.5 away
+    assert ["JND1", "valid", "23.0", "1.0", "23.0", "22-24", "1.00"] in lines
+    assert Image.open(root / "check.png").size > (600, 400)
+    assert before == {path: path.read_bytes() for path in before} and not list(root.rglob(".part-*"))
+
+
+def rename(root):
+    shutil.copyfile(root / "train" / "2.png", root / "valid" / "1.png")
+
+
+def recompress(root):
+    Image.open(root / "train" / "2.png").resize((320, 180)).save(root / "valid" / "3.jpg", quality=40)
+    (root / "valid" / "JND-Levels.txt").write_text("22 27 31\n24 28 33\n20 30 40\n")
+
+
+def disorder(root):
+    (root / "train" / "JND-Levels.txt").write_text("22 27 31\n30 28 33\n26 30 34\n23 29 35\n")
+
+
+def swap(root):
+    shutil.copyfile(root / "jnd3train" / "2.png", root / "jnd1train" / "2.png")
+
+
+def mispair(root):
+    shutil.copyfile(root / "jnd3valid" / "1.png", root / "jnd3train" / "2.png")
+
+
+def uncoded(root):
+    shutil.copyfile(root / "train" / "3.png", root / "jnd1train" / "3.png")
+
+
+def qualities(root):
+    for split, count in COUNTS.items():
+        np.savetxt(root / split / "JND-Levels.txt", 100 - LEVELS[:count], fmt="%g")
+        (root / split / "JND-Levels.txt").write_text((root / split / "JND-Levels.txt").read_text().replace("7", "4"))
+
+
+def unlabelled(root):
+    (root / "train" / "JND-Levels.txt").unlink()
+
+
+def frameless(root):
+    (root / "jnd2train" / "4.png").unlink()
+
+
+def truncate(root):
+    (root / "valid" / "2.png").write_bytes((root / "valid" / "2.png").read_bytes()[:500])
+
+
+def mix(root):
+    (root / "manifest.csv").write_text(
+        "split,image,clip,labels\ntrain,1.png,a,human\nvalid,1.png,a,pseudo-label (VMAF)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (rename, "1 pictures in two splits: train/2.png = valid/1.png"),
+        (recompress, "1 pairs of pictures alike, in two splits: train/2.png ~ valid/3.jpg"),
+        (disorder, "1 rows of levels that do not ascend: train/2.png"),
+        (swap, "1 pairs of JND frames whose PSNR contradicts their levels: train/2.png JND1 24"),
+        (mispair, "1 JND frames of another picture (PSNR below 15 dB): train/2.png JND3"),
+        (uncoded, "1 JND frames that are the picture itself, not coded: train/3.png JND1"),
+        (qualities, "outside 0 to 51"),
+        (unlabelled, "train/JND-Levels.txt: no such file"),
+        (frameless, "jnd2train: no frame of train/4.png"),
+        (truncate, "valid/2.png: cannot be decoded"),
+        (mix, "labels of two kinds, human and pseudo-label (VMAF)"),
+        (mix, "1 clips in two splits: a"),
+    ],
+)
+def test_what_spoils_a_training(root, capsys, spoil, said):
+    spoil(root)
+    code, printed = check(root, capsys)
+    assert code == 1 and [line for line in printed.splitlines() if line.startswith("fault: ") and said in line], printed
+
+
+def test_levels_in_quality_factors(root, capsys):
+    """They descend, and so do the frames; read as the other unit nearly every row is a fault."""
+    for split, count in COUNTS.items():
+        np.savetxt(root / split / "JND-Levels.txt", 60 - LEVELS[:count], fmt="%g")
+    assert check(root, capsys, "--label_unit", "QF")[0] == 0
+    code, printed = check(root, capsys)
+    assert code == 1 and "4 of 4 rows do not ascend; are they QF? Say so by --label_unit QF" in printed
+    rows = [f"{split},{number}.png,QF,human" for split, count in COUNTS.items() for number in range(1, count + 1)]
+    (root / "manifest.csv").write_text("\n".join(["split,image,unit,labels", *rows]))
+    code, printed = check(root, capsys)  # the manifest says it
+    assert code == 0 and "labels in QF, human" in printed
+
+
+def test_what_is_only_to_be_looked_at(root, capsys):
+    """Means may pass each other by a little (VideoSet has such a row), a picture may be twice in one split."""
+    (root / "train" / "JND-Levels.txt").write_text("22 27 31\n24 29.47 29.37\n26 30 34\n22 27 31\n")
+    shutil.copyfile(root / "jnd2train" / "2.png", root / "jnd3train" / "2.png")  # of the nearest QP, 29
+    for folder in ("train", "jnd1train", "jnd2train", "jnd3train"):
+        shutil.copyfile(root / folder / "1.png", root / folder / "4.png")
+    (root / "test" / "JND-Levels.txt").unlink()
+    code, printed = check(root, capsys)
+    assert code == 0, printed
+    slight = "1 rows of levels that do not ascend, by at most 1 QP: train/2.png"
+    for said in (slight, "1 pictures more than once in a split", "test/JND-Levels.txt: no such file"):
+        assert [line for line in printed.splitlines() if line.startswith("look at: ") and said in line], printed
+
+
+def test_no_dataset_and_no_unit(tmp_path, root):
+    with pytest.raises(UserError, match="no train, valid, test folder in it"):
+        main(["check", str(tmp_path / "none")])
+    (root / "manifest.csv").write_text("image,unit,clip\n1.png,dB,a\n")
+    with pytest.raises(UserError, match="manifest.csv: unit 'dB'; expected QP or QF"):
+        main(["check", str(root)])

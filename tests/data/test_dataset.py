@@ -1,0 +1,218 @@
+"""The rootdir layout: order, pairing, and everything wrong listed together."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.core.errors import UserError
+from common.core.names import natural_key
+from common.data.dataset import list_images, match_frames, read_splits, write_levels
+
+
+def make_pictures(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(folder / name)
+
+
+def make_split(root, levels, names=("img10.png", "img2.png", "img1.png"), split="train"):
+    make_pictures(root / split, *names)
+    if levels is not None:
+        (root / split / "JND-Levels.txt").write_bytes(levels if isinstance(levels, bytes) else levels.encode())
+
+
+def read(root, split="train", **options):
+    splits, warnings = read_splits(root, [split], **options)
+    assert not warnings
+    return splits[split]
+
+
+def error_of(call, *arguments, **options):
+    with pytest.raises(UserError) as caught:
+        call(*arguments, **options)
+    return str(caught.value)
+
+
+PLAIN = [[20, 30, 31], [21, 31, 32.5], [22, 33, 34]]
+
+
+def test_natural_order():
+    names = ["b.png", "img10.png", "Img2.PNG", "img01.png", "img1.png", "img2b.png", "10.png", "9.png", "img.png"]
+    expected = ["9.png", "10.png", "b.png", "img.png", "img01.png", "img1.png", "Img2.PNG", "img2b.png", "img10.png"]
+    assert sorted(names, key=natural_key) == sorted(reversed(names), key=natural_key) == expected
+
+
+def test_rows_belong_to_pictures_in_natural_order(tmp_path):
+    make_split(tmp_path, "20 30 31\n21 31 32.5\n22 33 34\n")
+    split = read(tmp_path)
+    assert [picture.name for picture in split.images] == ["img1.png", "img2.png", "img10.png"]
+    assert split.folder == tmp_path / "train" and split.name == "train" and len(split) == 3
+    assert split.levels.dtype == np.float32 and split.levels.tolist() == PLAIN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20,30,31\n21,31,32.5\n22,33,34",
+        "20, 30, 31,\n21 , 31, 32.5\n22,33,34\n,,,\n",
+        "20\t30\t31\n21\t31\t32.5\n22 33  34\n",
+        b"\xef\xbb\xbf20 30 31\r\n21 31 32.5\r\n\r\n22 33 34\r\n\r\n",
+        "# QP\nJND1 JND2 JND3\n20 30 31\n  # the next\n21 31 32.5\n22 33 34",
+        "name,JND1,JND2,JND3\nimg10.png,22,33,34\nimg1.png,20,30,31\nimg2.png,21,31,32.5\n",
+        "img10.png 22 33 34\nimg2.png 21 31 32.5\nimg1.png 20 30 31\n",
+    ],
+    ids=["commas", "spreadsheet", "tabs", "windows", "comments", "names", "names and spaces"],
+)
+def test_ways_to_write_the_levels(tmp_path, text):
+    make_split(tmp_path, text)
+    assert read(tmp_path).levels.tolist() == PLAIN
+
+
+def test_names_with_spaces_and_commas(tmp_path):
+    make_split(tmp_path, 'a b.png, 1, 2, 3\n"c, d.png", 4, 5, 6\n', names=["c, d.png", "a b.png"])
+    assert read(tmp_path).levels.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_only_pictures_count(tmp_path):
+    make_split(tmp_path, "1 2 3\n4 5 6\n", names=["b.PNG", "a.jpg"])
+    for name in ("Thumbs.db", ".DS_Store", "._a.jpg", ".part-0.png", "notes.txt"):
+        (tmp_path / "train" / name).write_text("no picture")
+    (tmp_path / "train" / "more.png").mkdir()
+    assert [picture.name for picture in read(tmp_path).images] == ["a.jpg", "b.PNG"]
+
+
+def test_labels_may_be_absent_but_not_wrong(tmp_path):
+    make_split(tmp_path, None, split="test")
+    assert read(tmp_path, "test", labels="optional").levels is None
+    assert "JND-Levels.txt: no such file" in error_of(read, tmp_path, "test")
+    (tmp_path / "test" / "JND-Levels.txt").write_text("1 2\n3 4 5\n6 7 8\n")
+    assert "JND-Levels.txt:1: 2 numbers" in error_of(read, tmp_path, "test", labels="optional")
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("1 2 3\n4 5 6\n", "2 rows, but 3 pictures"),
+        ("JND1 JND2 JND3\n1 2 3\n4 5 6\n", "2 rows below the header in line 1, but 3 pictures"),
+        ("1 2 3\n4 5 6\n7 8 9\n1 2 3\n", "4 rows, but 3 pictures"),
+        ("1 2 3\n4 5\n7 8 9\n", "txt:2: 2 numbers where three"),
+        ("1 2 3\n\n4 5 6 7\n7 8 9\n", "txt:3: 4 numbers where three"),
+        ("1 2 3\n4 x 6\n7 8 9\n", "txt:2: 'x' is not a number"),
+        ("1 2 3\n4 nan 6\n7 8 9\n", "txt:2: nan is not a finite number"),
+        ("1 2 3\n4 5 inf\n7 8 9\n", "txt:2: inf is not a finite number"),
+        ("1 2 3\n4 5 51.5\n7 8 9\n", "txt:2: 51.5 is outside 0 to 51"),
+        ("1 2 3\n-1 5 6\n7 8 9\n", "txt:2: -1 is outside 0 to 51"),
+        ("img1.png 1 2 3\nimg2.png 1 2 3\n", "no row for img10.png"),
+        ("img1.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\nimg3.png 1 2 3\n", "txt:4: no picture 'img3.png'"),
+        (
+            "img1.png 1 2 3\nimg2.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\n",
+            "txt:3: 'img2.png' again, it has a row in ",
+        ),
+        (b"\xff\xfe1\0 \x002\0", "not UTF-8 text"),
+        ("", "0 rows, but 3 pictures"),
+    ],
+)
+def test_a_wrong_label_file_is_one_line(tmp_path, text, found):
+    make_split(tmp_path, text)
+    message = error_of(read, tmp_path)
+    assert message.startswith(str(tmp_path / "train" / "JND-Levels.txt")) and "\n" not in message
+    assert found in message
+
+
+def test_quality_factors_reach_100_and_descend(tmp_path):
+    make_split(tmp_path, "90 50 20\n100 51 0\n80 80 79\n")
+    assert read(tmp_path, scale="QF").levels[1].tolist() == [100, 51, 0]
+    assert "90 is outside 0 to 51" in error_of(read, tmp_path)
+
+
+def test_levels_that_run_the_wrong_way_are_summed_up(tmp_path):
+    make_split(tmp_path, "# QP\n3 2 1\n4 4 4\n1 3 2\n")
+    splits, warnings = read_splits(tmp_path, ["train"])
+    assert len(splits["train"]) == 3
+    assert warnings == ["train/JND-Levels.txt: 2 rows where levels do not ascend (lines 2, 4)"]
+    _, warnings = read_splits(tmp_path, ["train"], scale="QF")
+    assert warnings == ["train/JND-Levels.txt: 1 row where levels do not descend (line 4)"]
+
+
+def test_everything_wrong_is_listed_together(tmp_path):
+    make_split(tmp_path, "1 2 3\n4 5 60\n")
+    make_split(tmp_path, "1 2 3\n4 5 6\n7 8 9\n", split="valid")
+    broken = tmp_path / "valid" / "img2.png"
+    broken.write_bytes(broken.read_bytes()[:50])
+    (tmp_path / "valid" / "img1.png").write_bytes(b"")
+    heading, *lines = error_of(read_splits, tmp_path, ["train", "valid", "test"]).splitlines()
+    assert heading == f"5 problems in {tmp_path}:"
+    starts = [
+        "train/JND-Levels.txt:2: 60 is",
+        "train/JND-Levels.txt: 2 rows, but 3",
+        "test: no such folder",
+        "valid/img1.png: an empty file",
+        "valid/img2.png: cannot be decoded",
+    ]
+    for line, start in zip(lines, starts, strict=True):
+        assert line.startswith(f"  {start}")
+
+
+def test_a_long_list_is_cut(tmp_path):
+    names = [f"img{number}.png" for number in range(57)]
+    make_split(tmp_path, "1 2\n" * 57, names=names)
+    lines = error_of(read, tmp_path, decode=False).splitlines()
+    assert lines[0].startswith("57 problems") and len(lines) == 22 and lines[-1] == "  and 37 more"
+
+
+def test_pictures_are_decoded_only_when_asked(tmp_path):
+    make_split(tmp_path, "1 2 3\n4 5 6\n7 8 9\n")
+    (tmp_path / "train" / "img2.png").write_bytes(b"no picture")
+    (tmp_path / "train" / "img1.png").unlink()
+    (tmp_path / "train" / "img1.png").symlink_to(tmp_path / "gone.png")
+    assert len(read(tmp_path, decode=False)) == 3
+    message = error_of(read, tmp_path)
+    assert "img1.png: no such file" in message and "img2.png: not a picture" in message
+
+
+def test_progress_counts_every_picture(tmp_path):
+    make_split(tmp_path, "1 2 3\n4 5 6\n7 8 9\n")
+    seen = []
+    read(tmp_path, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_empty_folder(tmp_path):
+    (tmp_path / "train").mkdir()
+    assert "train: no pictures; expected files ending in .bmp" in error_of(read, tmp_path)
+
+
+def test_frames_pair_by_name(tmp_path):
+    make_split(tmp_path, None)
+    make_pictures(tmp_path / "jnd1train", "img2.bmp", "img10.png", "img1.jpg", "img3.png")
+    frames = match_frames(read(tmp_path, labels="optional"), tmp_path / "jnd1train")
+    assert [frame.name for frame in frames] == ["img1.jpg", "img2.bmp", "img10.png"]
+
+
+def test_unpaired_frames_are_listed_together(tmp_path):
+    make_split(tmp_path, None)
+    split = read(tmp_path, labels="optional")
+    assert "jnd1train: no such folder" in error_of(match_frames, split, tmp_path / "jnd1train")
+    make_pictures(tmp_path / "jnd1train", "img2.bmp", "img2.png", "img10.png")
+    (tmp_path / "jnd1train" / "img10.png").write_bytes(b"no picture")
+    heading, *lines = error_of(match_frames, split, tmp_path / "jnd1train").splitlines()
+    assert heading == f"3 problems in {tmp_path}:"
+    assert "no frame of train/img1.png" in lines[0]
+    assert "img2.bmp, img2.png all match img2.png" in lines[1]
+    assert "jnd1train/img10.png: not a picture" in lines[2]
+
+
+def test_a_frame_of_two_pictures_is_refused(tmp_path):
+    make_split(tmp_path, None, names=["a.png", "a.jpg"])
+    make_pictures(tmp_path / "jnd1train", "a.png")
+    assert "a.png: named as a.jpg" in error_of(match_frames, read(tmp_path, labels="optional"), tmp_path / "jnd1train")
+
+
+def test_written_levels_are_read_back_and_plain(tmp_path):
+    names = ["img10.png", "img1.png", "img2.png"]
+    make_pictures(tmp_path / "train", *names)
+    write_levels(tmp_path / "train", names, np.array([PLAIN[2], PLAIN[0], PLAIN[1]], np.float32))
+    assert read(tmp_path).levels.tolist() == PLAIN
+    assert np.loadtxt(tmp_path / "train" / "JND-Levels.txt").tolist() == PLAIN
+    assert len(list((tmp_path / "train").iterdir())) == 4
+    assert [path.name for path in list_images(tmp_path / "train")] == ["img1.png", "img2.png", "img10.png"]

@@ -1,0 +1,81 @@
+"""What `common.prepare` decides: which units are made, splits, crops, the search for levels."""
+
+import pytest
+
+from common.core.errors import UserError
+from common.data import builder, dataset, photographs, pseudolabels
+from common.media.ffmpeg import EncodedImage
+
+
+def test_a_record_counts_only_with_its_files_and_goes_with_its_plan(tmp_path):
+    def work(unit, folder):
+        (folder / "train").mkdir(parents=True)
+        (folder / "train" / "a.png").touch()
+        return [{"split": "train", "image": "a.png", "clip": "a", "JND1": 20, "JND2": 25, "JND3": 30}]
+
+    def make(**settings):
+        return builder.DatasetBuilder(tmp_path, "test", "clip", settings, {}, {}, overwrite=True)
+
+    first = make(size=1)
+    assert first.rows("a") is None
+    assert first.run(["a"], work, 1, str) == 0
+    assert first.rows("a")
+    (tmp_path / "train" / "a.png").unlink()
+    assert first.rows("a") is None
+    assert first.run(["a"], work, 1, str) == 0
+    assert make(size=2).rows("a") is None and not (tmp_path / "train" / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    "count, split, sizes",
+    [
+        (23, [0.7, 0.15, 0.15], [16, 4, 3]),
+        (3, [0.7, 0.15, 0.15], [1, 1, 1]),
+        (10, [0.8, 0.2, 0.0], [8, 2, 0]),
+        (10, [5.0, 2.0, 1.0], [5, 2, 1]),
+        (2, [1.0, 0.0, 0.0], [2, 0, 0]),
+    ],
+)
+def test_split_sizes(count, split, sizes):
+    names = [f"p{i}.png" for i in range(count)]
+    given = builder.assign_splits(names, split, 0)
+    assert [list(given.values()).count(name) for name in dataset.SPLITS] == sizes
+    assert given == builder.assign_splits(names[::-1], split, 0)
+    assert count < 10 or given != builder.assign_splits(names, split, 1)
+
+
+def test_crops_differ_in_place_and_scale():
+    boxes = photographs.crop_boxes(1920, 1080, 6, "seed")
+    assert len({box[2] for box in boxes}) == len({box[:2] for box in boxes}) == 6
+    assert all(640 <= width <= 1920 and abs(height - width * 9 / 16) <= 0.5 for _, _, width, height in boxes)
+    assert photographs.crop_boxes(640, 360, 4, "seed") == [(0, 0, 640, 360)]  # no room for a second
+    assert photographs.crop_boxes(320, 400, 1, "seed")[0][2:] == (320, 180)
+
+
+@pytest.mark.parametrize(
+    "knees, levels",
+    [((24, 31, 35), [24, 31, 35]), ((0, 0, 7), [1, 1, 7]), ((51, 51, 51), [51, 51, 51]), ((20, 20, 20), [20, 20, 20])],
+)
+def test_the_search(monkeypatch, knees, levels):
+    """On curves that cross the thresholds behind `knees`, with far fewer than 51 encodes, none of them twice."""
+    asked = []
+
+    def scored(pixels, qp):
+        asked.append(qp)
+        return EncodedImage(pixels, b"", 60 - qp / 10 + 11 * sum(qp <= knee for knee in knees))
+
+    monkeypatch.setattr("common.media.ffmpeg.encode_and_score", scored)
+    found, coded = pseudolabels.find_levels(None, (86, 75, 64))
+    assert found == levels and set(levels) <= set(coded)
+    assert len(asked) == len(set(asked)) <= 18
+
+
+def test_a_share_of_nothing_is_refused():
+    with pytest.raises(UserError, match="0 usable"):
+        builder.assign_splits([], [0.7, 0.15, 0.15], 0)
+
+
+def test_plans_are_stable():
+    """Crops and splits of a seed are part of a dataset: they must not change from one version to the next."""
+    assert photographs.crop_boxes(1920, 1080, 2, "0 abc") == [(196, 107, 1181, 664), (834, 370, 903, 508)]
+    assert builder.assign_splits(["a", "b", "c"], [1.0, 1.0, 1.0], 0) == {"c": "train", "a": "valid", "b": "test"}

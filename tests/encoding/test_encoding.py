@@ -1,0 +1,72 @@
+"""`predict --encode` after it has predicted: what it codes again, and what its report says."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import ffmpeg as graphs
+import pandas as pd
+from moving import CAT, LEVELS, SHOTS, film
+
+from common.encoding import scenes
+from common.encoding.report import EncodingJob
+from common.media.clips import is_clip
+from common.media.ffmpeg_process import find_ffmpeg
+from common.media.images import write_png
+
+
+def coding(folder, *paths, **options):
+    """What `predict --encode` does after it has predicted LEVELS, 24.6 of a picture: the report."""
+    given = {"encode": folder, "coded_level": None, "codec": "h264", "baseline": 30, "scene": "lowest", "sur": None}
+    options = SimpleNamespace(**{**given, "resume": False, "overwrite": False, **options})
+    work = EncodingJob(options, ["JND1"], list(paths))
+    for path in paths:
+        places = LEVELS if is_clip(path) else [("", "", 24.6)]
+        row = {"path": str(path), "tile": None, "width": 96, "height": 64}
+        work.add([row | {"frame": a, "seconds": b, "JND1": level, "warning": "large"} for a, b, level in places])
+    assert work.run() == 0
+    return pd.read_csv(folder / "report.csv", keep_default_na=False).set_index("path")
+
+
+def test_resume_keeps_what_this_run_would_make(tmp_path, clip, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_png(tmp_path / "a.png", CAT)
+    paths, folder = (tmp_path / "a.png", clip), Path("out")
+
+    def again(**options):
+        before = {path: os.stat(path).st_mtime_ns for path in first["target"]}
+        report = coding(folder, *paths, resume=True, **options)
+        return report, [Path(path).name for path, when in before.items() if os.stat(path).st_mtime_ns != when]
+
+    first = coding(folder, *paths)
+    assert "0-11 QP 23; " in first["scenes"][str(clip)]
+    report, made = again()
+    assert made == [] and report.equals(first)
+    report, made = again(scene="median")
+    assert made == ["film.mp4"] and "0-11 QP 24; " in report["scenes"][str(clip)]
+    assert again(scene="median")[1] == [] and again(baseline=31)[1] == ["a.mp4", "film.mp4"]
+
+
+def test_what_8_bits_cost_is_said(tmp_path, clip, capfd):
+    deep = film(tmp_path / "deep.mkv", SHOTS[:3], sound=None, pix_fmt="yuv420p10le")
+    tags = {"range": "tv", "color_primaries": "bt2020", "color_trc": "smpte2084", "colorspace": "bt2020nc"}
+    tagged = "scale=out_color_matrix=bt2020,setparams=" + ":".join(f"{name}={value}" for name, value in tags.items())
+    hdr = film(tmp_path / "hdr.mkv", SHOTS[:3], sound=None, pix_fmt="yuv420p10le", vf=f"format=yuv420p10le,{tagged}")
+    for kind, size in (("rgb48be", "wide"), ("gray16be", "gray"), ("rgb24", "plain")):
+        graph = graphs.input("testsrc2=size=96x64:duration=1:rate=1", format="lavfi")
+        graph.output(str(tmp_path / f"{size}.png"), pix_fmt=kind).run(cmd=find_ffmpeg(), quiet=True)
+    pictures = [tmp_path / f"{name}.png" for name in ("wide", "gray", "plain")]
+    report = coding(tmp_path / "out", clip, deep, hdr, *pictures)
+    said = [
+        "",
+        "10 bits a sample, coded in 8",
+        "10 bits a sample, coded in 8; HDR (PQ), coded as if it were SDR",
+        "16 bits a sample, coded in 8",
+        "16 bits a sample, coded in 8",
+        "",
+    ]
+    assert report["warning"].tolist() == ["; ".join(filter(None, ("large", text))) for text in said]
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert lines == [f"warning: {path}: {text}" for path, text in zip(report.index, said) if text]
+    after = scenes.look(report["target"][str(hdr)]).colours
+    assert after == tags  # or it would be shown in wrong colours

@@ -1,0 +1,51 @@
+"""Multiply-accumulates counted from the layers, against the papers' figures."""
+
+import pandas as pd
+import pytest
+
+from benchmarks import matrix
+from benchmarks.complexity import multiply_accumulates
+from common.core.errors import UserError
+from common.models import build
+
+# As the papers' programs have them; MT_3LJND's is known as "about 39".
+GMAC = {"LAT": 8.8, "REC": 90.6, "MJ-LAT": 25.6, "MJ-REC": 130, "MT_3LJND": 39}
+
+
+@pytest.mark.parametrize("name", GMAC)
+def test_multiply_accumulates(name):
+    variant = next(variant for _, variant in matrix.models() if variant.name == name)
+    model = build.build(variant, 1, [None] * len(variant.backbones))
+    assert multiply_accumulates(model, variant.level_outputs(1)) / 1e9 == pytest.approx(GMAC[name], rel=0.02)
+
+
+def test_the_table_of_costs(run, tmp_path):
+    """What fails has a row that says why, what was measured before stays, and the next one goes on."""
+    (tmp_path / "jax.py").write_text("raise ImportError('broken on purpose')")
+    file = tmp_path / "costs.csv"
+    before = {"model": ["REC", "LAT"], "backend": ["openvino", "jax"], "precision": "float32", "GMAC": 90.6}
+    pd.DataFrame(before).to_csv(file, index=False)
+    what = ("--models", "LAT", "--backends", "jax", "tensorflow", "--seconds", "0.1", "--csv", file)
+    done = run("-m", "benchmarks.complexity", *what, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    kept, failed, row = pd.read_csv(file).to_dict("records")
+    assert (kept["model"], kept["backend"], kept["GMAC"]) == ("REC", "openvino", 90.6)
+    assert failed["backend"] == "jax" and "broken on purpose" in failed["failed"]
+    assert "LAT | jax | float32 | failed: backend jax: broken on purpose" in done.stdout
+    assert row["model"] == "LAT" and row["parameters"] == 9_783_225
+    assert row["trainable"] == 8_337_145  # all but the frozen encoder and the statistics of BatchNormalization
+    assert row["weight file MB"] == pytest.approx(4 * row["parameters"] / 1e6, rel=0.01)
+    assert 0 < row["ms a picture, batch 8"] and 100 < row["peak MB, batch 1"] <= row["peak MB, batch 8"]
+    assert row["machine"].endswith("cores")
+
+
+def test_installed_means_every_backend_here_in_both_precisions(monkeypatch):
+    monkeypatch.setattr(matrix.importlib.util, "find_spec", lambda name: name != "torch")
+    options = matrix.parser("complexity", "").parse_args(["--backends", "installed", "--models", "LAT"])
+    found = [how for _, *how in matrix.chosen(options)]
+    assert found == [[name, how] for name in ("tensorflow", "jax", "openvino") for how in ("float32", "bfloat16")]
+    assert [how for _, *how in matrix.chosen(matrix.parser("complexity", "").parse_args(["--models", "LAT"]))] == [
+        ["tensorflow", "float32"]
+    ]
+    with pytest.raises(UserError, match="--models LTA: no such model; expected some of LAT REC"):
+        matrix.chosen(matrix.parser("complexity", "").parse_args(["--models", "LTA"]))

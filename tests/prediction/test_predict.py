@@ -1,0 +1,279 @@
+"""predict, as a user runs it and as a library: any pictures and clips, from one to an archive."""
+
+import io
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage import data
+from test_clips import make_clip
+
+import MTJND
+from common import load
+from common.cli import script
+from common.core.errors import UserError
+from common.core.names import one_line
+from common.core.row_file import RowFile
+from common.core.terminal import Listing
+from common.media import ffmpeg
+from common.media.clips import extract_frames
+from common.media.images import write_png
+from common.prediction import inputs
+from LAT import LAT
+
+
+@pytest.fixture
+def predict(weight_files, capsys):
+    """Call LAT's predict in this process: the exit code and what it printed."""
+
+    def call(*arguments, weights=weight_files):
+        code = script.run_script(
+            "", LAT, arguments=["predict", *map(str, arguments), "--model_weights_path", str(weights)]
+        )
+        return code, capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def predictor(weight_files):
+    return load("LAT", 1, weight_files)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    folder = tmp_path / "photographs"
+    write_png(folder / "a10.png", data.astronaut()[:360])
+    write_png(folder / "a9.png", data.coffee()[:338, :600])
+    write_png(folder / "deep" / "b.png", np.rot90(data.coffee()).copy())
+    return folder
+
+
+def test_levels_of_pictures_are_the_released_programs(run, golden, weight_files, tmp_path):
+    pictures = golden.write_pictures(tmp_path / "pictures")
+    write_png(pictures / "gradient2.png", data.coffee())
+    with open(pictures / "gradient2.png", "rb+") as file:
+        file.truncate(2000)
+    (pictures / "notes.txt").write_text("no picture")
+    arguments = ("LAT.py", "predict", pictures, "--model_weights_path", weight_files)
+    done = run(*arguments, "--output", tmp_path / "levels.csv")
+    assert done.returncode == 1  # one file was bad: it is named, the others are there
+    wrong = r"left out: 1 of other kinds \(.txt 1\)\nerror: \S*gradient2.png: cannot be decoded .*\n"
+    assert re.fullmatch(wrong, done.stderr)
+    table = pd.read_csv(tmp_path / "levels.csv")
+    assert [os.path.basename(path) for path in table["path"]] == ["gradient.png", "pattern.png"]
+    np.testing.assert_allclose(table[["JND1"]], golden.answers["LAT"]["outputs"][0]["values"], rtol=1e-4)
+    for path, level in zip(table["path"], table["JND1"]):
+        assert re.search(rf"^{re.escape(path)} +{level:.2f}  640x352 to 640x352$", done.stdout, re.M)
+    assert "2 of 3 files" in done.stdout
+
+
+def test_the_other_input_size_too(golden, tmp_path, capsys):
+    weights = golden.write_weights("MT_1LJND_VA", tmp_path / "MT_JND1_VA.h5")
+    write_png(tmp_path / "a.png", data.coffee())
+    arguments = ["predict", str(tmp_path / "a.png"), "--head", "MT_1LJND_VA", "--model_weights_path", str(weights)]
+    assert script.run_script("", MTJND.MT_3LJND, MTJND.MT_1LJND_VA, arguments=arguments) == 0
+    level = load("MT_1LJND_VA", 1, weights)(data.coffee()).levels["JND1"]
+    assert f"{level:.2f}  600x400 to 480x270" in capsys.readouterr().out
+
+
+def test_every_level_that_has_weights_is_predicted(predict, weight_files, photographs, tmp_path, golden):
+    folder = tmp_path / "both"
+    folder.mkdir()
+    shutil.copy(weight_files / "LATJND1.h5", folder)
+    shutil.copy(weight_files / "LATJND1.h5", folder / "BestModelJND3.h5")
+    predict(photographs / "a9.png", "--output", tmp_path / "levels.csv", weights=folder)
+    table = pd.read_csv(tmp_path / "levels.csv")
+    assert "JND2" not in table and table["JND1"][0] == table["JND3"][0] > 0
+    shutil.copy(weight_files / "LATJND1.h5", folder / "mine.h5")
+    with pytest.raises(UserError, match="does not tell the level; add --jnd_value"):
+        predict(photographs / "a9.png", weights=folder / "mine.h5")
+
+
+def test_json_lines_hold_the_same_as_csv(predict, photographs, tmp_path):
+    for name in ("levels.csv", "levels.jsonl"):
+        assert predict(photographs, "--output", tmp_path / name)[0] == 0
+    table = pd.read_csv(tmp_path / "levels.csv")
+    lines = [json.loads(line) for line in (tmp_path / "levels.jsonl").read_text().splitlines()]
+    assert lines[0]["frame"] is None and lines[0]["width"] == 600 and list(lines[0]) == list(table)
+    assert [line["path"] for line in lines] == list(table["path"])
+    assert [line["JND1"] for line in lines] == pytest.approx(list(table["JND1"]))
+    assert [path.removeprefix(f"{photographs}/") for path in table["path"]] == ["a9.png", "a10.png", "deep/b.png"]
+
+
+def test_what_a_picture_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
+    printed = predict(photographs)[1].out
+    assert "400x600 to 640x352; unlike the training pictures: seen 2.67 times wider than it is\n" in printed
+    printed = predict(photographs / "deep", "--fit", "crop")[1].out
+    assert "middle 400x225 to 640x352; unlike the training pictures: enlarged 1.6 times" in printed
+    halves = data.coffee()[:360, :600], data.astronaut()[100:460, np.r_[:512, :88]]
+    big = np.concatenate(halves, axis=1).repeat(2, axis=0)  # 720 x 1200
+    write_png(tmp_path / "big.png", big)
+    predict(tmp_path / "big.png", "--fit", "tiles", "--output", tmp_path / "tiles.csv")
+    whole, *tiles = pd.read_csv(tmp_path / "tiles.csv").itertuples()
+    assert [tile.tile for tile in tiles] == ["640x360+0+0", "640x360+560+0", "640x360+0+360", "640x360+560+360"]
+    assert [tile.JND1 == whole.JND1 for tile in tiles] == [False, False, True, False]
+    assert whole.JND1 == min(tile.JND1 for tile in tiles)
+    for tile in tiles:
+        x, y = map(int, tile.tile.split("+")[1:])
+        assert predictor(big[y : y + 360, x : x + 640]).levels["JND1"] == pytest.approx(tile.JND1, rel=1e-5)
+
+
+def test_frames_of_clips_are_predicted_with_their_times(predict, predictor, tmp_path):
+    clip = tmp_path / "clip.mp4"
+    make_clip(clip, np.concatenate([[data.coffee()[:180, :320]] * 12, [data.rocket()[:180, :320]] * 13]), rate=10)
+    (tmp_path / "damaged.mp4").write_bytes(clip.read_bytes()[:3000])
+    write_png(tmp_path / "z.png", data.coffee())
+    files = (tmp_path / "damaged.mp4", clip, tmp_path / "z.png")
+    code, printed = predict(*files, "--output", tmp_path / "levels.csv")
+    table = pd.read_csv(tmp_path / "levels.csv")
+    assert code == 1 and "damaged.mp4" in printed.err and str(tmp_path / "damaged.mp4") not in set(table["path"])
+    assert list(table["frame"])[:-1] == [0, 10, 12, 20] and list(table["seconds"])[:-1] == [0, 1, 1.2, 2]
+    expected = [predictor(pixels).levels["JND1"] for _, _, pixels in extract_frames(clip, [0, 10, 12, 20])]
+    np.testing.assert_allclose(table["JND1"][:-1], expected, rtol=1e-5)
+    assert table["JND1"].round(2).nunique() == 3 and table["path"][4] == str(tmp_path / "z.png")
+    with pytest.raises(UserError, match=r"clip.mp4 is by LAT .* scenes\+1s, this run's would be by LAT .* first;"):
+        predict(*files, "--output", tmp_path / "levels.csv", "--resume", "--frames", "first")
+
+
+def test_a_clip_that_8_bits_cannot_show_has_a_warning(tmp_path):
+    colours = "colorprim=bt2020:colormatrix=bt2020nc:transfer="
+    for name, pixels, params, warning in (
+        ("sdr.mp4", "yuv420p", "", ""),
+        ("deep.mp4", "yuv420p10le", "", "10 bits a sample, seen in 8"),
+        ("wide.mp4", "yuv420p", f"{colours}bt709", "BT.2020 colours, seen as if BT.709"),
+        ("hlg.mkv", "yuv420p", f"{colours}arib-std-b67", "HDR (HLG), seen as if it were SDR"),
+    ):
+        options = {"vcodec": "libx265", "pix_fmt": pixels} | ({"x265-params": params} if params else {})
+        make_clip(tmp_path / name, data.coffee()[None, :180, :320], **options)
+        (_, look), _ = inputs.prepare_inputs([tmp_path / name], LAT.input, "stretch", "first")
+        assert look.lost == warning
+
+
+def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tmp_path):
+    make_clip(photographs / "clip.mp4", np.stack([data.coffee()[:180, :320]] * 5))
+    write_png(photographs / "deep" / "a9.png", data.coffee()[:9, :50])  # the same name; too small for SSIM and VMAF
+    output, folder = tmp_path / "levels.csv", tmp_path / "coded"
+    for wrong, message in (
+        (["--level", "JND2"], "--level JND2: the model with these weights gives JND1"),
+        (["--codec", "jpeg"], "codec jpeg is for pictures"),
+        (["--encode", photographs], "holds files; --resume codes what is missing there"),
+        (["--sur", "0.99"], "ratio 0.99: expected a share from 0.05 to 0.95"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict(photographs, "--encode", folder, *wrong)
+    # The golden weights' levels are 2 to 4: half of the viewers take more.
+    flags = ("--sur", 0.3, "--encode", folder, "--baseline", 5, "--output", output)
+    _, printed = predict(photographs, *flags)
+    levels = pd.read_csv(output).groupby("path", sort=False)["JND1@0.3"].min()
+    report = pd.read_csv(folder / "report.csv")
+    assert list(report["path"]) == list(levels.index) and list(report["qp"]) == [int(level) for level in levels]
+    assert str(folder / "deep" / "a9.mp4") in set(report["target"])
+    for target, qp in zip(report["target"], report["qp"]):
+        assert {of_frame for _, of_frame in ffmpeg.frame_qps(target)} == {qp}
+    assert report["saving %"].iloc[0] == pytest.approx(100 * (1 - report["bytes"][0] / report["baseline bytes"][0]))
+    assert "5 files coded" in printed.out and "less than all of it at QP 5" in printed.out
+    # What is missing is coded, what is there is left alone.
+    os.remove(report["target"][1])
+    written = os.stat(report["target"][0]).st_mtime_ns
+    _, printed = predict(photographs, *flags, "--resume")
+    assert os.stat(report["target"][0]).st_mtime_ns == written
+    again = pd.read_csv(folder / "report.csv").set_index("path")
+    assert f"5 files coded, {report['bytes'].sum():,} bytes" in printed.out  # with those of before
+    assert predict(photographs / "a10.png", *flags, "--resume")[0] == 0  # of the others' levels nothing is asked
+    pd.testing.assert_frame_equal(again.sort_index(), report.set_index("path").sort_index())
+
+
+def test_a_stopped_run_goes_on_where_it_was(predict, photographs, weight_files, tmp_path):
+    output = tmp_path / "levels.csv"
+    predict(photographs, "--output", output)
+    whole = output.read_text()
+    with pytest.raises(UserError, match="levels.csv: what an earlier run wrote; --resume goes on with it"):
+        predict(photographs, "--output", output)
+    header, first, second, _ = whole.splitlines(keepends=True)
+    for left in (header, header + first, header + first + second, header + first + second[:-9]):
+        output.unlink(missing_ok=True)
+        output.with_name(".part-levels.csv").write_text(left)
+        with pytest.raises(UserError, match="what an unfinished run left"):
+            predict(photographs, "--output", output)
+        _, printed = predict(photographs, "--output", output, "--resume")
+        assert output.read_text() == whole and not output.with_name(".part-levels.csv").exists()
+    write_png(photographs / "new.png", data.astronaut())
+    _, printed = predict(photographs, "--output", output, "--resume")
+    assert "3 files were done before" in printed.out and len(pd.read_csv(output)) == 4
+    _, printed = predict(photographs, "--output", output, "--resume", "--frames", "first")  # nothing to a picture
+    assert "4 files were done before" in printed.out
+    with pytest.raises(UserError, match="a9.png is by LAT .* stretch .* would be by LAT .* tiles"):
+        predict(photographs, "--output", output, "--resume", "--fit", "tiles")
+    with pytest.raises(UserError, match=r"is by LAT (\w{8}) .* would be by LAT (?!\1)"):
+        weights = shutil.copytree(weight_files, tmp_path / "others")
+        with open(weights / "LATJND1.h5", "ab") as file:
+            file.write(b"other")
+        predict(photographs, "--output", output, "--resume", weights=weights)
+    with pytest.raises(UserError, match="other columns than this run gives"):
+        output.write_text("path,JND2\na,1\n")
+        predict(photographs, "--output", output, "--resume")
+
+
+def test_rows_are_on_disk_at_once_and_one_run_writes_them(tmp_path):
+    first, second = (RowFile(tmp_path / "a.csv", ["path", "JND1"]) for _ in range(2))
+    first.write([{"path": "a.png", "JND1": 20}])
+    assert (tmp_path / ".part-a.csv").read_text().split() == ["path,JND1", "a.png,20"]  # whatever kills it now
+    for another in (lambda: second.write([]), lambda: RowFile(tmp_path / "a.csv", ["path", "JND1"], resume=True)):
+        with pytest.raises(UserError, match="a.csv: another run is writing it"):
+            another()
+    first.finish()
+    assert RowFile(tmp_path / "a.csv", ["path", "JND1"], resume=True).done == {"a.png"}
+
+
+def test_lines_fit_the_terminal_and_are_whole_elsewhere(monkeypatch, capsys):
+    name, note = f"{'holiday/' * 8}sunset 日没 😀\n.jpg", "  27.31  1920x1080 to 640x352; seen 2 times wider"
+    monkeypatch.setenv("COLUMNS", "60")
+    Listing([name], room=25).print(name, note)
+    assert capsys.readouterr().out == one_line(name) + note + "\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    Listing([name], room=25).print(name, note)
+    # 60 columns, of which three characters take two each.
+    assert capsys.readouterr().out == "holiday/holiday/h…set 日没 😀\\n.jpg  27.31  1920x1080 to 64…\n"
+
+
+def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, capsys):
+    monkeypatch.chdir(photographs)
+    write_png(photographs / "coded" / "c.png", data.coffee())
+    assert Path("coded/c.png") in inputs.find_inputs(["."])
+    for folder in (".", "**/*.png"):  # --encode DIR is no input
+        assert Path("coded/c.png") not in inputs.find_inputs([folder], without="coded")
+    shutil.rmtree("coded")
+    monkeypatch.setattr("sys.stdin", io.StringIO("deep\n\nno such.png\na9.png\n"))
+    found = inputs.find_inputs(["a10.png", "-", "*.png", "[x"])
+    assert list(map(str, found)) == ["a10.png", "deep/b.png", "no such.png", "a9.png", "[x"]
+    assert inputs.find_inputs(["."]) == inputs.find_inputs(["**/*.png"])
+    (photographs / "deep" / "loop").symlink_to(photographs)
+    write_png(photographs / ".trash" / "gone.png", data.coffee())
+    assert inputs.find_inputs(["**/*.png", "deep/../a9.png"]) == inputs.find_inputs(["."])
+    (photographs / "a[1].png").touch()  # a name that is also a pattern is the name
+    assert list(map(str, inputs.find_inputs(["a[1].png"]))) == ["a[1].png"]
+    assert not capsys.readouterr().err
+    for name in ("notes.txt", "x.heic", "y.heic", "deep/README", "coded.avif"):
+        (photographs / name).touch()
+    (photographs / "gone.png").symlink_to("nowhere")
+    assert Path("coded.avif") in inputs.find_inputs(["."])
+    said = "left out: 5 of other kinds (.heic 2, .txt 1, no plain file 1, without suffix 1)\n"
+    assert sorted(re.findall(r"[\w .]+ \d", capsys.readouterr().err)) == sorted(re.findall(r"[\w .]+ \d", said))
+    with pytest.raises(UserError, match="^notes: no picture and no clip; expected files"):
+        (photographs / "notes").mkdir()
+        inputs.find_inputs(["notes"])
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path):
+    for name in ("pipe.png", "pipe.mp4"):
+        os.mkfifo(tmp_path / name)
+    paths = [tmp_path / "pipe.png", tmp_path / "pipe.mp4", Path("/dev/null")]
+    found = [str(wrong) for _, wrong in inputs.prepare_inputs(paths, LAT.input, "stretch", "first")]
+    kinds = ("a named pipe, no file; expected a picture", "a named pipe, no file; expected a clip", "a device, no file")
+    assert len(found) == 3 and all(f"{path}: {kind}" in said for path, kind, said in zip(paths, kinds, found))

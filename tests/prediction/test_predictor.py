@@ -1,0 +1,103 @@
+"""Predictor, the library's way to predict: from Python, shared by threads, many pictures at once."""
+
+import functools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from common import load
+from common.core.errors import UserError
+from common.media.images import write_png
+from common.prediction import resize_modes
+
+
+@pytest.fixture(scope="module")
+def predictor(weight_files):
+    return load("LAT", 1, weight_files)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    pictures = data.coffee()[:338, :600], data.astronaut()[:360], np.rot90(data.coffee()).copy()
+    for number, pixels in enumerate(pictures):
+        write_png(folder / f"{number}.png", pixels)
+    return [folder / f"{number}.png" for number in range(3)]
+
+
+def test_a_predictor_takes_arrays_and_paths_and_many_at_once(predictor, files):
+    files = files * 3
+    one_by_one = [predictor(file) for file in files]
+    assert one_by_one[0].size == (338, 600) and predictor.levels == ("JND1",)
+    arrays = [np.asarray(Image.open(file)) for file in files]
+    for several in (predictor.batch(files), predictor.batch(arrays)):
+        for prediction, expected in zip(several, one_by_one, strict=True):
+            assert prediction.levels["JND1"] == pytest.approx(expected.levels["JND1"], rel=1e-5)
+    with pytest.raises(ValueError, match="uint8 .* expected, got float64"):
+        predictor(np.zeros((10, 10, 3)))
+    with pytest.raises(UserError, match="no such file"):
+        list(predictor.batch([*files, "no such.png"]))
+    *good, bad, last = predictor.batch([*files, "no such.png", files[0]], bad="yield")
+    assert [*good, last] == [*one_by_one, one_by_one[0]] and str(bad).startswith("no such.png: no such file")
+
+
+def test_no_answer_depends_on_its_neighbours(predictor, files, monkeypatch):
+    """To the last bit: a batch is filled up where pictures are short."""
+    monkeypatch.setattr(predictor, "batch_size", 4)
+    alone = [predictor(file).levels for file in files]
+    assert [prediction.levels for prediction in predictor.batch(files * 2)] == alone * 2
+
+
+def test_what_8_bits_cannot_show_is_warned_of(predictor):
+    look = resize_modes.prepare_image(data.coffee()[:338, :600], predictor.variant.input, "stretch")._replace(
+        lost="10 bits seen as 8"
+    )
+    assert [answer.warning for _, answer in predictor.stream([(None, look)])] == ["10 bits seen as 8"]
+
+
+def test_a_predictor_may_be_shared_by_threads(predictor, files, monkeypatch):
+    expected, inside = [predictor(file).levels for file in files], threading.Semaphore(1)
+    network = predictor._networks[0]
+
+    def one_at_a_time(predict, arrays):
+        assert inside.acquire(blocking=False)
+        time.sleep(0.01)
+        try:
+            return predict(arrays)
+        finally:
+            inside.release()
+
+    guarded = functools.partial(one_at_a_time, network.predict_on_batch)
+    monkeypatch.setattr(network, "predict_on_batch", guarded)
+    with ThreadPoolExecutor(6) as pool:
+        answers = pool.map(predictor, files * 4)
+        assert [answer.levels for answer in answers] == expected * 4
+
+
+@pytest.mark.parametrize(
+    "size", [(1080, 1920), (360, 640), (4000, 6000), (720, 1200), (100, 3000), (3000, 100), (1, 1)]
+)
+def test_tiles_cover_every_pixel(size):
+    seen = np.zeros(size, bool)
+    views = resize_modes.regions(size, (640, 360), "tiles")
+    for view in views:
+        assert view.of(seen).shape == (view.height, view.width)  # none reaches outside
+        view.of(seen)[:] = True
+    assert seen.all() and (len(views) == 9 or size != (1080, 1920))
+
+
+def test_load_says_what_there_is(weight_files):
+    for how, message in (
+        (("lat",), "no model 'lat'; there are LAT, REC"),
+        (("LAT", 4), "level 4: LAT takes None, 1, 2, 3"),
+        (("MJ-LAT", 2), "level 2: MJ-LAT takes None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(*how)
+    with pytest.raises(UserError, match="expected LAT's weights, LATJND2.h5"):
+        load("LAT", 2, weight_files)

@@ -1,0 +1,294 @@
+"""What every training does when it goes wrong, and when it is asked for what it can, or cannot, do."""
+
+import errno
+import json
+import shutil
+import sys
+from collections import namedtuple
+
+import keras
+import numpy as np
+import pytest
+import small
+from small import assert_same, log_of, weights_of
+
+from common.core import locks
+from common.core.errors import UserError
+from common.media.images import write_png
+from common.training import features, memory, runs
+
+# --- what goes wrong
+
+
+def dead():
+    return small.build(bias=-1e6)
+
+
+@pytest.mark.parametrize(
+    ("build", "answer"),
+    [
+        (dead, "0 for every picture, a dead ReLU unit"),
+        (lambda: small.build(7, lambda x: 0 * x + 7), "7 for every picture"),
+    ],
+)
+def test_one_answer_for_all_is_tried_with_other_seeds_and_said(build, answer, rootdir, tmp_path, capsys):
+    with pytest.raises(UserError) as error:
+        small.train(rootdir, tmp_path, build=build)
+    assert str(error.value).startswith(f"epoch 1: JND_output answers {answer}, as with 3 other seeds; lower --learn")
+    said = capsys.readouterr().err
+    assert [f"seed {seed}" in said for seed in range(5)] == [False, True, True, True, False]
+    assert len(log_of(tmp_path)) == 1 and not (tmp_path / "Best.h5").exists()
+    assert json.loads((tmp_path / "run.json").read_text())["status"].startswith("failed: epoch 1: JND_output answers")
+
+
+def test_a_seed_that_is_not_dead_is_found_and_resumed(rootdir, tmp_path, capsys):
+    built = []
+
+    def once_dead():
+        built.append(dead() if not built else small.build())
+        return built[-1]
+
+    small.train(rootdir, tmp_path, "--epochs", 2, build=once_dead)
+    assert "a dead ReLU unit; starts anew with seed 1" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run.json").read_text())["seed"] == 1
+    small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
+    small.train(rootdir, tmp_path / "one", "--epochs", 3, "--seed", 1)
+    assert_same(tmp_path, tmp_path / "one")
+
+
+def test_nan_stops_and_the_best_epoch_before_it_is_kept(rootdir, tmp_path):
+    epochs = []
+
+    class Spoil(keras.losses.Loss):
+        """NaN from the third epoch on."""
+
+        def call(self, labels, answers):
+            return keras.ops.mean(keras.ops.abs(labels - answers)) * spoiled
+
+    spoiled = keras.Variable(1.0, trainable=False)
+    end = keras.callbacks.CSVLogger.on_epoch_end
+
+    def spoil(self, epoch, logs=None):
+        end(self, epoch, logs)
+        epochs.append(epoch)
+        if epoch == 1:
+            spoiled.assign(float("nan"))
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as error:
+        patch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", spoil)
+        small.train(rootdir, tmp_path, compile=lambda: {"loss": Spoil()})
+    assert str(error.value).startswith("epoch 3: the loss is nan") and epochs == [0, 1, 2]
+    assert f"is kept in {tmp_path / 'Best.h5'}; lower --learning_rate" in str(error.value)
+    assert all(np.isfinite(array).all() for array in weights_of(tmp_path))
+
+
+# --- features on the disk
+
+
+def test_too_little_room_for_features_is_said_before_they_are_computed(rootdir, tmp_path, monkeypatch):
+    usage, free = namedtuple("usage", "total used free"), 4 * 7 * 7 * 4 * (6 + 3) - 1  # 7 x 7 x 4 numbers a picture
+    monkeypatch.setattr(memory, "check_disk", lambda written: None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
+    monkeypatch.setattr(features, "predict_batches", None)
+    with pytest.raises(
+        UserError, match=r"features: the features of the frozen layers take 0\.0 MB, .*--feature_cache"
+    ) as error:
+        small.train(rootdir, tmp_path)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_kept_features_are_used_again_but_never_stale_ones(rootdir, tmp_path):
+    root, cache = tmp_path / "root", tmp_path / "cache"
+    shutil.copytree(rootdir, root)
+
+    def train(name, build=small.build):
+        small.train(root, tmp_path / name, "--epochs", 1, "--feature_cache", cache, build=build)
+        return {file: file.stat().st_mtime_ns for file in cache.iterdir()}
+
+    kept = train("first")
+    assert len(kept) == 2 and all(file.suffix == ".npy" for file in kept)  # train and valid, nothing half written
+    (root / "train" / "JND-Levels.txt").write_text("30 32 34\n" * 6)  # other labels, same pictures
+    assert train("labels") == kept
+    write_png(root / "train" / "img2.png", np.zeros((180, 320, 3), np.uint8))  # under its old name
+    changed = train("changed")
+    assert len(changed) == 3 and changed.items() > kept.items()  # valid is as it was
+    other = train("other", small.build_on_others)
+    assert len(other) == 5 and other.items() > changed.items()
+    assert abs(log_of(tmp_path / "other")["loss"][0] - log_of(tmp_path / "changed")["loss"][0]) > 1e-4
+
+
+def test_features_that_were_cut_off_or_changed_are_computed_again_and_that_is_said(rootdir, tmp_path, capsys):
+    train = [rootdir, tmp_path, "--epochs", 1, "--overwrite", "--feature_cache", tmp_path / "cache"]
+    small.train(*train)
+    kept = {file: file.read_bytes() for file in (tmp_path / "cache").glob("*.npy")}
+    file, sound = next(iter(kept.items()))
+    middle = len(sound) // 2
+    for spoilt in (sound[:-100], sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :], b""):
+        file.write_bytes(spoilt)
+        assert not capsys.readouterr().err
+        small.train(*train)
+        assert f"warning: {file}: not as it was written; computed again\n" == capsys.readouterr().err
+        assert {file: file.read_bytes() for file in kept} == kept
+
+
+def test_a_disk_too_small_for_state_and_checkpoint_is_said_before_anything_is_written(rootdir, tmp_path, monkeypatch):
+    usage, free = namedtuple("usage", "total used free"), 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
+    with pytest.raises(UserError, match=r"second: the best weights and the state .* take [\d.]+ MB, .* are free; make"):
+        small.train(rootdir, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+    million = np.zeros((1000, 1000))  # 4 MB as float32, so 4 and 12 and, while a new state is written, 12
+    written = {tmp_path / "Best.h5": [million], tmp_path / "state.npz": 3 * [million]}
+    for there, need in (0, 29), (5, 24):
+        (tmp_path / "state.npz").write_bytes(bytes(there * 10**6))
+        free = need * 10**6
+        memory.check_disk(written)
+        free -= 1
+        with pytest.raises(UserError, match=rf"take {need}\.0 MB"):
+            memory.check_disk(written)
+
+
+def test_a_full_disk_leaves_the_state_before_it(rootdir, tmp_path, monkeypatch):
+    save = runs.save_state
+
+    def full(path, arrays, facts):
+        if facts["epoch"] == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(path, arrays, facts)
+
+    monkeypatch.setattr(runs, "save_state", full)
+    monkeypatch.setattr(runs.Throttled, "__call__", lambda self, *arguments: self.action(*arguments))
+    with pytest.raises(UserError, match=r"state.npz: No space left .*; the best epoch so far, .*; go on with --res"):
+        small.train(rootdir, tmp_path, "--epochs", 3)
+    monkeypatch.undo()
+    small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
+    small.train(rootdir, tmp_path / "whole", "--epochs", 3)
+    assert_same(tmp_path, tmp_path / "whole")
+
+
+def test_what_changes_in_training_is_not_kept():
+    """A Dropout, and a normalization without weights, have no weight that learns and yet are not frozen."""
+    picture = keras.Input((4, 4, 3))
+    for layer in (keras.layers.Dropout(0.5), keras.layers.BatchNormalization(center=False, scale=False)):
+        frozen = keras.layers.Rescaling(2.0)
+        model = keras.Model(picture, layer(frozen(picture)))
+        assert layer not in features.frozen_layers(model) and frozen in features.frozen_layers(model)
+
+
+# --- flags
+
+
+def no_dropout():
+    model, _ = small.build()
+    level = model.get_layer("JND_output")(model.get_layer(index=3).output)
+    return (model := keras.Model(model.input, level)), model
+
+
+def test_accumulated_batches_learn_like_a_large_one(rootdir, tmp_path):
+    folders = [tmp_path / name for name in ("large", "small", "alone")]
+    for folder, flags in zip(folders, ((6,), (3, "--accumulate", 2), (3,))):
+        small.train(rootdir, folder, "--epochs", 4, "--batch_size", *flags, build=no_dropout)
+    large, accumulated, alone = (log_of(folder)["val_loss"] for folder in folders)
+    np.testing.assert_allclose(accumulated, large, rtol=1e-4)
+    assert not np.allclose(alone, large, rtol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_keeps_float32_weights(precision, rootdir, tmp_path):
+    small.train(rootdir, tmp_path, "--precision", precision, "--epochs", 2, build=no_dropout)
+    small.train(rootdir, tmp_path / "float32", "--epochs", 2, build=no_dropout)
+    assert np.allclose(log_of(tmp_path), log_of(tmp_path / "float32"), rtol=0.1)
+    assert not np.allclose(log_of(tmp_path), log_of(tmp_path / "float32"), rtol=1e-6)
+    assert {array.dtype for array in weights_of(tmp_path)} == {np.dtype("float32")}
+    assert keras.config.dtype_policy().name == "float32"  # as before
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (("--devices", "GPU:6,GPU:7"), r"--devices GPU:6,GPU:7: GPU:6, GPU:7 is not there; TensorFlow sees CPU:0"),
+        (("--devices", "CPU:0,CPU:1,CPU:2"), "CPU:1, CPU:2 is not there"),
+    ],
+)
+def test_a_device_that_is_not_there_is_said(flags, line, rootdir, tmp_path):
+    with pytest.raises(UserError, match=line):
+        small.train(rootdir, tmp_path, *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (("--batch_size", 3), "--batch_size 3: expected a multiple of the 2 devices"),
+        (("--accumulate", 2), "--accumulate 2: runs on one device only"),
+        (("--precision", "mixed_float16"), "--precision mixed_float16: runs on one device only"),
+    ],
+)
+def test_what_does_not_go_with_several_devices_is_said(flags, line, monkeypatch):
+    import tensorflow as tf
+
+    from common.training import devices
+
+    device = namedtuple("device", "name")
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda: [device("/device:GPU:0"), device("/device:GPU:1")])
+    with pytest.raises(UserError, match=line):
+        devices.strategy(small.options("--devices", "all", *flags))
+
+
+def test_tensorboard_gets_the_losses_or_one_line_says_what_is_missing(rootdir, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(UserError, match="--tensorboard needs a package .*: pip install tensorboard"):
+        small.train(rootdir, tmp_path / "without", "--tensorboard", tmp_path / "board")
+    monkeypatch.undo()
+    pytest.importorskip("tensorboard")
+    small.train(rootdir, tmp_path / "with", "--epochs", 1, "--tensorboard", tmp_path / "board")
+    assert list((tmp_path / "board").rglob("events*"))
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_refused_with_what_would_fit(monkeypatch):
+    from common.models import build
+    from E2EREC import E2EREC
+
+    network = build.build(E2EREC, 1, [None])
+    need = {size: memory.needed(network, size) for size in (1, 2, 8)}
+    assert need[1] < need[2] < need[8]
+    for free, line in (
+        (need[8], None),
+        (need[2], r"E2E-REC takes about \d+ GB at --batch_size 8, .*; --batch_size 2 --accumulate 4 takes \d+ GB"),
+        (need[1] - 1, r"one picture at a time takes \d+ GB"),
+    ):
+        monkeypatch.setattr(memory, "available", lambda: free)  # noqa: B023
+        if line is None:
+            memory.check("E2E-REC", network, None, small.options("--batch_size", 8))
+            continue
+        with pytest.raises(UserError, match=line):
+            memory.check("E2E-REC", network, None, small.options("--batch_size", 8))
+
+
+# --- what a second program, a picture or a flag could spoil
+
+
+def test_a_second_training_into_the_same_files_is_refused(rootdir, tmp_path):
+    for lock in (".lock", ".lock-logs.csv"):  # of the checkpoint, and of a log that may lie elsewhere
+        with (
+            locks.exclusive_lock(tmp_path / lock),
+            pytest.raises(UserError, match="another training writes these files now"),
+        ):
+            small.train(rootdir, tmp_path)
+    assert small.train(rootdir, tmp_path, "--epochs", 1).epoch == 1
+
+
+def test_curves_that_cannot_be_drawn_end_no_training(rootdir, tmp_path, capsys):
+    (tmp_path / "curves.png").mkdir()
+    assert small.train(rootdir, tmp_path, "--epochs", 1).epoch
+    assert "curves.png: not drawn" in capsys.readouterr().err
+
+
+def test_accumulating_more_than_there_is_is_refused(rootdir, tmp_path):
+    with pytest.raises(UserError, match="--accumulate 25: more than all 24 batches"):
+        small.train(rootdir, tmp_path, "--accumulate", 25)
+
+
+def test_patience_says_that_it_stopped(rootdir, tmp_path, capsys):
+    best = small.train(rootdir, tmp_path, "--patience", 1, "--epochs", 99)
+    assert f"stops after epoch {best.epoch + 1}: none was better than {best.epoch}'s" in capsys.readouterr().out
