@@ -126,13 +126,14 @@ def show(root, results):
     """Print the result table with its errors and draw it."""
     import pandas as pd
 
-    from common.data import baseline, dataset
+    from common.data import dataset
+    from common.data.levels import median_baseline, qp_mae
 
     file = results / "JND1test_results.csv"
     table = pd.read_csv(file)
-    error = baseline.qp_mae(table["JND1"], table["JND1_label"])
+    error = qp_mae(table["JND1"], table["JND1_label"])
     train = dataset.read_splits(root, ("train",), decode=False)[0]["train"].levels[:, 0]
-    floor = baseline.median_baseline(train, table["JND1_label"])
+    floor = median_baseline(train, table["JND1_label"])
     shown = table.rename(columns={"image": "picture", "JND1_label": "pseudo-label", "JND1": "prediction"})
     shown["error"] = shown["prediction"] - shown["pseudo-label"]
     print(f"\n{shown[['picture', 'pseudo-label', 'prediction', 'error']].to_string(index=False, float_format='%.1f')}")

@@ -20,8 +20,9 @@ from PIL import Image
 from common.core.errors import UserError
 from common.core.files import atomic_write
 from common.core.threads import parallel_map
-from common.data import baseline, dataset
+from common.data import dataset
 from common.data.dataset import LEVELS, SPLITS, folder_of
+from common.data.levels import median_baseline
 from common.media import metrics
 from common.media.images import read_image
 
@@ -256,9 +257,7 @@ def labels_table(splits, unit):
     for index, level in enumerate(LEVELS):
         for name, split in splits.items():
             jnd = split.levels[:, index]
-            floor = (
-                f"{baseline.median_baseline(splits['train'].levels[:, index], jnd):.2f}" if "train" in splits else "-"
-            )
+            floor = f"{median_baseline(splits['train'].levels[:, index], jnd):.2f}" if "train" in splits else "-"
             lines.append(
                 f"{level}   {name:6} {jnd.mean():6.1f} {jnd.std():5.1f} {np.median(jnd):7.1f} "
                 f"{f'{jnd.min():g}-{jnd.max():g}':>9}   {floor}"

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from common.core.errors import UserError
 from common.data.dataset import LEVELS, folder_of
+from common.data.levels import nearest_qp
 from common.media.clips import count_frames, extract_frames
 from common.media.images import write_png
 
@@ -31,7 +32,7 @@ class LabelledClip(NamedTuple):
         Where no file has the QP of a level, the clip is coded here.  Returns the rows of the manifest.
         Raises UserError as `extract_frames`, and where frames of two files differ in size.
         """
-        qps = [int(level + 0.5) for level in self.levels]
+        qps = [nearest_qp(level) for level in self.levels]
         missing = {qp: folder / f"{qp}.264" for qp in qps if qp not in self.files}
         for qp in set(qps) - missing.keys():  # a bare bitstream that ends early looks sound
             count, due = count_frames(self.files[qp]), count_frames(self.files[0])

@@ -20,6 +20,7 @@ import pandas as pd
 from common.core.errors import UserError
 from common.data.builder import DatasetBuilder, assign_splits, find_sources
 from common.data.dataset import LEVELS, SPLITS, folder_of
+from common.data.levels import nearest_qp
 from common.data.tables import read_table, refuse_repeats
 from common.media.ffmpeg import QP_RANGE, VIDEOSET_X264, encode_intra
 from common.media.ffmpeg_process import find_ffmpeg
@@ -53,7 +54,7 @@ def mcl_jci(arguments):
         if absent := sorted(judged - pictures[number].keys()):
             lacking.append(f"{unit}: the subjects' samples; no ImageJND_{unit}_{absent[0]:03}.jpg")
             samples.pop(number)
-        needed[unit] = [0, *map(nearest, levels[number]), *sorted(judged if number in samples else ())]
+        needed[unit] = [0, *map(nearest_qp, levels[number]), *sorted(judged if number in samples else ())]
     sources = {
         unit: {
             "levels": levels[number],
@@ -93,7 +94,7 @@ def make_row(unit, paths, split, factors, samples, scale, source, folder):
             raise UserError(f"{path}: its size is not that of {paths[0].name}; copy both again")
         dbs[qf] = psnr(raw, pixels)
     write_png(folder / folder_of(split) / f"{unit}.png", raw)
-    coded = [paths[nearest(factor)] for factor in factors]
+    coded = [paths[nearest_qp(factor)] for factor in factors]
     for level, path in zip(LEVELS, coded):
         target = folder / folder_of(split, level) / f"{unit}{path.suffix.lower()}"
         target.parent.mkdir()
@@ -101,7 +102,7 @@ def make_row(unit, paths, split, factors, samples, scale, source, folder):
     labels = factors
     if scale == "QP":
         qps = nearest_qps(raw, dbs)
-        labels = [qps[nearest(factor)] for factor in factors]
+        labels = [qps[nearest_qp(factor)] for factor in factors]
         samples = samples and [[qps[qf] for qf in of_level] for of_level in samples]
     kind = "human" if scale == "QF" else "computed from human QF: QP of the nearest PSNR"
     return {
@@ -111,16 +112,11 @@ def make_row(unit, paths, split, factors, samples, scale, source, folder):
         **dict(zip(LEVELS, labels)),
         **{f"QF at {level}": qf for level, qf in zip(LEVELS, factors)},
         **{f"source at {level}": path.name for level, path in zip(LEVELS, coded)},
-        **{f"PSNR at {level}": round(dbs[nearest(qf)], 2) for level, qf in zip(LEVELS, factors)},
+        **{f"PSNR at {level}": round(dbs[nearest_qp(qf)], 2) for level, qf in zip(LEVELS, factors)},
         **{f"samples at {level}": json.dumps(of_level) for level, of_level in zip(LEVELS, samples or ())},
         "unit": scale,
         "labels": f"{kind} ({source})",
     }
-
-
-def nearest(factor):
-    """The whole QF that a level with decimals is shown at, halves upwards."""
-    return int(factor + 0.5)
 
 
 def nearest_qps(picture, dbs):
@@ -163,7 +159,7 @@ def read_samples(folder):
         return {}
     _, table = read_sheet(folder, SAMPLES, ("image", *SAMPLES[2:]), blanks=True)
     samples = {
-        int(number): [[nearest(qf) for qf in rows[column].dropna()] for column in SAMPLES[2:]]
+        int(number): [[nearest_qp(qf) for qf in rows[column].dropna()] for column in SAMPLES[2:]]
         for number, rows in table.groupby("image")
     }
     return {number: of_levels for number, of_levels in samples.items() if all(of_levels)}
@@ -221,7 +217,7 @@ def find_pictures(folder, root, levels):
     for number, names in sorted(found.items()):
         unit = f"SRC{number:02}"
         factors = levels.get(number, ())
-        wanted = [0, *(nearest(factor) for factor in factors if factor == factor)]
+        wanted = [0, *(nearest_qp(factor) for factor in factors if factor == factor)]
         lacking = [f"_{qf:03}.jpg" if qf else ".bmp" for qf in wanted if qf not in names]
         twice = [names[qf] for qf in wanted if len(names.get(qf, ())) > 1]
         if not factors:

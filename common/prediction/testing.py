@@ -7,8 +7,8 @@ from common.core.errors import UserError
 from common.core.files import check_writable, file_in, write_csv
 from common.core.keras_backend import load_keras
 from common.data import dataset
-from common.data.baseline import describe_baseline
 from common.data.dataset import load_splits
+from common.data.levels import describe_baseline, median_baseline, qp_mae
 from common.models import weight_files
 from common.models.build import build, find_backbones
 
@@ -81,8 +81,6 @@ def print_errors(split, levels, answers, options):
     """Print each level's mean absolute error, beside that of always answering the training median."""
     import numpy as np
 
-    from common.data import baseline
-
     try:
         known = dataset.read_splits(options.data_dir, ("train",), scale=options.label_unit, decode=False)[0]["train"]
     except UserError as missing:
@@ -91,5 +89,5 @@ def print_errors(split, levels, answers, options):
         asked = split.levels[:, level - 1]
         floor = f"no training median: {reason}" if known is None else ""
         if known:
-            floor = describe_baseline(baseline.median_baseline(known.levels[:, level - 1], asked), options)
-        print(f"JND{level}: mean absolute error {baseline.qp_mae(column, asked):.2f} {options.label_unit}; {floor}")
+            floor = describe_baseline(median_baseline(known.levels[:, level - 1], asked), options.label_unit)
+        print(f"JND{level}: mean absolute error {qp_mae(column, asked):.2f} {options.label_unit}; {floor}")

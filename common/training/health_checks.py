@@ -3,7 +3,7 @@
 import numpy as np
 
 from common.core.errors import UserError
-from common.data.baseline import median_baseline
+from common.data.levels import median_baseline
 
 FLAT = 1e-4  # answers that differ by less, in QP, are one answer
 

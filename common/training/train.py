@@ -5,8 +5,8 @@ from pathlib import Path
 from common.core.files import file_in
 from common.core.keras_backend import load_keras
 from common.data import dataset
-from common.data.baseline import describe_baseline
 from common.data.dataset import load_splits
+from common.data.levels import describe_baseline, median_baseline
 from common.models.build import build, find_backbones
 from common.training import devices
 from common.training.runs import check_outputs
@@ -37,7 +37,6 @@ def train(variant, options):
     load_keras(training=True, cpus=devices.logical_cpus(options.devices))
     import keras
 
-    from common.data import baseline
     from common.models import keras_metrics
     from common.training.loop import Training, fit
 
@@ -72,7 +71,7 @@ def train(variant, options):
     columns = (
         {name: f"{name}_loss" for name in outputs} if len(targets["train"]) > 1 else dict.fromkeys(outputs, "loss")
     )
-    floors = [baseline.median_baseline(*(labels[split][n].ravel() for split in labels)) for n in range(len(outputs))]
+    floors = [median_baseline(*(labels[split][n].ravel() for split in labels)) for n in range(len(outputs))]
     best = fit(
         Training(
             variant.name,
@@ -93,7 +92,9 @@ def train(variant, options):
     print(f"best epoch {best.epoch} of {options.epochs}:")
     for (output, number), floor in zip(outputs.items(), floors):
         error = best.logs[f"val_{columns[output]}"]
-        print(f"JND{number}: error on valid {error:.2f} {options.label_unit}; {describe_baseline(floor, options)}")
+        print(
+            f"JND{number}: error on valid {error:.2f} {options.label_unit}; {describe_baseline(floor, options.label_unit)}"
+        )
     if variant.attention:
         quality = ", ".join(f"{name} {best.logs[f'val_VA_output_{name}']:.3f}" for name in ("CC", "KLD", "SIM"))
         print(f"attention map on valid, {computed['valid']} of {len(splits['valid'])} maps computed: {quality}")

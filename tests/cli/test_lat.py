@@ -58,7 +58,7 @@ def test_labels_give_the_error_beside_the_median(lat, rootdir, weight_files, tmp
     assert list(table.columns) == ["image", "JND1", "JND1_label"]
     assert list(table["image"]) == ["img1.png", "img2.png", "img3.png"] and list(table["JND1_label"]) == [22, 23, 24]
     error = (table["JND1"] - table["JND1_label"]).abs().mean()
-    assert f"mean absolute error {error:.2f} QP; always answering the training median gives 1.50 QP" in printed
+    assert f"mean absolute error {error:.2f} QP; always predicting the training median gives 1.50 QP" in printed
 
 
 def test_batches_of_any_size_give_the_same(lat, rootdir, weight_files, tmp_path):
@@ -210,7 +210,7 @@ def test_quality_factors_are_labels_too(lat, rootdir, weight_files, tmp_path):
         count = len(list((root / split).glob("*.png")))
         (root / split / "JND-Levels.txt").write_text("90 60 40\n" * count)
     printed = lat(*flags("test", root, weight_files, tmp_path / "out", **{"--label_unit": "QF"})).out
-    assert "QF; always answering the training median gives 0.00 QF" in printed
+    assert "QF; always predicting the training median gives 0.00 QF" in printed
     with pytest.raises(UserError, match="90 is outside 0 to 51"):
         script.run_script("", LAT, arguments=list(map(str, flags("test", root, weight_files, tmp_path / "out"))))
 

@@ -11,8 +11,8 @@ import pytest
 from common import evaluate
 from common.core.errors import UserError
 from common.core.files import sha256
-from common.data import baseline
 from common.data.dataset import Split
+from common.data.levels import qp_mae
 from common.evaluation import accuracy, comparison, trials
 from common.media import ffmpeg, metrics
 from common.media.images import read_image
@@ -165,7 +165,7 @@ def test_the_tables_say_what_the_predictions_are_worth(dataset, output):
     row, *others = pd.read_csv(output / "results.csv").to_dict("records")
     assert not others
     assert (row["model"], row["level"], row["pictures"], row["labels"]) == ("LAT", 1, 3, "human (VideoSet 8x8, jnd)")
-    error = baseline.qp_mae(answers["JND1"], answers["JND1_label"])
+    error = qp_mae(answers["JND1"], answers["JND1_label"])
     assert row["MAE"] == pytest.approx(error) and row["floor"] == pytest.approx(1.5)
     differences, satisfied = [], []
     for name, predicted, true in answers.itertuples(index=False):

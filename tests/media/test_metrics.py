@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from skimage import data
 
-from common.data.baseline import median_baseline, qp_mae
 from common.media.metrics import luma, psnr, spatial_information, ssim
 
 
@@ -59,17 +58,6 @@ def test_large_pictures_are_compared_band_by_band():
         assert peaks[1] < 1.2 * peaks[0]
     with pytest.raises(ValueError, match="one size"):
         psnr(a[:-1], a)
-
-
-def test_qp_error_and_the_floor():
-    assert qp_mae([25, 30], [26, 27]) == 2
-    assert qp_mae([[25, 30], [27, 30]], [[26, 30], [24, 30]]).tolist() == [2, 0]
-    assert median_baseline([20, 30, 90], [28, 31, 30]) == pytest.approx(1)  # the median, not the mean
-    assert median_baseline([[20, 1], [30, 2], [90, 9]], [[28, 2], [32, 5]]).tolist() == [2, 1.5]
-    with pytest.raises(ValueError):
-        qp_mae([1, 2], [1])
-    with pytest.raises(ValueError):
-        qp_mae([], [])
 
 
 def test_spatial_information_of_an_edge():

@@ -233,7 +233,7 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
     variant = next(iter(variants_of(script).values())).resized(*SIZE[1:])
     level = 2 if "JND2" in flags else None
     for number in variant.level_outputs(level).values():  # the levels' labels are as far apart as their numbers say
-        line = rf"JND{number}: error on valid \d+\.\d+ QP; always answering the training median gives {number}\.00 QP"
+        line = rf"JND{number}: error on valid \d+\.\d+ QP; always predicting the training median gives {number}\.00 QP"
         assert re.search(line, printed)
     model = build.build(variant, level, [None] * len(variant.backbones))
     weight_files.load(model, tmp_path / checkpoint)
