@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from common.core.errors import UserError
-from common.core.files import atomic_write
+from common.core.plotting import png_figure
 from common.core.threads import parallel_map
 from common.data import dataset
 from common.data.dataset import LEVELS, SPLITS, folder_of
@@ -267,21 +267,13 @@ def labels_table(splits, unit):
 
 def draw(splits, unit, title, target):
     """Histograms of the levels, one below the other, the splits stacked, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     levels = [split.levels for split in splits.values()]
     bins = np.arange(np.floor(min(map(np.min, levels))), np.ceil(max(map(np.max, levels))) + 2) - 0.5
-    figure, axes = plt.subplots(len(LEVELS), figsize=(8, 6), sharex=True, layout="constrained")
-    for index, (axis, level) in enumerate(zip(axes, LEVELS)):
-        axis.hist([rows[:, index] for rows in levels], bins, stacked=True, label=list(splits))
-        axis.set_ylabel(f"{level}, pictures")
-    axes[0].legend()
-    axes[-1].set_xlabel(f"level ({unit})")
-    axes[-1].xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(title, fontsize=10)
-    with atomic_write(target) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    with png_figure(target, title, (9, 7)) as figure:
+        axes = figure.subplots(len(LEVELS), sharex=True)
+        for index, (axis, level) in enumerate(zip(axes, LEVELS)):
+            axis.hist([rows[:, index] for rows in levels], bins, stacked=True, label=list(splits))
+            axis.set_ylabel(f"{level}, pictures")
+        axes[0].legend()
+        axes[-1].set_xlabel(f"level ({unit})")
+        axes[-1].xaxis.get_major_locator().set_params(integer=True)

@@ -1,0 +1,31 @@
+"""Plots as PNG files, the same on every machine."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.core.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@contextlib.contextmanager
+def png_figure(target: Path, title: str, size: tuple[float, float]) -> "Iterator[Figure]":
+    """Yield an empty figure; when the block ends well, save it as the PNG file `target`, whole or not at all.
+
+    The figure is made without pyplot and has no window.  So the user's backend (MPLBACKEND, matplotlibrc, a notebook's)
+    has no effect on it and stays as it is, and nothing needs to be closed.
+
+    Args:
+        title: Stands above all axes.
+        size: Width and height in inches; an inch has 100 pixels.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(size, layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    yield figure
+    with atomic_write(target) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
