@@ -70,7 +70,8 @@ def make_pictures(photographs, root):
     import numpy as np
     from PIL import Image, ImageOps
 
-    from common.data.dataset import list_images, write_levels
+    from common.data.dataset import list_images
+    from common.data.labels import write_labels
     from common.media.images import read_image, write_png
 
     sources = [Image.fromarray(read_image(path)) for path in list_images(photographs)]
@@ -80,7 +81,7 @@ def make_pictures(photographs, root):
             centre = ((number % 5 + 1) / 6, (number % 3 + 1) / 4)
             frame = ImageOps.fit(sources[number % len(sources)], SIZE, Image.Resampling.BICUBIC, centering=centre)
             write_png(root / split / name, np.asarray(frame))
-        write_levels(root / split, names, [(25, 30, 34)] * count)
+        write_labels(root / split, names, [(25, 30, 34)] * count)
 
 
 def repeat_pictures(pictures, folder, count):

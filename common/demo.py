@@ -132,7 +132,7 @@ def show(root, results):
     file = results / "JND1test_results.csv"
     table = pd.read_csv(file)
     error = qp_mae(table["JND1"], table["JND1_label"])
-    train = dataset.read_splits(root, ("train",), decode=False)[0]["train"].levels[:, 0]
+    train = dataset.read_splits(root, ("train",), decode=False)[0]["train"].labels[:, 0]
     floor = median_baseline(train, table["JND1_label"])
     shown = table.rename(columns={"image": "picture", "JND1_label": "pseudo-label", "JND1": "prediction"})
     shown["error"] = shown["prediction"] - shown["pseudo-label"]

@@ -168,7 +168,7 @@ def _frames(split, data_dir, target):
     """The pictures that the autoencoder is to give, one a picture of `split`."""
     if target == "Img":
         return split.images
-    return dataset.match_frames(split, Path(data_dir) / f"{target.lower()}{split.name}")
+    return dataset.match_images(split, Path(data_dir) / f"{target.lower()}{split.name}")
 
 
 def _start(options, checkpoint):

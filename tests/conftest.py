@@ -76,7 +76,7 @@ def weight_files(golden, tmp_path_factory):
 @pytest.fixture(scope="session")
 def rootdir(tmp_path_factory):
     """A rootdir of 6 train, 3 valid and 3 test crops of real photographs, with made-up labels."""
-    from common.data.dataset import write_levels
+    from common.data.labels import write_labels
     from common.media.images import write_png
 
     root = tmp_path_factory.mktemp("rootdir")
@@ -88,7 +88,7 @@ def rootdir(tmp_path_factory):
             write_png(root / split / name, frame)
             write_png(root / f"jnd1{split}" / name, frame // 16 * 16)  # visibly worse
         levels = np.array([[22, 27, 31]]) + np.arange(count)[:, None]
-        write_levels(root / split, names, levels)
+        write_labels(root / split, names, levels)
     return root
 
 

@@ -47,7 +47,7 @@ def options(*flags):
 def train(root, folder, *flags, build=build, compile=lambda: {"loss": "mae"}):
     """Train it in `folder` and return the Best."""
     splits, _ = dataset.read_splits(root, ("train", "valid"))
-    labels = {name: split.levels[:, :1] for name, split in splits.items()}
+    labels = {name: split.labels[:, :1] for name, split in splits.items()}
     return fit(
         Training(
             "small",

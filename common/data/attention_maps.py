@@ -49,7 +49,7 @@ def read_maps(split, root, size):
             f"{folder}: no such folder; expected gray attention maps named as the pictures of {split.folder}; "
             f"`python3 -m common.prepare attention --data_dir {root}` computes some"
         )
-    paths = dataset.match_frames(split, folder, decode=False)
+    paths = dataset.match_images(split, folder, decode=False)
     with ThreadPoolExecutor(WORKERS) as pool:
         maps = list(pool.map(lambda path: load_map(path, size), paths))
     return np.stack(maps), sum(map(is_computed, paths))

@@ -14,7 +14,7 @@ from pathlib import Path
 from common.core.errors import UserError
 from common.core.files import write_json
 from common.core.names import printable
-from common.data.dataset import LEVELS, SPLITS, folder_of
+from common.data.dataset import LEVELS, SPLITS, split_folder
 
 
 class DatasetBuilder:
@@ -67,12 +67,12 @@ class DatasetBuilder:
         import pandas as pd
 
         from common.core.files import write_csv
-        from common.data.dataset import write_levels
+        from common.data.labels import write_labels
 
         table = pd.DataFrame(rows)
         write_csv(table, self.root / "manifest.csv")
         for split, part in table.groupby("split"):
-            write_levels(self.root / split, part["image"], part[list(LEVELS)].to_numpy())
+            write_labels(self.root / split, part["image"], part[list(LEVELS)].to_numpy())
 
     def _summary(self, rows):
         """The table of counts and levels a split, as text."""
@@ -118,7 +118,7 @@ class DatasetBuilder:
     def _claim(self, overwrite):
         """Write the plan into `root`, or find it there."""
         root, file = self.root, self.root / ".prepare" / "plan.json"
-        folders = [folder_of(split, level) for split in SPLITS for level in ("", *LEVELS)]
+        folders = [split_folder(split, level) for split in SPLITS for level in ("", *LEVELS)]
         try:
             old = json.loads(file.read_text())
         except FileNotFoundError:

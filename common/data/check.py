@@ -21,7 +21,8 @@ from common.core.errors import UserError
 from common.core.plotting import png_figure
 from common.core.threads import parallel_map
 from common.data import dataset
-from common.data.dataset import LEVELS, SPLITS, folder_of
+from common.data.dataset import LEVELS, SPLITS, split_folder
+from common.data.labels import LABEL_FILE
 from common.data.levels import median_baseline
 from common.media import metrics
 from common.media.images import read_image
@@ -70,13 +71,13 @@ def check(arguments):
     looks = look_at(splits, root, arguments.jobs, report)
     compare_pictures(looks, report)
     for name, split in splits.items():
-        if split.levels is not None:
+        if split.labels is not None:
             check_order(split, unit, report)
             check_frames(split, looks[name], unit, report)
     kinds = list(dict.fromkeys(manifest.get("labels", [])))
     print(f"{root}: labels in {unit}, {' and '.join(kinds) or 'of unknown origin: there is no manifest.csv'}")
     print(pictures_table(splits, looks))
-    labelled = {name: split for name, split in splits.items() if split.levels is not None}
+    labelled = {name: split for name, split in splits.items() if split.labels is not None}
     if labelled:
         target = Path(arguments.picture or root / "check.png")
         print(labels_table(labelled, unit))
@@ -121,10 +122,10 @@ def read_splits(root, unit, report):
     for name in names:
         for labels in ("required", "ignored"):
             try:
-                splits |= dataset.read_splits(root, [name], labels=labels, scale=unit, decode=False)[0]
+                splits |= dataset.read_splits(root, [name], labels=labels, unit=unit, decode=False)[0]
                 break
             except UserError as error:
-                optional = name == "test" and not (root / name / dataset.LEVELS_FILE).exists()
+                optional = name == "test" and not (root / name / LABEL_FILE).exists()
                 (report.remarks if optional else report.faults).append(str(error))
     return splits
 
@@ -134,10 +135,10 @@ def look_at(splits, root, jobs, report):
     frames = {name: [[] for _ in split.images] for name, split in splits.items()}
     for name, split in splits.items():
         for level in LEVELS:
-            folder, found = root / folder_of(name, level), [None] * len(split)
+            folder, found = root / split_folder(name, level), [None] * len(split)
             if folder.is_dir():
                 try:
-                    found = dataset.match_frames(split, folder, decode=False)
+                    found = dataset.match_images(split, folder, decode=False)
                 except UserError as error:
                     report.faults.append(str(error))
             for own, frame in zip(frames[name], found):
@@ -205,7 +206,7 @@ def first_of(names):
 
 def check_order(split, unit, report):
     """Levels must ascend in QP and descend in QF: a little off is a remark, more is a fault."""
-    steps = np.diff(split.levels, axis=1) * (1 if unit == "QP" else -1)
+    steps = np.diff(split.labels, axis=1) * (1 if unit == "QP" else -1)
     names = np.array([f"{split.name}/{picture.name}" for picture in split.images])
     way = "ascend" if unit == "QP" else "descend"
     wrong = (steps < -SLIP).any(axis=1)
@@ -214,7 +215,7 @@ def check_order(split, unit, report):
     if wrong.sum() > len(wrong) / 2:
         other = "QF" if unit == "QP" else "QP"
         report.faults.append(
-            f"{split.folder / dataset.LEVELS_FILE}: {wrong.sum()} of {len(wrong)} rows do not {way}; are they {other}? "
+            f"{split.folder / LABEL_FILE}: {wrong.sum()} of {len(wrong)} rows do not {way}; are they {other}? "
             f"Say so by --label_unit {other}; or else columns are swapped"
         )
     else:
@@ -224,7 +225,7 @@ def check_order(split, unit, report):
 def check_frames(split, looks, unit, report):
     """The PSNR of JND frames must fall as their levels get worse, and be that of the same picture."""
     contrary, other, raw = [], [], []
-    for levels, one in zip(split.levels * (1 if unit == "QP" else -1), looks):
+    for levels, one in zip(split.labels * (1 if unit == "QP" else -1), looks):
         known = [(level, db, name) for level, db, name in zip(levels, one.dbs, LEVELS) if db is not None]
         for (level, db, name), (next_level, next_db, next_name) in zip(known, known[1:]):
             if (next_level - level) * (next_db - db) > 0 and abs(next_db - db) > DB_SLIP:
@@ -256,8 +257,8 @@ def labels_table(splits, unit):
     lines = [f"level  split    mean    SD  median     range   floor ({unit}: error of always answering train's median)"]
     for index, level in enumerate(LEVELS):
         for name, split in splits.items():
-            jnd = split.levels[:, index]
-            floor = f"{median_baseline(splits['train'].levels[:, index], jnd):.2f}" if "train" in splits else "-"
+            jnd = split.labels[:, index]
+            floor = f"{median_baseline(splits['train'].labels[:, index], jnd):.2f}" if "train" in splits else "-"
             lines.append(
                 f"{level}   {name:6} {jnd.mean():6.1f} {jnd.std():5.1f} {np.median(jnd):7.1f} "
                 f"{f'{jnd.min():g}-{jnd.max():g}':>9}   {floor}"
@@ -267,7 +268,7 @@ def labels_table(splits, unit):
 
 def draw(splits, unit, title, target):
     """Histograms of the levels, one below the other, the splits stacked, as a PNG."""
-    levels = [split.levels for split in splits.values()]
+    levels = [split.labels for split in splits.values()]
     bins = np.arange(np.floor(min(map(np.min, levels))), np.ceil(max(map(np.max, levels))) + 2) - 0.5
     with png_figure(target, title, (9, 7)) as figure:
         axes = figure.subplots(len(LEVELS), sharex=True)

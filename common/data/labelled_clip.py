@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from common.core.errors import UserError
-from common.data.dataset import LEVELS, folder_of
+from common.data.dataset import LEVELS, split_folder
 from common.data.levels import nearest_qp
 from common.media.clips import count_frames, extract_frames
 from common.media.images import write_png
@@ -45,7 +45,7 @@ class LabelledClip(NamedTuple):
         ):
             image = f"{unit}_{index}.png"
             self._check_size(self.files[0], pixels, self.size or pixels.shape[:2])
-            write_png(folder / folder_of(self.split) / image, pixels)
+            write_png(folder / split_folder(self.split) / image, pixels)
             place = {"clip": self.clip, "frame": number, "seconds": round(seconds, 3)}
             rows.append({"split": self.split, "image": image, **place, **dict(zip(LEVELS, self.levels))})
         size = pixels.shape[:2]
@@ -54,7 +54,7 @@ class LabelledClip(NamedTuple):
             padded = tuple(side + side % 2 if qp in missing else side for side in size)
             for (_, _, pixels), row in zip(extract_frames(file, [row["frame"] for row in rows]), rows):
                 self._check_size(file, pixels, padded)
-                write_png(folder / folder_of(self.split, level) / row["image"], pixels[: size[0], : size[1]])
+                write_png(folder / split_folder(self.split, level) / row["image"], pixels[: size[0], : size[1]])
                 row |= {f"QP at {level}": qp, f"source at {level}": "coded here" if qp in missing else file.name}
         for file in missing.values():
             file.unlink()

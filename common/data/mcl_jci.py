@@ -19,7 +19,7 @@ import pandas as pd
 
 from common.core.errors import UserError
 from common.data.builder import DatasetBuilder, assign_splits, find_sources
-from common.data.dataset import LEVELS, SPLITS, folder_of
+from common.data.dataset import LEVELS, SPLITS, split_folder
 from common.data.levels import nearest_qp
 from common.data.tables import read_table, refuse_repeats
 from common.media.ffmpeg import QP_RANGE, VIDEOSET_X264, encode_intra
@@ -93,10 +93,10 @@ def make_row(unit, paths, split, factors, samples, scale, source, folder):
         if pixels.shape != raw.shape:
             raise UserError(f"{path}: its size is not that of {paths[0].name}; copy both again")
         dbs[qf] = psnr(raw, pixels)
-    write_png(folder / folder_of(split) / f"{unit}.png", raw)
+    write_png(folder / split_folder(split) / f"{unit}.png", raw)
     coded = [paths[nearest_qp(factor)] for factor in factors]
     for level, path in zip(LEVELS, coded):
-        target = folder / folder_of(split, level) / f"{unit}{path.suffix.lower()}"
+        target = folder / split_folder(split, level) / f"{unit}{path.suffix.lower()}"
         target.parent.mkdir()
         shutil.copyfile(path, target)
     labels = factors

@@ -14,7 +14,7 @@ one of the crossings: VMAF is at or above the threshold there, and below it one 
 """
 
 from common.core.errors import UserError
-from common.data.dataset import LEVELS, folder_of
+from common.data.dataset import LEVELS, split_folder
 
 WIDTH, HEIGHT = 640, 360  # of the frames for which the thresholds were chosen
 THRESHOLDS = (92.0, 84.0, 76.0)
@@ -53,7 +53,7 @@ def write_labelled(pixels, thresholds, folder, split, image):
 
     levels, coded = find_levels(pixels, thresholds)
     for level, picture in zip(("", *LEVELS), [pixels, *(coded[qp].pixels for qp in levels)]):
-        write_png(folder / folder_of(split, level) / image, picture)
+        write_png(folder / split_folder(split, level) / image, picture)
     scores = {f"VMAF at {level}": coded[qp].vmaf for level, qp in zip(LEVELS, levels)}
     return {**dict(zip(LEVELS, levels)), **scores, "unit": "QP", "labels": PSEUDO}
 

@@ -43,7 +43,7 @@ def read_data(root, sheets):
     split = dataset.load_splits(root, ("test",))["test"]
     medians = np.full(3, np.nan)
     if (root / "train").is_dir():
-        medians = np.median(dataset.load_splits(root, ("train",), decode=False)["train"].levels, axis=0)
+        medians = np.median(dataset.load_splits(root, ("train",), decode=False)["train"].labels, axis=0)
     kind = next(iter(manifest.get("labels", [])), "of unknown origin: there is no manifest.csv")
     rows = manifest[manifest["split"] == "test"].set_index("image") if len(manifest) else manifest
     column = next((name for name in ("clip", "photograph", "picture") if name in rows), None)
@@ -95,7 +95,7 @@ def compare(data, runs, coded, options):
     for run in runs:
         answers = pd.read_csv(run.result)
         for level in [run.level] if run.level else [1, 2, 3]:
-            true = data.split.levels[:, level - 1].astype(float)
+            true = data.split.labels[:, level - 1].astype(float)
             part = pd.DataFrame({"image": [path.name for path in data.split.images], "source": data.sources})
             part.insert(0, "model", run.model)
             part.insert(1, "level", level)

@@ -54,7 +54,7 @@ def _origin(data):
     medians = ", ".join(f"{median:g}" for median in data.medians)
     unknown = "There is no train folder: no training median, no floor."
     lines = [unknown if "nan" in medians else f"Training medians, of which the floor is made: {medians} QP."]
-    found = files.content_digest(data.split.images, data.split.levels)
+    found = files.content_digest(data.split.images, data.split.labels)
     lines.append(f"Digest of test pictures and labels, by `common.training.runs.digest`: `{found}`.")
     try:
         plan = json.loads((Path(data.name) / ".prepare" / "plan.json").read_text())

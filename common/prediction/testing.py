@@ -16,13 +16,13 @@ from common.models.build import build, find_backbones
 def test(variant, options):
     """Write the levels that `variant` predicts for a rootdir's test pictures, and its error where they have labels."""
     level, outputs, root = options.level, variant.level_outputs(options.level), Path(options.data_dir)
-    how = {"labels": "optional", "scale": options.label_unit}
+    how = {"labels": "optional", "unit": options.label_unit}
     split = load_splits(root, ("test",), decode=False, **how)["test"]
     file = weight_files.find(options.model_weights_path, variant.weight_names(level), variant.name)
     backbone_files = find_backbones(variant, options)
     frames = None
     if variant.image_output and (root / f"jnd{level}test").is_dir():
-        frames = dataset.match_frames(split, root / f"jnd{level}test")
+        frames = dataset.match_images(split, root / f"jnd{level}test")
     result = file_in(options.result_path, variant.result_name(level))
     check_writable(result)
     answers, quality = [], []
@@ -50,7 +50,7 @@ def test(variant, options):
     if quality:
         psnr, ssim = (sum(column) / len(quality) for column in zip(*quality))
         print(f"reconstructed JND{level} frames: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")
-    if split.levels is not None:
+    if split.labels is not None:
         print_errors(split, outputs.values(), answers, options)
     print(f"results: {result}")
     return 0
@@ -71,9 +71,9 @@ def write_results(path, split, levels, answers):
     columns = [f"JND{level}" for level in levels]
     table = pd.DataFrame(answers, columns=columns)
     table.insert(0, "image", [picture.name for picture in split.images])
-    if split.levels is not None:
+    if split.labels is not None:
         for level in levels:
-            table[f"JND{level}_label"] = split.levels[:, level - 1]
+            table[f"JND{level}_label"] = split.labels[:, level - 1]
     write_csv(table, path)
 
 
@@ -82,12 +82,12 @@ def print_errors(split, levels, answers, options):
     import numpy as np
 
     try:
-        known = dataset.read_splits(options.data_dir, ("train",), scale=options.label_unit, decode=False)[0]["train"]
+        known = dataset.read_splits(options.data_dir, ("train",), unit=options.label_unit, decode=False)[0]["train"]
     except UserError as missing:
         known, reason = None, str(missing).splitlines()[0]
     for level, column in zip(levels, np.transpose(answers)):
-        asked = split.levels[:, level - 1]
+        asked = split.labels[:, level - 1]
         floor = f"no training median: {reason}" if known is None else ""
         if known:
-            floor = describe_baseline(median_baseline(known.levels[:, level - 1], asked), options.label_unit)
+            floor = describe_baseline(median_baseline(known.labels[:, level - 1], asked), options.label_unit)
         print(f"JND{level}: mean absolute error {qp_mae(column, asked):.2f} {options.label_unit}; {floor}")

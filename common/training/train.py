@@ -23,12 +23,12 @@ def train(variant, options):
     backbone_files = find_backbones(variant, options)
     for file in backbone_files:
         print(f"stands on {file}")
-    splits = load_splits(options.data_dir, ("train", "valid"), scale=options.label_unit)
-    labels = {name: [split.levels[:, n - 1 : n] for n in outputs.values()] for name, split in splits.items()}
+    splits = load_splits(options.data_dir, ("train", "valid"), unit=options.label_unit)
+    labels = {name: [split.labels[:, n - 1 : n] for n in outputs.values()] for name, split in splits.items()}
     targets = {name: list(columns) for name, columns in labels.items()}
     if variant.image_output:
         for name, split in splits.items():
-            targets[name].insert(0, dataset.match_frames(split, Path(options.data_dir) / f"jnd{level}{name}"))
+            targets[name].insert(0, dataset.match_images(split, Path(options.data_dir) / f"jnd{level}{name}"))
     if variant.attention:
         maps, computed = read_maps(splits, variant, options.data_dir)
         for name in splits:

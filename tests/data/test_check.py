@@ -121,7 +121,7 @@ def mix(root):
         (uncoded, "1 JND frames that are the picture itself, not coded: train/3.png JND1"),
         (qualities, "outside 0 to 51"),
         (unlabelled, "train/JND-Levels.txt: no such file"),
-        (frameless, "jnd2train: no frame of train/4.png"),
+        (frameless, "jnd2train: no image for train/4.png"),
         (truncate, "valid/2.png: cannot be decoded"),
         (mix, "labels of two kinds, human and pseudo-label (VMAF)"),
         (mix, "1 clips in two splits: a"),

@@ -147,7 +147,7 @@ def test_videoset(downloads, tmp_path):
             frame = read_image(root / f"{level.lower()}{row['split']}" / row["image"])
             assert np.array_equal(frame, list(ffmpeg.decode_frames(file))[10])
     train = table[table["split"] == "train"].sort_values("image", key=lambda names: names.map(names.natural_key))
-    assert np.array_equal(splits["train"].levels, train[list(LEVELS)])
+    assert np.array_equal(splits["train"].labels, train[list(LEVELS)])
     again = prepare(*arguments)
     assert again.returncode == 0 and "0 clips made, 4 were there" in again.stdout
     again = prepare(*arguments, "--label", "mean")

@@ -1,4 +1,4 @@
-"""The rootdir layout: order, pairing, and everything wrong listed together."""
+"""The rootdir layout: order, matching, and everything wrong listed together."""
 
 import numpy as np
 import pytest
@@ -6,17 +6,18 @@ from PIL import Image
 
 from common.core.errors import UserError
 from common.core.names import natural_key
-from common.data.dataset import list_images, match_frames, read_splits, write_levels
+from common.data.dataset import list_images, match_images, read_splits
+from common.data.labels import write_labels
 
 
-def make_pictures(folder, *names):
+def make_images(folder, *names):
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         Image.new("RGB", (8, 6), (number, 0, 0)).save(folder / name)
 
 
 def make_split(root, levels, names=("img10.png", "img2.png", "img1.png"), split="train"):
-    make_pictures(root / split, *names)
+    make_images(root / split, *names)
     if levels is not None:
         (root / split / "JND-Levels.txt").write_bytes(levels if isinstance(levels, bytes) else levels.encode())
 
@@ -42,12 +43,12 @@ def test_natural_order():
     assert sorted(names, key=natural_key) == sorted(reversed(names), key=natural_key) == expected
 
 
-def test_rows_belong_to_pictures_in_natural_order(tmp_path):
+def test_rows_belong_to_images_in_natural_order(tmp_path):
     make_split(tmp_path, "20 30 31\n21 31 32.5\n22 33 34\n")
     split = read(tmp_path)
-    assert [picture.name for picture in split.images] == ["img1.png", "img2.png", "img10.png"]
+    assert [image.name for image in split.images] == ["img1.png", "img2.png", "img10.png"]
     assert split.folder == tmp_path / "train" and split.name == "train" and len(split) == 3
-    assert split.levels.dtype == np.float32 and split.levels.tolist() == PLAIN
+    assert split.labels.dtype == np.float32 and split.labels.tolist() == PLAIN
 
 
 @pytest.mark.parametrize(
@@ -65,25 +66,25 @@ def test_rows_belong_to_pictures_in_natural_order(tmp_path):
 )
 def test_ways_to_write_the_levels(tmp_path, text):
     make_split(tmp_path, text)
-    assert read(tmp_path).levels.tolist() == PLAIN
+    assert read(tmp_path).labels.tolist() == PLAIN
 
 
 def test_names_with_spaces_and_commas(tmp_path):
     make_split(tmp_path, 'a b.png, 1, 2, 3\n"c, d.png", 4, 5, 6\n', names=["c, d.png", "a b.png"])
-    assert read(tmp_path).levels.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert read(tmp_path).labels.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_only_pictures_count(tmp_path):
+def test_only_images_count(tmp_path):
     make_split(tmp_path, "1 2 3\n4 5 6\n", names=["b.PNG", "a.jpg"])
     for name in ("Thumbs.db", ".DS_Store", "._a.jpg", ".part-0.png", "notes.txt"):
         (tmp_path / "train" / name).write_text("no picture")
     (tmp_path / "train" / "more.png").mkdir()
-    assert [picture.name for picture in read(tmp_path).images] == ["a.jpg", "b.PNG"]
+    assert [image.name for image in read(tmp_path).images] == ["a.jpg", "b.PNG"]
 
 
 def test_labels_may_be_absent_but_not_wrong(tmp_path):
     make_split(tmp_path, None, split="test")
-    assert read(tmp_path, "test", labels="optional").levels is None
+    assert read(tmp_path, "test", labels="optional").labels is None
     assert "JND-Levels.txt: no such file" in error_of(read, tmp_path, "test")
     (tmp_path / "test" / "JND-Levels.txt").write_text("1 2\n3 4 5\n6 7 8\n")
     assert "JND-Levels.txt:1: 2 numbers" in error_of(read, tmp_path, "test", labels="optional")
@@ -92,9 +93,9 @@ def test_labels_may_be_absent_but_not_wrong(tmp_path):
 @pytest.mark.parametrize(
     "text, found",
     [
-        ("1 2 3\n4 5 6\n", "2 rows, but 3 pictures"),
-        ("JND1 JND2 JND3\n1 2 3\n4 5 6\n", "2 rows below the header in line 1, but 3 pictures"),
-        ("1 2 3\n4 5 6\n7 8 9\n1 2 3\n", "4 rows, but 3 pictures"),
+        ("1 2 3\n4 5 6\n", "2 rows, but 3 images"),
+        ("JND1 JND2 JND3\n1 2 3\n4 5 6\n", "2 rows below the header in line 1, but 3 images"),
+        ("1 2 3\n4 5 6\n7 8 9\n1 2 3\n", "4 rows, but 3 images"),
         ("1 2 3\n4 5\n7 8 9\n", "txt:2: 2 numbers where three"),
         ("1 2 3\n\n4 5 6 7\n7 8 9\n", "txt:3: 4 numbers where three"),
         ("1 2 3\n4 x 6\n7 8 9\n", "txt:2: 'x' is not a number"),
@@ -103,13 +104,13 @@ def test_labels_may_be_absent_but_not_wrong(tmp_path):
         ("1 2 3\n4 5 51.5\n7 8 9\n", "txt:2: 51.5 is outside 0 to 51"),
         ("1 2 3\n-1 5 6\n7 8 9\n", "txt:2: -1 is outside 0 to 51"),
         ("img1.png 1 2 3\nimg2.png 1 2 3\n", "no row for img10.png"),
-        ("img1.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\nimg3.png 1 2 3\n", "txt:4: no picture 'img3.png'"),
+        ("img1.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\nimg3.png 1 2 3\n", "txt:4: no image 'img3.png'"),
         (
             "img1.png 1 2 3\nimg2.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\n",
             "txt:3: 'img2.png' again, it has a row in ",
         ),
         (b"\xff\xfe1\0 \x002\0", "not UTF-8 text"),
-        ("", "0 rows, but 3 pictures"),
+        ("", "0 rows, but 3 images"),
     ],
 )
 def test_a_wrong_label_file_is_one_line(tmp_path, text, found):
@@ -121,7 +122,7 @@ def test_a_wrong_label_file_is_one_line(tmp_path, text, found):
 
 def test_quality_factors_reach_100_and_descend(tmp_path):
     make_split(tmp_path, "90 50 20\n100 51 0\n80 80 79\n")
-    assert read(tmp_path, scale="QF").levels[1].tolist() == [100, 51, 0]
+    assert read(tmp_path, unit="QF").labels[1].tolist() == [100, 51, 0]
     assert "90 is outside 0 to 51" in error_of(read, tmp_path)
 
 
@@ -130,7 +131,7 @@ def test_levels_that_run_the_wrong_way_are_summed_up(tmp_path):
     splits, warnings = read_splits(tmp_path, ["train"])
     assert len(splits["train"]) == 3
     assert warnings == ["train/JND-Levels.txt: 2 rows where levels do not ascend (lines 2, 4)"]
-    _, warnings = read_splits(tmp_path, ["train"], scale="QF")
+    _, warnings = read_splits(tmp_path, ["train"], unit="QF")
     assert warnings == ["train/JND-Levels.txt: 1 row where levels do not descend (line 4)"]
 
 
@@ -160,7 +161,7 @@ def test_a_long_list_is_cut(tmp_path):
     assert lines[0].startswith("57 problems") and len(lines) == 22 and lines[-1] == "  and 37 more"
 
 
-def test_pictures_are_decoded_only_when_asked(tmp_path):
+def test_images_are_decoded_only_when_asked(tmp_path):
     make_split(tmp_path, "1 2 3\n4 5 6\n7 8 9\n")
     (tmp_path / "train" / "img2.png").write_bytes(b"no picture")
     (tmp_path / "train" / "img1.png").unlink()
@@ -170,49 +171,44 @@ def test_pictures_are_decoded_only_when_asked(tmp_path):
     assert "img1.png: no such file" in message and "img2.png: not a picture" in message
 
 
-def test_progress_counts_every_picture(tmp_path):
-    make_split(tmp_path, "1 2 3\n4 5 6\n7 8 9\n")
-    seen = []
-    read(tmp_path, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-
-
 def test_an_empty_folder(tmp_path):
     (tmp_path / "train").mkdir()
-    assert "train: no pictures; expected files ending in .bmp" in error_of(read, tmp_path)
+    assert "train: no images; expected files ending in .bmp" in error_of(read, tmp_path)
 
 
-def test_frames_pair_by_name(tmp_path):
+def test_images_match_by_name(tmp_path):
     make_split(tmp_path, None)
-    make_pictures(tmp_path / "jnd1train", "img2.bmp", "img10.png", "img1.jpg", "img3.png")
-    frames = match_frames(read(tmp_path, labels="optional"), tmp_path / "jnd1train")
-    assert [frame.name for frame in frames] == ["img1.jpg", "img2.bmp", "img10.png"]
+    make_images(tmp_path / "jnd1train", "img2.bmp", "img10.png", "img1.jpg", "img3.png")
+    matches = match_images(read(tmp_path, labels="optional"), tmp_path / "jnd1train")
+    assert [path.name for path in matches] == ["img1.jpg", "img2.bmp", "img10.png"]
 
 
-def test_unpaired_frames_are_listed_together(tmp_path):
+def test_unmatched_images_are_listed_together(tmp_path):
     make_split(tmp_path, None)
     split = read(tmp_path, labels="optional")
-    assert "jnd1train: no such folder" in error_of(match_frames, split, tmp_path / "jnd1train")
-    make_pictures(tmp_path / "jnd1train", "img2.bmp", "img2.png", "img10.png")
+    assert "jnd1train: no such folder" in error_of(match_images, split, tmp_path / "jnd1train")
+    make_images(tmp_path / "jnd1train", "img2.bmp", "img2.png", "img10.png")
     (tmp_path / "jnd1train" / "img10.png").write_bytes(b"no picture")
-    heading, *lines = error_of(match_frames, split, tmp_path / "jnd1train").splitlines()
+    heading, *lines = error_of(match_images, split, tmp_path / "jnd1train").splitlines()
     assert heading == f"3 problems in {tmp_path}:"
-    assert "no frame of train/img1.png" in lines[0]
+    assert "no image for train/img1.png" in lines[0]
     assert "img2.bmp, img2.png all match img2.png" in lines[1]
     assert "jnd1train/img10.png: not a picture" in lines[2]
 
 
-def test_a_frame_of_two_pictures_is_refused(tmp_path):
+def test_an_image_that_matches_two_is_refused(tmp_path):
     make_split(tmp_path, None, names=["a.png", "a.jpg"])
-    make_pictures(tmp_path / "jnd1train", "a.png")
-    assert "a.png: named as a.jpg" in error_of(match_frames, read(tmp_path, labels="optional"), tmp_path / "jnd1train")
+    make_images(tmp_path / "jnd1train", "a.png")
+    assert "a.png: same name as a.jpg" in error_of(
+        match_images, read(tmp_path, labels="optional"), tmp_path / "jnd1train"
+    )
 
 
 def test_written_levels_are_read_back_and_plain(tmp_path):
     names = ["img10.png", "img1.png", "img2.png"]
-    make_pictures(tmp_path / "train", *names)
-    write_levels(tmp_path / "train", names, np.array([PLAIN[2], PLAIN[0], PLAIN[1]], np.float32))
-    assert read(tmp_path).levels.tolist() == PLAIN
+    make_images(tmp_path / "train", *names)
+    write_labels(tmp_path / "train", names, np.array([PLAIN[2], PLAIN[0], PLAIN[1]], np.float32))
+    assert read(tmp_path).labels.tolist() == PLAIN
     assert np.loadtxt(tmp_path / "train" / "JND-Levels.txt").tolist() == PLAIN
     assert len(list((tmp_path / "train").iterdir())) == 4
     assert [path.name for path in list_images(tmp_path / "train")] == ["img1.png", "img2.png", "img10.png"]

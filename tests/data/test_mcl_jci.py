@@ -72,14 +72,14 @@ def test_qf_as_it_is(downloads, tmp_path, capsys):
     """Labels in QF, which descend; the frames are the JPEGs themselves; folds; and the programs read it as QF."""
     assert make(downloads, tmp_path) == 0
     assert "human (MCL-JCI, sur 0.75), in QF; pass --label_unit QF" in capsys.readouterr().out
-    splits, warnings = dataset.read_splits(tmp_path, ("train", "valid", "test"), scale="QF")
+    splits, warnings = dataset.read_splits(tmp_path, ("train", "valid", "test"), unit="QF")
     names = {name: [picture.name for picture in split.images] for name, split in splits.items()}
     assert (
         names == {"train": ["SRC01.png", "SRC04.png"], "valid": ["SRC03.png"], "test": ["SRC02.png"]} and not warnings
     )
-    assert splits["train"].levels.tolist() == [[43, 32, 22], [46, 32, 22]]
+    assert splits["train"].labels.tolist() == [[43, 32, 22], [46, 32, 22]]
     for level, qf in zip(LEVELS, (45, 32, 22)):
-        frame = dataset.match_frames(splits["valid"], tmp_path / f"{level.lower()}valid")[0]
+        frame = dataset.match_images(splits["valid"], tmp_path / f"{level.lower()}valid")[0]
         original = downloads / "ImageJND_SRC03" / f"ImageJND_SRC03_{qf:03}.jpg"
         assert frame.read_bytes() == original.read_bytes()
     picture = read_image(downloads / "ImageJND_SRC03.bmp")
@@ -108,7 +108,7 @@ def test_qp_of_the_nearest_psnr(downloads, tmp_path, capsys):
     for level, qf in zip(LEVELS, (43, 32, 22)):
         assert (row[f"PSNR at {level}"], row[level]) == of_jpeg(qf)
     data = comparison.read_data(tmp_path, None)
-    assert (np.diff(data.split.levels) > 0).all()
+    assert (np.diff(data.split.labels) > 0).all()
     for column, found in enumerate(data.samples[tmp_path / "test" / "SRC01.png"]):
         assert found.tolist() == [of_jpeg(row[column])[1] for row in subjects(1) if row[column]]
 

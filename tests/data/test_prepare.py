@@ -88,7 +88,7 @@ def test_the_layout(made):
     assert [len(splits[name]) for name in dataset.SPLITS] == [4, 2, 2] and not warnings
     for split in splits.values():
         for level in dataset.LEVELS:
-            frames = dataset.match_frames(split, root / f"{level.lower()}{split.name}")
+            frames = dataset.match_images(split, root / f"{level.lower()}{split.name}")
             for path in (*split.images, *frames):
                 assert path.suffix == ".png" and read_image(path).shape == (360, 640, 3)
     assert not list(root.rglob(".part-*"))

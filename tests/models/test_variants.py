@@ -12,7 +12,7 @@ from golden import seeded
 
 from common import prepare
 from common.core.errors import UserError
-from common.data import dataset
+from common.data.labels import write_labels
 from common.media.images import write_png
 from common.models import build, weight_files
 from common.models.registry import ModelSpec
@@ -204,7 +204,7 @@ def tiny(tmp_path_factory):
         for number in range(2):
             write_png(root / split / f"{number}.png", random.integers(0, (30, 255)[number], (90, 160, 3), np.uint8))
             write_png(root / f"jnd2{split}" / f"{number}.png", np.full((90, 160, 3), 128, np.uint8))
-        dataset.write_levels(root / split, ["0.png", "1.png"], [(22, 27, 31), (24, 31, 37)])
+        write_labels(root / split, ["0.png", "1.png"], [(22, 27, 31), (24, 31, 37)])
     return root
 
 
