@@ -1,12 +1,25 @@
 """The command line of the scripts, and how errors reach a person."""
 
 import argparse
+import dataclasses
 import os
 import signal
 import sys
+from typing import TypeVar
 
 from common.core.errors import UserError
 from common.core.malloc import keep_freed_memory
+
+Config = TypeVar("Config")
+
+
+def config_from(cls: type[Config], options: argparse.Namespace, **changes) -> Config:
+    """Make a dataclass of settings from parsed flags: each field gets the flag of its name, or keeps its default.
+
+    changes: fields whose flag has another name, or none.
+    """
+    names = {field.name for field in dataclasses.fields(cls)}
+    return cls(**{name: value for name, value in vars(options).items() if name in names} | changes)
 
 
 def run(main):
