@@ -1,7 +1,7 @@
 """The command line of the scripts, and how errors reach a person."""
 
 import argparse
-import dataclasses
+import inspect
 import os
 import signal
 import sys
@@ -18,7 +18,7 @@ def config_from(cls: type[Config], options: argparse.Namespace, **changes) -> Co
 
     changes: fields whose flag has another name, or none.
     """
-    names = {field.name for field in dataclasses.fields(cls)}
+    names = inspect.signature(cls).parameters
     return cls(**{name: value for name, value in vars(options).items() if name in names} | changes)
 
 
