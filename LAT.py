@@ -1,6 +1,6 @@
 """LAT: one JND level from the latent of the JND autoencoder (Nami et al., IEEE TCSVT 2024, the latent-based method).
 
-    picture (B, 352, 640, 3), B, G, R, 0..255
+    image (B, 352, 640, 3), B, G, R, 0..255
       | encoder of the frozen JND autoencoder of the level, common/models/autoencoder.py
     latent (B, 22, 40, 192)
       | BatchNormalization, LAT(64), LAT(128)
@@ -19,7 +19,12 @@ dead on arrival; `--output_bias zero` starts as the released program does.
 from dataclasses import dataclass
 
 from common.cli.script import main
-from common.models.registry import one_level
+from common.core import keras
+from common.media.images import TCSVT
+from common.models.autoencoder import latent
+from common.models.backbones import Autoencoders
+from common.models.blocks import lat_block, regression_head
+from common.models.registry import ModelSpec, Output, register
 
 
 @dataclass(frozen=True)
@@ -38,50 +43,48 @@ PAPER = Paper()
 
 
 def build_model(autoencoder):
-    """LAT on a JND autoencoder, which it freezes: a Keras model, picture (B, 352, 640, 3) -> QP (B, 1).
+    """LAT on a JND autoencoder, which it freezes: a Keras model, image (B, 352, 640, 3) -> QP (B, 1).
 
-    9,783,225 parameters with the encoder's; the decoder is no part of it.
+    9,783,225 parameters with the encoder's; the decoder is not part of it.
 
-        >>> from common.autoencoder import build_autoencoder
+        >>> from common.models.autoencoder import build_autoencoder
         >>> build_model(build_autoencoder()).count_params()
         9783225
     """
-    import keras
-
-    from common.models.autoencoder import latent
-    from common.models.blocks import regression_head
-
     autoencoder.trainable = False
     features = trunk(stem(latent(autoencoder)))
     return keras.Model(autoencoder.input, regression_head(features, PAPER.hidden, "JND_output"), name="LAT")
 
 
 def stem(latent, prefix=""):
-    """What comes before the first sharing of MJ-LAT: latent (B, 22, 40, 192) -> (B, 22, 40, 64)."""
-    from keras import layers
-
-    from common.models.blocks import lat_block
-
-    x = layers.BatchNormalization(name=f"{prefix}latent_norm")(latent)
+    """The part that MJ-LAT has once a level: latent (B, 22, 40, 192) -> (B, 22, 40, 64)."""
+    x = keras.layers.BatchNormalization(name=f"{prefix}latent_norm")(latent)
     return lat_block(x, PAPER.stem_filters, f"{prefix}lat_{PAPER.stem_filters}")
 
 
 def trunk(x):
     """The other LAT blocks: (B, 22, 40, 64) -> features (B, 25600)."""
-    from keras import layers
-
-    from common.models.blocks import lat_block
-
     first, *others = PAPER.trunk_filters
     x = lat_block(x, first, f"lat_{first}")
-    x = layers.MaxPooling2D(name="pool_1")(x)  # (B, 22, 40, 128) -> (B, 11, 20, 128)
+    x = keras.layers.MaxPooling2D(name="pool_1")(x)  # (B, 22, 40, 128) -> (B, 11, 20, 128)
     for filters in others:
         x = lat_block(x, filters, f"lat_{filters}")
-    x = layers.MaxPooling2D(name="pool_2")(x)  # (B, 11, 20, 512) -> (B, 5, 10, 512)
-    return layers.Flatten(name="flatten")(x)
+    x = keras.layers.MaxPooling2D(name="pool_2")(x)  # (B, 11, 20, 512) -> (B, 5, 10, 512)
+    return keras.layers.Flatten(name="flatten")(x)
 
 
-LAT = one_level("LAT", build_model, PAPER, weights="LATJND{level}.h5")
+LAT = register(
+    ModelSpec(
+        name="LAT",
+        script=__file__,
+        build=build_model,
+        outputs=(Output("JND_output"),),
+        defaults=PAPER,
+        weights="LATJND{jnd}.h5",
+        input=TCSVT,
+        backbone=Autoencoders(("JND{jnd}Reconstruction.h5",)),
+    )
+)
 
 if __name__ == "__main__":
     main(__doc__, LAT)

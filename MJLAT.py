@@ -1,6 +1,6 @@
 """MJ-LAT: all three JND levels jointly, from the latents of three JND autoencoders (Nami et al., IEEE TCSVT 2024).
 
-    picture (B, 352, 640, 3), B, G, R, 0..255
+    image (B, 352, 640, 3), B, G, R, 0..255
       | encoders of the three frozen JND autoencoders, side by side
     latents 3 x (B, 22, 40, 192)
       | BatchNormalization, LAT(64) each          -> 3 x (B, 22, 40, 64)
@@ -13,30 +13,43 @@ Deviation: where the outputs' biases start, as in LAT.py.
 """
 
 from common.cli.script import main
-from common.models.registry import multi_jnd
+from common.core import keras
+from common.media.images import TCSVT
+from common.models.autoencoder import latent
+from common.models.backbones import Autoencoders
+from common.models.blocks import regression_head
+from common.models.registry import ModelSpec, Output, register
 from LAT import PAPER, stem, trunk
+
+BACKBONE = Autoencoders(("JND1Reconstruction.h5", "JND2Reconstruction.h5", "JND3Reconstruction.h5"))
+OUTPUTS = tuple(Output(f"{level}_output", level=level) for level in ("JND1", "JND2", "JND3"))
 
 
 def build_model(*autoencoders):
-    """MJ-LAT on the JND1, JND2 and JND3 autoencoders, which it freezes: picture (B, 352, 640, 3) -> 3 x QP (B, 1).
+    """MJ-LAT on the JND1, JND2 and JND3 autoencoders, which it freezes: image (B, 352, 640, 3) -> 3 x QP (B, 1).
 
-    The autoencoders share one input.  26,070,091 parameters with the encoders'; the decoders are no part of it.
+    The autoencoders share one input.  26,070,091 parameters with the encoders'; the decoders are not part of it.
     """
-    import keras
-    from keras import layers
-
-    from common.models.autoencoder import latent
-    from common.models.blocks import regression_head
-
     for autoencoder in autoencoders:
         autoencoder.trainable = False
-    stems = [stem(latent(autoencoder), f"jnd{level}_") for level, autoencoder in enumerate(autoencoders, start=1)]
-    features = trunk(layers.Multiply(name="product")(stems))
-    levels = [regression_head(features, PAPER.hidden, f"JND{level}_output") for level in (1, 2, 3)]
-    return keras.Model(autoencoders[0].input, levels, name="MJ-LAT")
+    stems = [stem(latent(autoencoder), f"jnd{jnd}_") for jnd, autoencoder in enumerate(autoencoders, start=1)]
+    features = trunk(keras.layers.Multiply(name="product")(stems))
+    qps = [regression_head(features, PAPER.hidden, output.name) for output in OUTPUTS]
+    return keras.Model(autoencoders[0].input, qps, name="MJ-LAT")
 
 
-MJLAT = multi_jnd("MJ-LAT", build_model, PAPER, weights="MJLAT.h5")
+MJLAT = register(
+    ModelSpec(
+        name="MJ-LAT",
+        script=__file__,
+        build=build_model,
+        outputs=OUTPUTS,
+        defaults=PAPER,
+        weights="MJLAT.h5",
+        input=TCSVT,
+        backbone=BACKBONE,
+    )
+)
 
 if __name__ == "__main__":
     main(__doc__, MJLAT)

@@ -1,6 +1,6 @@
 """MJ-REC: all three JND levels jointly, from three reconstructed frames (Nami et al., IEEE TCSVT 2024).
 
-    picture (B, 352, 640, 3), B, G, R, 0..255
+    image (B, 352, 640, 3), B, G, R, 0..255
       | the three frozen JND autoencoders, side by side
     reconstructions 3 x (B, 352, 640, 3)
       | BatchNormalization, REC(512) each         -> 3 x (B, 176, 320, 512)
@@ -13,31 +13,42 @@ Deviation: where the outputs' biases start, as in LAT.py.
 """
 
 from common.cli.script import main
-from common.models.registry import multi_jnd
+from common.core import keras
+from common.media.images import TCSVT
+from common.models.blocks import regression_head
+from common.models.registry import ModelSpec, register
+from MJLAT import BACKBONE, OUTPUTS
 from REC import PAPER, stem, trunk
 
 
 def build_model(*autoencoders):
-    """MJ-REC on the JND1, JND2 and JND3 autoencoders, which it freezes: picture (B, 352, 640, 3) -> 3 x QP (B, 1).
+    """MJ-REC on the JND1, JND2 and JND3 autoencoders, which it freezes: image (B, 352, 640, 3) -> 3 x QP (B, 1).
 
     The autoencoders share one input.  13,886,928 parameters with the autoencoders'.
     """
-    import keras
-    from keras import layers
-
-    from common.models.blocks import regression_head
-
     for autoencoder in autoencoders:
         autoencoder.trainable = False
-    stems = [stem(autoencoder.output, f"jnd{level}_") for level, autoencoder in enumerate(autoencoders, start=1)]
-    features = trunk(layers.Multiply(name="product")(stems))
+    stems = [stem(autoencoder.output, f"jnd{jnd}_") for jnd, autoencoder in enumerate(autoencoders, start=1)]
+    features = trunk(keras.layers.Multiply(name="product")(stems))
     for units in PAPER.hidden:
-        features = layers.Dense(units, "relu", name="shared_dense")(features)
-    levels = [regression_head(features, (), f"JND{level}_output") for level in (1, 2, 3)]
-    return keras.Model(autoencoders[0].input, levels, name="MJ-REC")
+        features = keras.layers.Dense(units, "relu", name="shared_dense")(features)
+    qps = [regression_head(features, (), output.name) for output in OUTPUTS]
+    return keras.Model(autoencoders[0].input, qps, name="MJ-REC")
 
 
-MJREC = multi_jnd("MJ-REC", build_model, PAPER, weights="MJREC.h5", test_batch_size=1)
+MJREC = register(
+    ModelSpec(
+        name="MJ-REC",
+        script=__file__,
+        build=build_model,
+        outputs=OUTPUTS,
+        defaults=PAPER,
+        weights="MJREC.h5",
+        input=TCSVT,
+        backbone=BACKBONE,
+        test_batch_size=1,
+    )
+)
 
 if __name__ == "__main__":
     main(__doc__, MJREC)

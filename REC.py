@@ -1,6 +1,6 @@
 """REC: one JND level from the frame that the JND autoencoder reconstructs (Nami et al., IEEE TCSVT 2024).
 
-    picture (B, 352, 640, 3), B, G, R, 0..255
+    image (B, 352, 640, 3), B, G, R, 0..255
       | the frozen JND autoencoder of the level, common/models/autoencoder.py
     reconstruction (B, 352, 640, 3)
       | BatchNormalization, REC(512)              -> (B, 176, 320, 512)
@@ -17,7 +17,11 @@ Deviation: where the output's bias starts, as in LAT.py.
 from dataclasses import dataclass
 
 from common.cli.script import main
-from common.models.registry import one_level
+from common.core import keras
+from common.media.images import TCSVT
+from common.models.backbones import Autoencoders
+from common.models.blocks import rec_block, regression_head
+from common.models.registry import ModelSpec, Output, register
 
 
 @dataclass(frozen=True)
@@ -36,41 +40,41 @@ PAPER = Paper()
 
 
 def build_model(autoencoder):
-    """REC on a JND autoencoder, which it freezes: a Keras model, picture (B, 352, 640, 3) -> QP (B, 1).
+    """REC on a JND autoencoder, which it freezes: a Keras model, image (B, 352, 640, 3) -> QP (B, 1).
 
     8,078,384 parameters with the autoencoder's.
     """
-    import keras
-
-    from common.models.blocks import regression_head
-
     autoencoder.trainable = False
     features = trunk(stem(autoencoder.output))
     return keras.Model(autoencoder.input, regression_head(features, PAPER.hidden, "JND_output"), name="REC")
 
 
 def stem(reconstruction, prefix=""):
-    """What comes before the first sharing of MJ-REC: reconstruction (B, 352, 640, 3) -> (B, 176, 320, 512)."""
-    from keras import layers
-
-    from common.models.blocks import rec_block
-
-    x = layers.BatchNormalization(name=f"{prefix}reconstruction_norm")(reconstruction)
+    """The part that MJ-REC has once a level: reconstruction (B, 352, 640, 3) -> (B, 176, 320, 512)."""
+    x = keras.layers.BatchNormalization(name=f"{prefix}reconstruction_norm")(reconstruction)
     return rec_block(x, PAPER.stem_filters, f"{prefix}rec_{PAPER.stem_filters}")
 
 
 def trunk(x):
     """The other REC blocks: (B, 176, 320, 512) -> features (B, 7040)."""
-    from keras import layers
-
-    from common.models.blocks import rec_block
-
     for filters in PAPER.trunk_filters:
         x = rec_block(x, filters, f"rec_{filters}")
-    return layers.Flatten(name="flatten")(x)  # (B, 11, 20, 32) -> (B, 7040)
+    return keras.layers.Flatten(name="flatten")(x)  # (B, 11, 20, 32) -> (B, 7040)
 
 
-REC = one_level("REC", build_model, PAPER, weights="RECJND{level}.h5", test_batch_size=1)
+REC = register(
+    ModelSpec(
+        name="REC",
+        script=__file__,
+        build=build_model,
+        outputs=(Output("JND_output"),),
+        defaults=PAPER,
+        weights="RECJND{jnd}.h5",
+        input=TCSVT,
+        backbone=Autoencoders(("JND{jnd}Reconstruction.h5",)),
+        test_batch_size=1,
+    )
+)
 
 if __name__ == "__main__":
     main(__doc__, REC)

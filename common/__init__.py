@@ -10,6 +10,14 @@ def __getattr__(name):
         from common.prediction import predictor
 
         return getattr(predictor, name)
+    if name == "train":
+        from common.training.train import train
+
+        return train
+    if name == "list_models":
+        from common.models.registry import list_models
+
+        return list_models
     if name == "UserError":
         from common.core.errors import UserError
 

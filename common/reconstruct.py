@@ -1,8 +1,8 @@
 """Train and try the autoencoders: python3 -m common.reconstruct train|test
 
-Four weight files of one network (common/models/autoencoder.py): ImgReconstruction.h5 gives a picture back as it was,
-JND1Reconstruction.h5 to JND3Reconstruction.h5 give the frame as it looks coded at that JND level.  LAT, REC and MJ
-stand on the JND ones, E2E on the image one.
+Four weight files of one network (common/models/autoencoder.py): ImgReconstruction.h5 reconstructs the image itself,
+JND1Reconstruction.h5 to JND3Reconstruction.h5 the frame as it looks coded at that JND level.  LAT, REC and MJ are built
+on the JND ones, E2E on the image one.
 
 The programs that trained the papers' files were never released.  Ours: mean squared error on pixel values 0..255, Adam;
 the JND autoencoders start from ImgReconstruction.h5 where it lies in --checkpoint_path, as the released files' names
@@ -10,33 +10,60 @@ suggest that theirs did.  --patch trains on random patches, many times faster: t
 learns holds for whole frames.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from common.cli.flags import positive, training_flags
+from common.cli.program import Parser, config_from, run
 from common.core.errors import UserError
 from common.core.files import check_writable, write_csv
-from common.core.keras_backend import load_keras
-from common.core.threads import prefetch
-from common.data import dataset
-from common.data.dataset import load_splits
+from common.data.dataset import load_splits, match_images
 from common.media.images import TCSVT, write_png
 from common.models import weight_files
-from common.training import devices
-from common.training.runs import check_outputs
+from common.models.autoencoder import build_autoencoder
+from common.models.registry import ModelSpec, Output
+from common.prediction.testing import compare, predictions
+from common.training.config import TrainingConfig
+from common.training.train import train
 
 TARGETS = ("Img", "JND1", "JND2", "JND3")
-EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 8, 1e-4  # ours; the papers name none
 
 
-def main(arguments=None):
+@dataclass(frozen=True)
+class Defaults:
+    """Ours; the papers name none."""
+
+    epochs: int = 300
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+
+
+def autoencoder_spec(target: str) -> ModelSpec:
+    """The autoencoder of one of TARGETS as a model like the others."""
+    name, level = f"{target}Reconstruction", None if target == "Img" else target
+    kind = "image" if level is None else "frame"
+    return ModelSpec(
+        name=name,
+        script=__file__,
+        build=lambda shape: build_autoencoder(shape=shape),
+        outputs=(Output("reconstruction", kind, level, loss="mse", metrics=("psnr", "ssim")),),
+        defaults=Defaults(),
+        weights=f"{name}.h5",
+        input=TCSVT,
+        checkpoint=f"{name}.h5",
+        log=f"logs{name}.csv",
+        label=name,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    from common.cli import flags, program
-
-    parser = program.Parser(prog="python3 -m common.reconstruct", description=__doc__)
+    parser = Parser(prog="python3 -m common.reconstruct", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     command = commands.add_parser("train", help="train one weight file")
     _common_flags(command)
-    command.add_argument("--checkpoint_path", required=True, metavar="R", help="folder for the weights")
+    command.add_argument("--checkpoint_path", type=Path, required=True, metavar="R", help="folder for the weights")
     command.add_argument("--csv_log_path", metavar="L", help="folder for the CSV log; by default --checkpoint_path")
     command.add_argument(
         "--start_from",
@@ -45,143 +72,91 @@ def main(arguments=None):
     )
     command.add_argument(
         "--patch",
-        type=flags.positive(int),
+        type=positive(int),
         nargs=2,
         metavar=("H", "W"),
         help="train on random patches, multiples of 16, instead of whole frames",
     )
-    flags.training_flags(command, epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE)
+    training_flags(command, Defaults())
 
     command = commands.add_parser("test", help="reconstruct ROOT/test; PSNR and SSIM")
     _common_flags(command)
     command.add_argument("--model_weights_path", required=True, metavar="R", help="the file, or a folder that holds it")
-    command.add_argument("--result_path", required=True, metavar="OUT", help="folder for pictures and CSV")
-    command.add_argument("--batch_size", type=flags.positive(int), default=2, help="pictures reconstructed at once")
+    command.add_argument("--result_path", type=Path, required=True, metavar="OUT", help="folder for images and CSV")
+    command.add_argument("--batch_size", type=positive(int), default=2, help="images reconstructed at once")
 
     options = parser.parse_args(arguments)
-    return {"train": train, "test": test}[options.command](options)
-
-
-def _common_flags(parser):
-    parser.add_argument("--target", choices=TARGETS, required=True, help="what it gives: picture, or JND frame")
-    parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir; JND needs jnd1train/ ...")
-
-
-def train(options):
-    """Train the autoencoder of one target and keep the epoch with the least error on valid."""
-    height, width = options.patch or TCSVT.shape[:2]
-    if height % 16 or width % 16 or height > TCSVT.height or width > TCSVT.width:
-        raise UserError(f"--patch {height} {width}: expected multiples of 16, at most {TCSVT.height} x {TCSVT.width}")
-    checkpoint = Path(options.checkpoint_path) / f"{options.target}Reconstruction.h5"
-    log = Path(options.csv_log_path or options.checkpoint_path) / f"logs{options.target}Reconstruction.csv"
-    label = f"{options.target}Reconstruction"
-    check_outputs(options, checkpoint, log, checkpoint.with_name(f"state{label}.npz"))
-    start = _start(options, checkpoint)
-    splits = load_splits(options.data_dir, ("train", "valid"), labels="ignored")
-    frames = {name: _frames(split, options.data_dir, options.target) for name, split in splits.items()}
-
-    load_keras(training=True, cpus=devices.logical_cpus(options.devices))
-
-    from common.models import keras_metrics
-    from common.models.autoencoder import build_autoencoder
-    from common.training.loop import Training, fit
-
-    print(f"{options.target}Reconstruction starts from {start or 'scratch'}")
-
-    def build():
-        autoencoder = build_autoencoder(shape=(height, width, 3))
-        if start:
-            weight_files.load(autoencoder, start)
-        return autoencoder, autoencoder
-
-    best = fit(
-        Training(
-            f"{options.target}Reconstruction",
-            build,
-            lambda: {"loss": "mse", "metrics": keras_metrics.image_metrics()},
-            {name: split.images for name, split in splits.items()},
-            {name: [paths] for name, paths in frames.items()},
-            TCSVT,
-            checkpoint,
-            log,
-            label,
-            {"mean squared error": ("loss", "val_loss", None)},
-            "squared grey levels",
-            patch=options.patch,
-        ),
-        options,
-    )
-    print(
-        f"best epoch {best.epoch} of {options.epochs}: on valid{' patches' if options.patch else ''} "
-        f"PSNR {best.logs['val_psnr']:.2f} dB, SSIM {best.logs['val_ssim']:.4f}\nweights: {checkpoint}\nlog: {log}"
-    )
+    spec = autoencoder_spec(options.target)
+    if options.command == "train":
+        _check_patch(options.patch)
+        folder = options.checkpoint_path
+        start, patch = find_start(options.start_from, folder, options.target), options.patch and tuple(options.patch)
+        print(f"{spec.name} starts from {start or 'scratch'}")
+        train(
+            spec,
+            config_from(TrainingConfig, options, checkpoint_path=folder / spec.weights, start_from=start, patch=patch),
+        )
+    else:
+        test(spec, options.data_dir, options.model_weights_path, options.result_path, options.batch_size)
     return 0
 
 
-def test(options):
-    """Write each test picture's reconstruction as PNG; where the target frames exist, its PSNR and SSIM beside them."""
-    split = load_splits(options.data_dir, ("test",), labels="ignored")["test"]
-    file = weight_files.find(options.model_weights_path, [f"{options.target}Reconstruction.h5"], "the autoencoder")
-    known = options.target == "Img" or (Path(options.data_dir) / f"{options.target.lower()}test").is_dir()
-    frames = _frames(split, options.data_dir, options.target) if known else [None] * len(split.images)
+def _common_flags(parser: Parser) -> None:
+    parser.add_argument("--target", choices=TARGETS, required=True, help="what it reconstructs: image, or JND frame")
+    parser.add_argument(
+        "--data_dir", type=Path, required=True, metavar="ROOT", help="the rootdir; JND needs jnd1train/ ..."
+    )
 
-    folder = Path(options.result_path) / f"{options.target}Reconstruction"
-    result = folder.with_name(f"{folder.name}_test_results.csv")
+
+def _check_patch(patch: list[int] | None) -> None:
+    height, width = patch or TCSVT.shape[:2]
+    if height % 16 or width % 16 or height > TCSVT.height or width > TCSVT.width:
+        raise UserError(f"--patch {height} {width}: expected multiples of 16, at most {TCSVT.height} x {TCSVT.width}")
+
+
+def find_start(start_from: str | None, folder: Path, target: str) -> Path | None:
+    """The weight file to start from, None for a random start."""
+    image = folder / "ImgReconstruction.h5"
+    if start_from is None:
+        return image if target != "Img" and image.is_file() else None
+    if start_from == "scratch":
+        return None
+    return weight_files.find(start_from, [image.name], "the autoencoder to start from")
+
+
+def test(spec: ModelSpec, data_dir: Path, weights: Path, result_path: Path, batch_size: int = 2) -> None:
+    """Write each test image's reconstruction as PNG; where the target frames exist, a CSV of its PSNR and SSIM."""
+    (output,) = spec.outputs
+    split = load_splits(data_dir, ("test",), labels="ignored")["test"]
+    file = weight_files.find(weights, [spec.weights], "the autoencoder")
+    frames = split.images
+    if output.target == "frame":
+        folder = data_dir / f"{output.level.lower()}test"
+        frames = match_images(split, folder) if folder.is_dir() else [None] * len(split)
+
+    folder = result_path / spec.name
+    result = folder.with_name(f"{spec.name}_test_results.csv")
     check_writable(result)
     names = [path.with_suffix(".png").name for path in split.images]
     if len(set(names)) < len(names):
-        raise UserError(f"{split.folder}: pictures that differ in their suffix only would overwrite each other; rename")
-
-    load_keras()
+        raise UserError(f"{split.folder}: images that differ in their suffix only would overwrite each other; rename")
+    rows = []
+    with predictions(spec, file, split, [output.name], "float32", batch_size) as predicted:
+        for path, name, frame, (pixels,) in zip(split.images, names, frames, predicted):
+            write_png(folder / name, spec.input.to_image(pixels))
+            rows.append({"image": path.name})
+            if frame:
+                rows[-1]["PSNR"], rows[-1]["SSIM"] = compare(spec.input, pixels, frame)
     import pandas as pd
 
-    from common.media import metrics
-    from common.models.autoencoder import build_autoencoder
-    from common.models.inference import predict_batches
-
-    autoencoder = build_autoencoder()
-    weight_files.load(autoencoder, file)
-    rows = []
-    with prefetch(TCSVT.load, split.images) as pictures:
-        answers = predict_batches(autoencoder, pictures, options.batch_size, len(split), folder.name)
-        for path, name, frame, (answer,) in zip(split.images, names, frames, answers):
-            picture = TCSVT.to_image(answer)
-            write_png(folder / name, picture)
-            row = {"image": path.name}
-            if frame:
-                target = TCSVT.to_image(TCSVT.load(frame))
-                row |= {"PSNR": metrics.psnr(target, picture), "SSIM": metrics.ssim(target, picture)}
-            rows.append(row)
     table = pd.DataFrame(rows)
     write_csv(table, result)
-    print(f"{len(table)} pictures of {split.folder}, weights {file}")
-    if known:
-        print(
-            f"against the {'pictures' if options.target == 'Img' else f'{options.target} frames'}: "
-            f"PSNR {table['PSNR'].mean():.2f} dB, SSIM {table['SSIM'].mean():.4f}"
-        )
+    print(f"{len(table)} images of {split.folder}, weights {file}")
+    if "PSNR" in table:
+        against = "images" if output.target == "image" else f"{output.level} frames"
+        print(f"against the {against}: PSNR {table['PSNR'].mean():.2f} dB, SSIM {table['SSIM'].mean():.4f}")
     print(f"reconstructions: {folder}\nresults: {result}")
-    return 0
-
-
-def _frames(split, data_dir, target):
-    """The pictures that the autoencoder is to give, one a picture of `split`."""
-    if target == "Img":
-        return split.images
-    return dataset.match_images(split, Path(data_dir) / f"{target.lower()}{split.name}")
-
-
-def _start(options, checkpoint):
-    """The weight file to start from, None for a random start."""
-    image = checkpoint.with_name("ImgReconstruction.h5")
-    if options.start_from is None:
-        return image if options.target != "Img" and image.is_file() else None
-    if options.start_from == "scratch":
-        return None
-    return weight_files.find(options.start_from, ["ImgReconstruction.h5"], "the autoencoder to start from")
 
 
 if __name__ == "__main__":
-    from common.cli import program
-
-    program.run(main)
+    run(main)

@@ -2,9 +2,13 @@
 
 import argparse
 import re
+from collections.abc import Callable
+from typing import Any
+
+LEVELS = ("JND1", "JND2", "JND3")
 
 
-def form(pattern, expected):
+def form(pattern: str, expected: str) -> Callable[[str], str]:
     """An argparse type: text of the regular expression `pattern`."""
 
     def parse(text):
@@ -21,7 +25,7 @@ FRAMES = form(
 )
 
 
-def frames_flag(add, default, words):
+def frames_flag(add: Callable, default: str, words: str) -> None:
     """Add --frames, which frames of a clip to take, with `add`; words: the default's meaning."""
     add(
         "--frames",
@@ -33,7 +37,7 @@ def frames_flag(add, default, words):
     )
 
 
-def positive(kind):
+def positive(kind: type) -> Callable[[str], Any]:
     """An argparse type: a number of `kind` above 0."""
 
     def parse(text):
@@ -48,12 +52,13 @@ def positive(kind):
     return parse
 
 
-def training_flags(parser, *, epochs, batch_size, learning_rate):
-    """Add the flags that every training shares, with the defaults given."""
-    parser.add_argument("--epochs", type=positive(int), default=epochs, help="times each training picture is seen")
-    parser.add_argument("--batch_size", type=positive(int), default=batch_size, help="pictures a training step")
-    parser.add_argument("--learning_rate", type=positive(float), default=learning_rate, help="of Adam")
-    parser.add_argument("--seed", type=_seed, default=0, help="of initial weights and order of pictures")
+def training_flags(parser: argparse.ArgumentParser, defaults: Any) -> None:
+    """Add the flags that every training shares; `defaults` has `epochs`, `batch_size` and `learning_rate`."""
+    number = positive(int)
+    parser.add_argument("--epochs", type=number, default=defaults.epochs, help="times each training image is seen")
+    parser.add_argument("--batch_size", type=number, default=defaults.batch_size, help="images a training step")
+    parser.add_argument("--learning_rate", type=positive(float), default=defaults.learning_rate, help="of Adam")
+    parser.add_argument("--seed", type=_seed, default=0, help="of initial weights and order of images")
     parser.add_argument(
         "--precision",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
@@ -78,12 +83,12 @@ def training_flags(parser, *, epochs, batch_size, learning_rate):
         "--on_dead",
         choices=("restart", "stop"),
         default="restart",
-        help="where an output has one answer for every picture from the start: try other seeds, or stop",
+        help="where an output has the same value for every image from the start: try other seeds, or stop",
     )
     parser.add_argument(
         "--feature_cache",
         metavar="DIR",
-        help="where to keep what frozen layers say of each picture, or `off`; by default beside the checkpoint",
+        help="where to keep the features of frozen layers, or `off`; by default beside the checkpoint",
     )
     parser.add_argument("--tensorboard", metavar="DIR", help="write losses for TensorBoard there too")
     again = parser.add_mutually_exclusive_group()

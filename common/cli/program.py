@@ -1,11 +1,12 @@
-"""The command line of the scripts, and how errors reach a person."""
+"""What every command line shares: its parser, settings from its flags, and errors in one line."""
 
 import argparse
 import inspect
 import os
 import signal
 import sys
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 from common.core.errors import UserError
 from common.core.malloc import keep_freed_memory
@@ -13,16 +14,17 @@ from common.core.malloc import keep_freed_memory
 Config = TypeVar("Config")
 
 
-def config_from(cls: type[Config], options: argparse.Namespace, **changes) -> Config:
+def config_from(cls: type[Config], options: argparse.Namespace, **changes: Any) -> Config:
     """Make a dataclass of settings from parsed flags: each field gets the flag of its name, or keeps its default.
 
-    changes: fields whose flag has another name, or none.
+    `changes` are fields whose flag has another name, or none.
     """
     names = inspect.signature(cls).parameters
-    return cls(**{name: value for name, value in vars(options).items() if name in names} | changes)
+    given = {name: value for name, value in vars(options).items() if name in names}
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()} | changes)
 
 
-def run(main):
+def run(main: Callable[[], int]) -> NoReturn:
     """Call `main()`, turn what goes wrong into one line, and exit: 0 well, 1 partly, 2 an error, 130 Ctrl-C."""
     keep_freed_memory()
     sys.stdout.reconfigure(errors="backslashreplace")  # a file's name must not end a program
@@ -53,7 +55,7 @@ def run(main):
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Help that keeps the layout of descriptions and shows every default that says something."""
+    """Help that keeps the layout of descriptions and shows defaults, but not None and False."""
 
     def _get_help_string(self, action):
         silent = action.default is None or action.default is False
@@ -61,10 +63,10 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
 
 
 class Parser(argparse.ArgumentParser):
-    """Of a command line: flags are written out, and what is wrong with one is said in one line."""
+    """A parser that takes no abbreviations of flags, and says in one line what is wrong with one."""
 
-    def __init__(self, **how):
-        super().__init__(**{"formatter_class": Help, "allow_abbrev": False, **how})
+    def __init__(self, **settings: Any):
+        super().__init__(**{"formatter_class": Help, "allow_abbrev": False, **settings})
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see {self.prog} --help\n")

@@ -1,70 +1,95 @@
 """The command line of the scripts: from arguments to a command."""
 
+import argparse
 import sys
+from collections.abc import Sequence
 
 from common.cli import script_flags
-from common.cli.program import Parser, run
+from common.cli.program import Parser, config_from, run
+from common.core.keras_backend import use_backend
+from common.models.registry import ModelSpec
 
 COMMANDS = {
     "train": "train on ROOT/train, keep the epoch best on ROOT/valid",
     "test": "predict the levels of ROOT/test",
-    "predict": "the levels of any pictures and clips",
+    "predict": "the levels of any images and clips",
     "export": "write the network as a file of another runtime: ONNX, OpenVINO, LiteRT, SavedModel",
 }
 
 
-def run_script(doc, *variants, arguments=None):
-    """Parse and run a model's command line.  Returns the exit code.
+def main(doc: str, *specs: ModelSpec) -> None:
+    """What a script runs: its command line; ends the process with the exit code, an error in one line."""
+    run(lambda: run_script(doc, *specs))
 
-    Each of COMMANDS has its flags in common.cli.script_flags, `train_flags`.
-    doc: the script's docstring, its help.  variants: the model, or several, among which `--head` chooses.
+
+def run_script(doc: str, *specs: ModelSpec, arguments: Sequence[str] | None = None) -> int:
+    """Parse and run a model's command line; returns the exit code.
+
+    Args:
+        doc: the script's docstring, its help.
+        specs: the model, or several, among which `--head` chooses.
     """
     parser = Parser(description=doc)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, purpose in COMMANDS.items():
-        getattr(script_flags, f"{name}_flags")(commands.add_parser(name, help=purpose), variants)
+        getattr(script_flags, f"{name}_flags")(commands.add_parser(name, help=purpose), specs)
     options = parser.parse_args(arguments)
-    variant = next(v for v in variants if len(variants) == 1 or v.name == options.head)
+    spec = next(spec for spec in specs if len(specs) == 1 or spec.name == options.head)
     if options.command == "predict" and not options.encode:
         for flag in options.of_coding:
             if getattr(options, flag.dest) != flag.default:
                 name = flag.option_strings[0]
                 parser.error(f"{name}: says how to code, and nothing is to be coded; add --encode DIR")
-    options.level = int(options.jnd_value[-1]) if options.jnd_value else None
-    column = getattr(options, "jnd_column", None)
-    if column is not None:
-        if options.level not in (None, column + 1):
-            parser.error(f"--jnd_value {options.jnd_value} is column {options.level - 1}, not --jnd_column {column}")
-        options.level = column + 1
-    if options.level is None and variant.needs_level and options.command != "predict":
-        parser.error(f"{variant.name} has one level: --jnd_value JND1, JND2 or JND3 is missing")
-    if options.level and not variant.needs_level:
-        print(f"{variant.name} has all three levels at once; JND{options.level} changes nothing", file=sys.stderr)
+    _set_level(parser, options, spec)
     if options.input_size:
         try:
-            variant = variant.resized(*options.input_size)
+            spec = spec.resized(*options.input_size)
         except ValueError as error:
             parser.error(f"--input_size {options.input_size[0]} {options.input_size[1]}: {error}")
     if getattr(options, "backend", None):
-        from common.core.keras_backend import use_backend
-
         use_backend(options.backend)
-    return _command(options.command)(variant, options)
+    return {"train": _train, "test": _test, "predict": _predict, "export": _export}[options.command](spec, options)
 
 
-def _command(name):
-    """What a command does, which is imported only now: NumPy, Pillow and h5py take their time."""
-    if name == "train":
-        from common.training.train import train as command
-    elif name == "test":
-        from common.prediction.testing import test as command
-    elif name == "predict":
-        from common.cli.predict import predict as command
-    else:
-        from common.prediction.export import export as command
-    return command
+def _set_level(parser: Parser, options: argparse.Namespace, spec: ModelSpec) -> None:
+    """Make one level, "JND1" to "JND3" or None, of what `--jnd_value` and `--jnd_column` say."""
+    column = getattr(options, "jnd_column", None)
+    if column is not None:
+        if options.level not in (None, f"JND{column + 1}"):
+            given = int(options.level[-1]) - 1
+            parser.error(f"--jnd_value {options.level} is column {given}, not --jnd_column {column}")
+        options.level = f"JND{column + 1}"
+    if options.level is None and spec.needs_level and options.command != "predict":
+        parser.error(f"{spec.name} has one level: --jnd_value JND1, JND2 or JND3 is missing")
+    if options.level and not spec.needs_level:
+        print(f"{spec.name} has all three levels at once; {options.level} changes nothing", file=sys.stderr)
+        options.level = None
 
 
-def main(doc, *variants):
-    """What a script runs: its command line, with errors as one line, and the exit code."""
-    run(lambda: run_script(doc, *variants))
+def _train(spec: ModelSpec, options: argparse.Namespace) -> int:
+    from common.training.config import TrainingConfig
+    from common.training.train import train
+
+    train(spec, config_from(TrainingConfig, options))
+    return 0
+
+
+def _test(spec: ModelSpec, options: argparse.Namespace) -> int:
+    from common.prediction.testing import TestConfig, test
+
+    test(spec, config_from(TestConfig, options))
+    return 0
+
+
+def _predict(spec: ModelSpec, options: argparse.Namespace) -> int:
+    from common.cli.predict import predict
+
+    options.level = options.level and int(options.level[-1])
+    return predict(spec, options)
+
+
+def _export(spec: ModelSpec, options: argparse.Namespace) -> int:
+    from common.prediction.export import export
+
+    options.level = options.level and int(options.level[-1])
+    return export(spec, options)

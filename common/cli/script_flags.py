@@ -1,24 +1,25 @@
 """The flags of the scripts, COMMAND by COMMAND: `train_flags`, `test_flags` ..."""
 
-from common.cli.flags import form, frames_flag, positive, training_flags
+from common.cli.flags import LEVELS, form, frames_flag, positive, training_flags
 from common.core.environment import PRETRAINED
 from common.encoding.codecs import CODECS
 from common.prediction.formats import FORMATS
 from common.prediction.resize_modes import RESIZE_MODES
 
 
-def _model_flags(parser, variants, every_level=False):
-    if len(variants) > 1:
-        parser.add_argument("--head", choices=[v.name for v in variants], required=True, help="which of the models")
-    needless = not any(v.needs_level for v in variants)
+def _model_flags(parser, specs, every_level=False):
+    if len(specs) > 1:
+        parser.add_argument("--head", choices=[spec.name for spec in specs], required=True, help="which of the models")
+    needless = not any(spec.needs_level for spec in specs)
     every = "; by default all that have weights" if every_level else ""
     parser.add_argument(
         "--jnd_value",
-        choices=("JND1", "JND2", "JND3"),
-        required=not every_level and all(v.needs_level for v in variants),
+        dest="level",
+        choices=LEVELS,
+        required=not every_level and all(spec.needs_level for spec in specs),
         help="taken, changes nothing: all levels at once" if needless else f"the level{every}",
     )
-    if any(v.vgg for v in variants):
+    if any(spec.level_by_column for spec in specs):
         parser.add_argument("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")
     parser.add_argument(
         "--input_size",
@@ -39,9 +40,9 @@ def _data_flags(parser):
     )
 
 
-def train_flags(parser, variants):
-    first, *_ = variants
-    _model_flags(parser, variants)
+def train_flags(parser, specs):
+    first, *_ = specs
+    _model_flags(parser, specs)
     _data_flags(parser)
     parser.add_argument(
         "--checkpoint_path", required=True, metavar="C", help="folder for the best weights, or the file"
@@ -50,22 +51,13 @@ def train_flags(parser, variants):
         "--csv_log_path", required=True, metavar="L", help="folder for the CSV log of losses, or the file"
     )
     _backbone_flag(parser, first, training=True)
-    training_flags(
-        parser, epochs=first.paper.epochs, batch_size=first.paper.batch_size, learning_rate=first.paper.learning_rate
-    )
-    if first.vgg:
-        parser.add_argument(
-            "--vgg_weights",
-            default="imagenet",
-            metavar="FILE",
-            help="what VGG16 starts from: imagenet, a local file of its weights without top, or none",
-        )
-    if any(v.attention for v in variants):
+    training_flags(parser, first.defaults)
+    if any(output.target == "attention map" for spec in specs for output in spec.outputs):
         parser.add_argument(
             "--attention_weight",
             type=positive(float),
             default=1.0,
-            help="of the attention map's loss beside each level's 1; the VA heads only",
+            help="weight of the attention map's loss, where each level has 1; the VA heads only",
         )
     parser.add_argument(
         "--output_bias",
@@ -75,27 +67,27 @@ def train_flags(parser, variants):
     )
 
 
-def test_flags(parser, variants):
-    first, *_ = variants
-    _model_flags(parser, variants)
+def test_flags(parser, specs):
+    first, *_ = specs
+    _model_flags(parser, specs)
     _data_flags(parser)
-    _weights_flag(parser, variants)
+    _weights_flag(parser, specs)
     _arithmetic_flags(parser)
     parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file")
     _backbone_flag(parser, first, training=False)
     _batch_size_flag(parser, first)
 
 
-def predict_flags(parser, variants):
-    first, *_ = variants
+def predict_flags(parser, specs):
+    first, *_ = specs
     parser.add_argument(
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="pictures, clips, folders (with all below), patterns such as '**/*.png', or - for a list from stdin",
+        help="images, clips, folders (with all below), patterns such as '**/*.png', or - for a list from stdin",
     )
-    _model_flags(parser, variants, every_level=True)
-    _weights_flag(parser, variants)
+    _model_flags(parser, specs, every_level=True)
+    _weights_flag(parser, specs)
     _arithmetic_flags(parser)
     parser.add_argument("--output", metavar="FILE", help="write the table there too: .csv, or .jsonl for JSON lines")
     again = parser.add_mutually_exclusive_group()
@@ -105,7 +97,7 @@ def predict_flags(parser, variants):
         "--fit",
         choices=RESIZE_MODES,
         default="stretch",
-        help="what the network sees of a picture: "
+        help="what the network sees of an image: "
         + "; ".join(f"{name}: {text}" for name, text in RESIZE_MODES.items()),
     )
     frames_flag(parser.add_argument, "scenes+1s", "the first of each scene and of each second")
@@ -128,14 +120,14 @@ def predict_flags(parser, variants):
     level = coding.add_argument(
         "--level",
         dest="coded_level",
-        choices=("JND1", "JND2", "JND3"),
+        choices=LEVELS,
         help="the level whose QP it is coded at; by default the first that the model gives",
     )
     codec = coding.add_argument(
         "--codec",
         choices=tuple(CODECS),
         default="h264",
-        help="h264, as VideoSet's levels mean; others as good as that by PSNR; pictures become .mp4, .avif or .jpg",
+        help="h264, as VideoSet's levels mean; others as good as that by PSNR; images become .mp4, .avif or .jpg",
     )
     baseline = coding.add_argument(
         "--baseline",
@@ -150,9 +142,9 @@ def predict_flags(parser, variants):
     parser.set_defaults(of_coding=(level, codec, baseline, scene))  # which mean nothing without --encode
 
 
-def export_flags(parser, variants):
-    _model_flags(parser, variants)
-    _weights_flag(parser, variants)
+def export_flags(parser, specs):
+    _model_flags(parser, specs)
+    _weights_flag(parser, specs)
     parser.add_argument("--format", choices=tuple(FORMATS), required=True, help="whose runtime is to run it")
     endings = ", ".join(form.suffix for form in FORMATS.values())
     parser.add_argument(
@@ -172,14 +164,14 @@ def _qp(text):
     return int(form(r"[1-9]|[1-4]\d|5[01]", "a QP, a whole number from 1 to 51")(text))
 
 
-def _batch_size_flag(parser, variant):
+def _batch_size_flag(parser, spec):
     parser.add_argument(
-        "--batch_size", type=positive(int), default=variant.test_batch_size, help="pictures predicted at once"
+        "--batch_size", type=positive(int), default=spec.test_batch_size, help="images predicted at once"
     )
 
 
-def _weights_flag(parser, variants):
-    files = ", ".join(dict.fromkeys(v.weights.format(level=1) for v in variants))
+def _weights_flag(parser, specs):
+    files = ", ".join(dict.fromkeys(spec.weights.format(jnd=1) for spec in specs))
     parser.add_argument(
         "--model_weights_path", default=PRETRAINED, metavar="W", help=f"{files}, or a folder that holds it"
     )
@@ -199,13 +191,14 @@ def _arithmetic_flags(parser):
     )
 
 
-def _backbone_flag(parser, variant, training):
-    if variant.backbones:
+def _backbone_flag(parser, spec, training):
+    backbone = spec.backbone
+    if backbone and (training or backbone.optional_in_test):
         note = "" if training else "; may be left out: the model's own weights hold what it needs of them"
         parser.add_argument(
-            variant.backbone_flag,
-            dest="backbone_path",
-            default=PRETRAINED if training else None,
-            metavar="R",
-            help=f"{', '.join(variant.backbones).format(level=1)}, or a folder that holds it{note}",
+            backbone.flag,
+            dest="backbone_weights",
+            default=backbone.default if training else None,
+            metavar="R" if backbone.optional_in_test else "FILE",
+            help=f"{backbone.help}{note}",
         )

@@ -1,10 +1,10 @@
-"""The visual-attention tail of MT_1LJND_VA and MT_3LJND_VA: it learns, beside the levels, where people look.
+"""The visual-attention decoder of MT_1LJND_VA and MT_3LJND_VA: it learns where people look, together with the levels.
 
-It is there for training only.  The papers' tail, its loss and its ground truth are not public, and no released weight
-file has it; this one is OURS.  The idea is that of the paper's multi-task learning: the layers of VGG16 that the levels
-are read from shall also know what draws the eye.
+It exists in training only.  The papers' decoder, its loss and its ground truth are not public, and no released weight
+file has it; this one is OURS.  The idea is that of the paper's multi-task learning: the layers of VGG16 that predict the
+levels shall also know what draws the eye.
 
-    VGG16 on a picture (B, 270, 480, 3)
+    VGG16 on an image (B, 270, 480, 3)
       | block3_pool    (B, 33, 60, 256)  Conv 1x1, 64, norm, ReLU
       | block4_conv3   (B, 33, 60, 512)  Conv 1x1, 64, norm, ReLU
       | block5_conv3   (B, 16, 30, 512)  Conv 1x1, 64, norm, ReLU, enlarged   -> (B, 33, 60, 64)
@@ -12,68 +12,76 @@ are read from shall also know what draws the eye.
       | Conv 3x3, 64, norm, ReLU; Conv 3x3 of dilation 2, 64, norm, ReLU      -> (B, 33, 60, 64)
       | Conv 1x1, 1, softmax over all places                                  -> (B, 33, 60, 1), `VA_output`
 
-Sources of the parts: VGG16's features of these three depths, at an eighth of the picture's size, side by side: ML-Net
+Sources of the parts: VGG16's features of these three depths, at an eighth of the image's size, side by side: ML-Net
 (M. Cornia et al., "A Deep Multi-Level Network for Saliency Prediction", ICPR 2016).  The map as a softmax over all
 places and a distance between distributions as its loss: S. Jetley et al., "End-to-End Saliency Mapping via Probability
 Distribution Prediction", CVPR 2016.  The metrics, of which KLD is our loss too: Z. Bylinskii et al., "What do different
 evaluation metrics tell us about saliency models?", IEEE TPAMI 2019.
 
-Norm is instance normalization (arXiv 1607.08022): of each picture and channel, over the places.  The softmax asks how
-places of one picture compare, and pictures of 0..1 without a mean subtracted, as these models see them, leave VGG16
-features whose differences are small beside what all places share.
+Norm is instance normalization (arXiv 1607.08022): of each image and channel, over the places.  The softmax compares the
+places of one image.  These models see images of 0..1 without a mean subtracted, and VGG16's features of such images
+differ little between places.
 """
 
-import keras
-from keras import layers, ops
+from typing import Any
+
+from common.core import keras
 
 SIZE = (33, 60)
-"""Height and width of the map of a 270 x 480 picture: one place for 8 x 8 pixels."""
+"""Height and width of the map of a 270 x 480 image: one place for 8 x 8 pixels."""
 
 FILTERS = 64
 _FLAT = 1e-5  # relative deviation from its mean below which float32 cannot tell a map from a flat one
 
 
-def build_attention_decoder(vgg):
-    """The attention map that a tail of 230,081 parameters reads off a Keras VGG16: a tensor named `VA_output`.
+def build_attention_decoder(vgg: Any) -> Any:
+    """The attention map that a decoder of 230,081 parameters makes of VGG16's features.
 
-    It is float32 (B, H // 8, W // 8, 1), so (B, 33, 60, 1) for 270 x 480; at least 0, of sum 1 a picture.
+    Args:
+        vgg: a `keras.applications.VGG16`, or any model whose layers have its names.  It is not changed; a model that is
+            built on it without the result does not hold the decoder.
 
-    vgg: a `keras.applications.VGG16`, or any model whose layers have its names.  It is not changed; a model that is
-    built on it without this tensor does not hold the tail.  The names of the tail's layers start with `va_` or `VA_`.
+    Returns:
+        A tensor named `VA_output`, float32 (B, H // 8, W // 8, 1), so (B, 33, 60, 1) for 270 x 480; at least 0, of sum
+        1 an image.  The names of the decoder's layers start with `va_` or `VA_`.
 
-        >>> levels = keras.Model(vgg.input, head)                              # what is saved and used
-        >>> training = keras.Model(vgg.input, [head, attention_tail(vgg)])     # what is trained
+    Example:
+        >>> levels = keras.Model(vgg.input, head)                                        # what is saved and used
+        >>> training = keras.Model(vgg.input, [head, build_attention_decoder(vgg)])      # what is trained
     """
     fine = _conv_norm_relu(vgg.get_layer("block3_pool").output, 1, "va_block3")
     middle = _conv_norm_relu(vgg.get_layer("block4_conv3").output, 1, "va_block4")
     coarse = _conv_norm_relu(vgg.get_layer("block5_conv3").output, 1, "va_block5")
     # (B, 16, 30, 64) -> (B, 33, 60, 64): twice the size, and the row that pooling 33 rows by twos left over.
-    coarse = layers.Resizing(*middle.shape[1:3], interpolation="bilinear", name="va_block5_enlarged")(coarse)
-    x = layers.Concatenate(name="va_features")([fine, middle, coarse])
+    coarse = keras.layers.Resizing(*middle.shape[1:3], interpolation="bilinear", name="va_block5_enlarged")(coarse)
+    x = keras.layers.Concatenate(name="va_features")([fine, middle, coarse])
     x = _conv_norm_relu(x, 3, "va_decoder_1")
     x = _conv_norm_relu(x, 3, "va_decoder_2", dilation_rate=2)
     # Small, so that training starts near the flat map instead of unlearning a random one.
-    x = layers.Conv2D(1, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), name="va_logits")(x)
-    return layers.Softmax(axis=(1, 2, 3), dtype="float32", name="VA_output")(x)
+    x = keras.layers.Conv2D(1, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), name="va_logits")(x)
+    return keras.layers.Softmax(axis=(1, 2, 3), dtype="float32", name="VA_output")(x)
 
 
-def _conv_norm_relu(x, kernel_size, name, **how):
-    x = layers.Conv2D(FILTERS, kernel_size, padding="same", use_bias=False, name=f"{name}_conv", **how)(x)
-    x = layers.GroupNormalization(groups=-1, epsilon=1e-6, name=f"{name}_norm")(x)  # a group a channel
-    return layers.ReLU(name=f"{name}_relu")(x)
+def _conv_norm_relu(x: Any, kernel_size: int, name: str, dilation_rate: int = 1) -> Any:
+    conv = keras.layers.Conv2D(
+        FILTERS, kernel_size, padding="same", use_bias=False, dilation_rate=dilation_rate, name=f"{name}_conv"
+    )
+    x = keras.layers.GroupNormalization(groups=-1, epsilon=1e-6, name=f"{name}_norm")(conv(x))  # a group a channel
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def kl_divergence(true, predicted):
+def kl_divergence(true: Any, predicted: Any) -> Any:
     """KLD, the loss: Kullback-Leibler divergence of `predicted` from `true`, in nats, 0 where they are equal.
 
-    Here and below: maps (B, H, W, 1), at least 0 and of sum 1 a picture; the result is (B,), a value a picture.
+    Here and below: maps (B, H, W, 1), at least 0 and of sum 1 an image; the result is (B,), a value an image.
     """
-    least = keras.config.epsilon()
-    return ops.sum(true * (ops.log(true + least) - ops.log(predicted + least)), axis=(1, 2, 3))
+    log, least = keras.ops.log, keras.config.epsilon()
+    return keras.ops.sum(true * (log(true + least) - log(predicted + least)), axis=(1, 2, 3))
 
 
-def correlation(true, predicted):
+def correlation(true: Any, predicted: Any) -> Any:
     """CC: Pearson's correlation over the places, -1 to 1; 0 where a map is flat."""
+    ops = keras.ops
 
     def direction(places):
         relative = places / ops.mean(places, axis=(1, 2, 3), keepdims=True) - 1
@@ -83,12 +91,6 @@ def correlation(true, predicted):
     return ops.mean(direction(true) * direction(predicted), axis=(1, 2, 3))
 
 
-def similarity(true, predicted):
+def similarity(true: Any, predicted: Any) -> Any:
     """SIM: the share that the two distributions have in common, 0 to 1."""
-    return ops.sum(ops.minimum(true, predicted), axis=(1, 2, 3))
-
-
-def attention_metrics():
-    """CC, KLD and SIM as Keras metrics for `VA_output`: the mean over the pictures."""
-    functions = {"CC": correlation, "KLD": kl_divergence, "SIM": similarity}
-    return [keras.metrics.MeanMetricWrapper(function, name=name) for name, function in functions.items()]
+    return keras.ops.sum(keras.ops.minimum(true, predicted), axis=(1, 2, 3))

@@ -1,9 +1,9 @@
-"""The autoencoder behind every TCSVT model: a picture in, its latent and a reconstructed frame out.
+"""The autoencoder behind every TCSVT model: an image in, its latent and a reconstructed frame out.
 
-Four weight files fit this one network: `ImgReconstruction.h5` gives the picture back as it was,
-`JND1Reconstruction.h5`, `JND2Reconstruction.h5` and `JND3Reconstruction.h5` the frame as it looks at that JND level.
+Four weight files fit this one network: `ImgReconstruction.h5` reconstructs the image itself, `JND1Reconstruction.h5`,
+`JND2Reconstruction.h5` and `JND3Reconstruction.h5` the frame as it looks at that JND level.
 
-    picture (B, 352, 640, 3), pixel values 0..255, channel 0 is blue
+    image (B, 352, 640, 3), pixel values 0..255, channel 0 is blue
       | Conv 5x5/2, 128, LeakyReLU          -> (B, 176, 320, 128)
       | Conv 5x5/2, 128, LeakyReLU          -> (B,  88, 160, 128)
       | Conv 5x5/2, 128, LeakyReLU          -> (B,  44,  80, 128)
@@ -15,8 +15,9 @@ Source: Nami et al., "Lightweight Multitask Learning for Robust JND Prediction u
 Frames", IEEE TCSVT 2024.
 """
 
-import keras
-from keras import layers
+from typing import Any
+
+from common.core import keras
 
 FILTERS = 128
 LATENT_FILTERS = 192
@@ -24,17 +25,20 @@ SLOPE = 0.05  # of the LeakyReLU
 SHAPE = (352, 640, 3)
 
 
-def build_autoencoder(inputs=None, *, shape=SHAPE, prefix=""):
+def build_autoencoder(inputs: Any = None, *, shape: tuple = SHAPE, prefix: str = "") -> Any:
     """The autoencoder as a Keras model, freshly initialised: 2,887,363 parameters.
 
-    inputs: a Keras tensor (B, H, W, 3) to build on, so that several autoencoders can read one picture; by default a new
-        input of `shape`.  H and W are multiples of 16, or None: the network is fully convolutional.
-    prefix: put before each layer's name, to tell several autoencoders in one model apart.
+    Args:
+        inputs: a Keras tensor (B, H, W, 3) to build on, so that several autoencoders can read one image; by default a
+            new input of `shape`.  H and W are multiples of 16, or None: the network is fully convolutional.
+        prefix: stands before each layer's name, to tell several autoencoders in one model apart.
 
-    The output is the reconstruction; `latent(autoencoder)` is the tensor in the middle.
+    Returns:
+        The model; its output is the reconstruction, `latent(autoencoder)` the tensor in the middle.
 
+    Example:
         >>> autoencoder = build_autoencoder()
-        >>> autoencoder.predict(pictures).shape     # pictures: float32 (2, 352, 640, 3), B, G, R, 0..255
+        >>> autoencoder.predict(images).shape     # images: float32 (2, 352, 640, 3), B, G, R, 0..255
         (2, 352, 640, 3)
     """
     if inputs is None:
@@ -42,39 +46,40 @@ def build_autoencoder(inputs=None, *, shape=SHAPE, prefix=""):
     x = inputs
     for stage in (1, 2, 3):
         x = _conv(FILTERS, f"{prefix}encoder_conv_{stage}")(x)
-        x = layers.LeakyReLU(negative_slope=SLOPE, name=f"{prefix}encoder_leaky_{stage}")(x)
+        x = keras.layers.LeakyReLU(negative_slope=SLOPE, name=f"{prefix}encoder_leaky_{stage}")(x)
     # (B, H/8, W/8, 128) -> (B, H/16, W/16, 192)
     x = _conv(LATENT_FILTERS, f"{prefix}latent", gain=1)(x)
     for stage in (1, 2, 3):
         x = _deconv(FILTERS, f"{prefix}decoder_deconv_{stage}")(x)
-        x = layers.LeakyReLU(negative_slope=SLOPE, name=f"{prefix}decoder_leaky_{stage}")(x)
+        x = keras.layers.LeakyReLU(negative_slope=SLOPE, name=f"{prefix}decoder_leaky_{stage}")(x)
     # (B, H/2, W/2, 128) -> (B, H, W, 3)
     x = _deconv(3, f"{prefix}reconstruction", gain=1, dtype="float32")(x)
     return keras.Model(inputs, x, name=f"{prefix}autoencoder")
 
 
-def latent(autoencoder):
+def latent(autoencoder: Any) -> Any:
     """The latent of an autoencoder as a Keras tensor, (B, H/16, W/16, 192), linear."""
     return next(layer for layer in autoencoder.layers if layer.name.endswith("latent")).output
 
 
-def new_reconstruction(autoencoder, name):
-    """An image output like the autoencoder's, by a new last layer called `name` in Keras's default start."""
+def new_reconstruction(autoencoder: Any, name: str) -> Any:
+    """An image output like the autoencoder's, by a new last layer called `name` with Keras's default start."""
     x = next(layer for layer in autoencoder.layers if layer.name.endswith("decoder_leaky_3")).output
-    return layers.Conv2DTranspose(3, 5, strides=2, padding="same", name=name, dtype="float32")(x)
+    return keras.layers.Conv2DTranspose(3, 5, strides=2, padding="same", name=name, dtype="float32")(x)
 
 
-def _conv(filters, name, gain=2):
-    return layers.Conv2D(filters, 5, strides=2, padding="same", kernel_initializer=_initial(gain), name=name)
+def _conv(filters: int, name: str, gain: int = 2) -> Any:
+    start = _initial(gain, transposed=False)
+    return keras.layers.Conv2D(filters, 5, strides=2, padding="same", kernel_initializer=start, name=name)
 
 
-def _deconv(filters, name, gain=2, **how):
-    initial = _initial(gain, transposed=True)
-    return layers.Conv2DTranspose(filters, 5, strides=2, padding="same", kernel_initializer=initial, name=name, **how)
+def _deconv(filters: int, name: str, gain: int = 2, dtype: str | None = None) -> Any:
+    start, deconv = _initial(gain, transposed=True), keras.layers.Conv2DTranspose
+    return deconv(filters, 5, strides=2, padding="same", kernel_initializer=start, name=name, dtype=dtype)
 
 
-def _initial(gain, transposed=False):
-    """A random start that keeps the scale of its input, a LeakyReLU (gain 2) or nothing (gain 1) behind it.
+def _initial(gain: int, transposed: bool) -> Any:
+    """A random start that keeps the scale of its input through the LeakyReLU (gain 2) or nothing (gain 1) behind it.
 
     How the papers' autoencoders started is not known; from Keras's default start they learn many times slower.
     """

@@ -3,14 +3,32 @@
 import functools
 import itertools
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers, ops
 from tqdm import tqdm
 
+from common.models import weight_files
+from common.models.backbones import build_network
+from common.models.registry import ModelSpec
+
 WINOGRAD_CHANNELS = 64  # with fewer, a convolution waits for memory, and Winograd's form moves more of it
 FLOAT32 = ("reconstruction", "reconstruction_norm", "JNDImg")  # hold pixel values: bfloat16 has 2 of them in 256 a step
+
+
+def load_network(
+    spec: ModelSpec, file: Path, outputs: Iterable[str], precision: str = "float32", winograd: bool = True
+) -> keras.Model:
+    """A model with the weights of a file, made ready to predict: image -> the layers named `outputs`.
+
+    Raises UserError where the file does not fit.
+    """
+    model = build_network(spec)
+    weight_files.load(model, file)
+    return for_prediction(model, outputs, precision, winograd)
 
 
 def for_prediction(model, outputs, precision="float32", winograd=True):

@@ -1,110 +1,181 @@
-"""What a script says of its model, so that the command line, training and testing need not know which one it is."""
+"""The registry of models: what each is built of, learns and is called in files.
+
+A model is one file: a script beside LAT.py that builds a network and registers a `ModelSpec`.  The command line,
+training, `common.load`, `common.evaluate`, the benchmarks and the Dask workers read this one list.
+"""
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Protocol
 
-from common.media.images import TCSVT, InputFormat
+from common.core.environment import PROJECT
+from common.media.images import InputFormat
+
+PAPER_ORDER = ("LAT", "REC", "E2ELAT", "E2EREC", "MJLAT", "MJREC", "MTJND")  # scripts; those of others follow
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a network, what it is compared with in training, and by which loss.
+
+    Args:
+        name: the layer that gives it.
+        target: the kind of ground truth, a key of `common.training.targets.READERS`: "label", the QP of a level;
+            "image", the input itself; "frame", the image as coded at the level; "attention map".
+        level: "JND1" to "JND3", of a label or a frame; None for the level that the model is trained for.
+        loss: a name that Keras or `common.models.losses` knows, or a function (true, predicted).
+        weight: its share in the loss.
+        metrics: names or functions likewise.
+    """
+
+    name: str
+    target: str = "label"
+    level: str | None = None
+    loss: str | Callable = "mae"
+    weight: float = 1.0
+    metrics: tuple[str | Callable, ...] = ()
+
+
+class Backbone(Protocol):
+    """A network that a model is built on; see `common.models.backbones`.
+
+    Attributes:
+        flag: the command line's flag for its weights.
+        help: of that flag.
+        default: its value in training.
+        optional_in_test: whether `test` has the flag too; the model's own weights hold all that they need.
+        step: height and width of the input are multiples of it.
+    """
+
+    flag: str
+    help: str
+    default: Any
+    optional_in_test: bool
+    step: int
+
+    def find(self, weights: Any, jnd: int | None, owner: str) -> list[Any]:
+        """The weights of each network; None each for a random start."""
+        ...
+
+    def build(self, input_format: InputFormat, weights: list[Any], owner: str) -> list[Any]:
+        """The networks, Keras models on one input."""
+        ...
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One of the papers' models.
+    """One model, so that nothing else needs to know which one it is.
 
-    name: as the papers write it.
-    build: makes the Keras model from its backbones, the networks that it stands on; on VGG16, from it and the names
-        of the outputs.
-    paper: with the paper's `epochs`, `batch_size` and `learning_rate`.
-    weights: the released weight file's name, `{level}` for the number of the JND level.
-    backbones: file names of the autoencoders it stands on, `{level}` likewise.
-    vgg: stands on VGG16 instead.
-    attention: trains together with a visual-attention tail, which the model that predicts is without.
-    backbone_flag: the command line's name, as released, for where these lie.
-    joint: learns all three levels at once; else one.
-    image_output: the name of its image output, whose target is the JND frame, where it has one.
-    image_loss_weight: the share of that image's MSE in the loss; the level's MAE has the rest.
-    checkpoint: what `train` calls the best weights, and `log` the losses, `{label}` for JND1 to JND3, or nothing.
-    test_batch_size: how many pictures `test` predicts at once; more than a few cost memory and gain nothing on a CPU.
-    input: size and scale of the pictures that it sees.
+    Args:
+        name: as the papers write it.
+        script: the file that registers it, `__file__`.
+        build: makes the Keras model from the backbone's networks, `build(*networks)`; without a backbone from the
+            shape of its input, `build((height, width, 3))`.
+        outputs: in the order in which the network gives them.
+        defaults: has `epochs`, `batch_size` and `learning_rate`, those of the paper.
+        weights: name of the weight file, `{jnd}` for the number of the level.
+        backbone: what it is built on.
+        input: size, colour order and scale of the images that it sees.
+        build_auxiliary: of a built model, the tensors of the last outputs, which exist in training only.
+        checkpoint: name of the file for the best weights, `{level}` for JND1 to JND3 or nothing.
+        log: name of the CSV file of losses, likewise.
+        label: marks the files beside the checkpoint; by default the level.
+        test_batch_size: images that `test` predicts at once; more than a few cost memory and gain nothing on a CPU.
+        level_by_column: whether the level can be given by `--jnd_column` too, as the released MTJND programs do.
     """
 
     name: str
-    build: Callable
-    paper: Any
+    script: str
+    build: Callable[..., Any]
+    outputs: tuple[Output, ...]
+    defaults: Any
     weights: str
-    backbones: tuple = ()
-    vgg: bool = False
-    attention: bool = False
-    backbone_flag: str = "--JND_Recon_Models_Path"
-    joint: bool = False
-    image_output: str | None = None
-    image_loss_weight: float = 0.0
-    checkpoint: str = "BestModel{label}.h5"
-    log: str = "logs{label}.csv"
+    input: InputFormat
+    backbone: Backbone | None = None
+    build_auxiliary: Callable[[Any], list[Any]] | None = None
+    checkpoint: str = "BestModel{level}.h5"
+    log: str = "logs{level}.csv"
+    label: str | None = None
     test_batch_size: int = 2
-    input: InputFormat = TCSVT
+    level_by_column: bool = False
 
     @property
-    def needs_level(self):
-        """Whether a level must be chosen, 1 to 3; else the model answers all three at once."""
-        return not self.joint
+    def needs_level(self) -> bool:
+        """Whether a level must be chosen; else the model predicts all that it knows at once."""
+        return any(output.level is None and output.target in ("label", "frame") for output in self.outputs)
 
-    def level_outputs(self, level):
-        """The outputs that give levels: {name of the output: number of the level}."""
-        return {f"JND{number}_output": number for number in (1, 2, 3)} if self.joint else {"JND_output": level}
+    def at(self, level: str | None) -> tuple[Output, ...]:
+        """The outputs of the model for one level, "JND1" to "JND3", or for all at once."""
+        return tuple(replace(output, level=output.level or level) for output in self.outputs)
 
-    def resized(self, height, width):
-        """The same model for pictures of another size; raises ValueError where its layers cannot take it."""
-        step = 1 if self.vgg else 16  # the autoencoder halves four times and doubles as often
+    def levels(self, jnd: int | None) -> dict[str, str]:
+        """{name of the output: level} of the outputs that predict levels, where the model is for level 1 to 3."""
+        return {
+            output.name: output.level for output in self.at(f"JND{jnd}" if jnd else None) if output.target == "label"
+        }
+
+    def resized(self, height: int, width: int) -> "ModelSpec":
+        """The same model for images of another size; raises ValueError where its layers cannot take it."""
+        step = self.backbone.step if self.backbone else 1
         if height % step or width % step or min(height, width) < 64:
-            raise ValueError(f"expected at least 64{'' if self.vgg else ', in multiples of 16'}")
+            raise ValueError(f"expected at least 64{f', in multiples of {step}' if step > 1 else ''}")
         return replace(self, input=replace(self.input, height=height, width=width, frame=(width, height)))
 
-    def label(self, level):
-        """What the files of a level (1 to 3) are marked with: JND1; nothing where all levels are in one file."""
-        return "" if self.joint else f"JND{level}"
+    def marked(self, jnd: int | None) -> str:
+        """What names of files have for the level: "JND1", or nothing where all levels are in one file."""
+        if self.label is not None:
+            return self.label
+        return f"JND{jnd}" if self.needs_level and jnd else ""
 
-    def weight_names(self, level):
-        """What the file of a level may be called: as released, or as `train` writes it."""
-        return self.weights.format(level=level), self.checkpoint_name(level)
+    def weight_names(self, jnd: int | None) -> tuple[str, str]:
+        """Names of the weight file of a level: as released, and as `train` writes it."""
+        return self.weights.format(jnd=jnd), self.checkpoint_name(jnd)
 
-    def checkpoint_name(self, level):
-        return self.checkpoint.format(label=self.label(level))
+    def checkpoint_name(self, jnd: int | None) -> str:
+        """Name of the file for the best weights of a training."""
+        return self.checkpoint.format(level=self.marked(jnd))
 
-    def log_name(self, level):
-        return self.log.format(label=self.label(level))
+    def log_name(self, jnd: int | None) -> str:
+        """Name of the CSV file of a training's losses."""
+        return self.log.format(level=self.marked(jnd))
 
-    def result_name(self, level):
-        return f"{self.label(level)}test_results.csv"
+    def result_name(self, jnd: int | None) -> str:
+        """Name of the CSV file that `test` writes."""
+        return f"{self.marked(jnd)}test_results.csv"
 
 
-one_level = partial(ModelSpec, backbones=("JND{level}Reconstruction.h5",))
-"""LAT, REC: on the frozen JND autoencoder of the level."""
+_MODELS: dict[str, ModelSpec] = {}
 
-end_to_end = partial(
-    ModelSpec,
-    backbones=("ImgReconstruction.h5",),
-    backbone_flag="--ImgReconstrution_Model_Path",
-    image_output="JNDImg",
-    image_loss_weight=0.01,
-)
-"""E2E-LAT, E2E-REC: on the image autoencoder, all of which trains, with the JND frame as a second target."""
 
-multi_jnd = partial(
-    ModelSpec, backbones=("JND1Reconstruction.h5", "JND2Reconstruction.h5", "JND3Reconstruction.h5"), joint=True
-)
-"""MJ-LAT, MJ-REC: on all three frozen JND autoencoders, all three levels at once."""
+def register(spec: ModelSpec) -> ModelSpec:
+    """Add a model to the registry and return it; raises ValueError where another file has one of that name."""
+    known = _MODELS.setdefault(spec.name, spec)
+    if Path(known.script).resolve() != Path(spec.script).resolve():
+        raise ValueError(f"{spec.script}: {known.script} has registered a model {spec.name}; choose another name")
+    return known
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the registered models, those of the papers first; `pattern` as "MJ-*" chooses some."""
+    _import_scripts()
+    order = {script: index for index, script in enumerate(PAPER_ORDER)}
+    names = sorted(_MODELS, key=lambda name: order.get(Path(_MODELS[name].script).stem, len(order)))
+    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def get_model(name: str) -> ModelSpec:
-    """The ModelSpec called `name`, of the script that holds it; raises ValueError where there is none."""
-    from common.models.released import RELEASED
+    """The model called `name`; raises ValueError where there is none."""
+    if name not in _MODELS and name not in list_models():
+        raise ValueError(f"no model {name!r}; there are {', '.join(list_models())}")
+    return _MODELS[name]
 
-    programs = {entry.model: entry.network.program for entry in RELEASED if entry.model != "autoencoder"}
-    if name not in programs:
-        raise ValueError(f"no model {name!r}; there are {', '.join(programs)}")
-    # By name and when asked for: the scripts stand on `common`, not the other way round.
-    script = importlib.import_module(programs[name].removesuffix(".py"))
-    return next(value for value in vars(script).values() if isinstance(value, ModelSpec) and value.name == name)
+
+def _import_scripts() -> None:
+    """Import the scripts that register models; each does so when it is imported."""
+    for file in sorted(PROJECT.glob("*.py")):
+        if re.search(r"^from common\.models\.registry import .*\bregister\b", file.read_text("utf-8"), re.MULTILINE):
+            importlib.import_module(file.stem)

@@ -36,7 +36,7 @@ def find_weights(variant, level, path):
 
 def level_names(variant, files):
     """("JND1", ...): the levels that the files of `find_weights` give."""
-    return tuple(f"JND{number}" for level in files for number in variant.level_outputs(level).values())
+    return tuple(name for level in files for name in variant.levels(level).values())
 
 
 KERAS_VERSION = b"2.9.0"  # whose layout this is; Keras converts the arrays of files that say 1

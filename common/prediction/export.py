@@ -33,14 +33,11 @@ def export(variant, options):
     # Nothing here is worth a GPU, whose float32 convolutions have 10 bits.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     load_keras(training=True)
-    from common.models.build import build
-    from common.models.inference import for_prediction
+    from common.models.inference import load_network
 
-    outputs = variant.level_outputs(options.level)
-    model = build(variant, options.level, [None] * len(variant.backbones))
-    weight_files.load(model, file)
-    network = for_prediction(model, list(outputs), winograd=False)
-    served = Served(network, variant.input, [f"JND{number}" for number in outputs.values()], form.batch)
+    outputs = variant.levels(options.level)
+    network = load_network(variant, file, outputs, winograd=False)
+    served = Served(network, variant.input, list(outputs.values()), form.batch)
     description = describe(variant, options, served.shape, file)
     with atomic_group(target) as folder, silent_stderr(), _full_disk(target):
         form.write(served, folder / target.name, description, half)
@@ -64,7 +61,7 @@ def description_of(target):
 def describe(variant, options, shape, file):
     """What a stranger to this project must know of an exported file, for JSON."""
     batch, height, width, _ = shape
-    form, outputs = FORMATS[options.format], variant.level_outputs(options.level)
+    form, outputs = FORMATS[options.format], variant.levels(options.level)
     packages = ["tensorflow", "keras", *(name.split("==")[0] for _, name in form.needs)]
     return {
         "model": variant.name,
@@ -79,10 +76,10 @@ def describe(variant, options, shape, file):
             "does: pixel centres at halves, two neighbours a direction, no antialiasing, rounded to uint8",
         },
         "outputs": {
-            f"JND{number}": f"float32 ({batch or 'batch'}, 1): the QP, 0 and above, not rounded, of the "
-            f"{ORDINALS[number]} just noticeable difference; where the training's labels were JPEG quality factors, "
+            level: f"float32 ({batch or 'batch'}, 1): the QP, 0 and above, not rounded, of the "
+            f"{ORDINALS[int(level[-1])]} just noticeable difference; where the training's labels were JPEG quality factors, "
             "a quality factor"
-            for number in outputs.values()
+            for level in outputs.values()
         },
         "weights": {"file": file.name, "sha256": sha256(file)},
         "versions": {package: version(package) for package in packages},
@@ -101,7 +98,7 @@ def _target(variant, options, form):
         return path
     if path.suffix and not path.is_dir():
         raise UserError(f"{path}: expected a name that ends in {form.suffix} for {options.format}, or a folder")
-    return path / Path(variant.weights.format(level=options.level)).with_suffix(form.suffix).name
+    return path / Path(variant.weights.format(jnd=options.level)).with_suffix(form.suffix).name
 
 
 def _check_parts(parts, overwrite):

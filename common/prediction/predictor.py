@@ -55,16 +55,13 @@ class Predictor:
 
     def __init__(self, variant: ModelSpec, files: dict, *, precision="float32", fit="stretch", batch_size=1):
         """files: {level, 1 to 3, or None for all at once: weight file}.  Keras must have been loaded."""
-        from common.models.build import build
-        from common.models.inference import for_prediction
+        from common.models.inference import load_network
 
         self.variant, self.fit, self.weights, self.batch_size = variant, fit, list(files.values()), batch_size
         self.levels = level_names(variant, files)
         self._networks, self._lock = [], threading.Lock()
         for level, file in files.items():
-            model, outputs = build(variant, level, [None] * len(variant.backbones)), variant.level_outputs(level)
-            weight_files.load(model, file)
-            self._networks.append(for_prediction(model, list(outputs), precision))
+            self._networks.append(load_network(variant, file, variant.levels(level), precision))
 
     def __call__(self, picture) -> Prediction:
         """The levels of one picture: a path, or uint8 RGB (H, W, 3).  Raises UserError where it cannot be read."""

@@ -1,62 +1,109 @@
-"""`test`: a model on the test images of a rootdir."""
+"""A trained model on the test images of a rootdir: `test` of the scripts, and of `common.reconstruct`."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from common.core import threads
+import numpy as np
+
+from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.files import check_writable, file_in, write_csv
 from common.core.keras_backend import load_keras
-from common.data import dataset
-from common.data.dataset import load_splits
+from common.core.threads import prefetch
+from common.data.dataset import LEVELS, Split, load_splits, match_images
 from common.data.levels import describe_baseline, median_baseline, qp_mae
+from common.media.images import InputFormat
 from common.models import weight_files
-from common.models.build import build, find_backbones
+from common.models.registry import ModelSpec
 
 
-def test(variant, options):
-    """Write the levels that `variant` predicts for a rootdir's test pictures, and its error where they have labels."""
-    level, outputs, root = options.level, variant.level_outputs(options.level), Path(options.data_dir)
-    how = {"labels": "optional", "unit": options.label_unit}
-    split = load_splits(root, ("test",), decode=False, **how)["test"]
-    file = weight_files.find(options.model_weights_path, variant.weight_names(level), variant.name)
-    backbone_files = find_backbones(variant, options)
-    frames = None
-    if variant.image_output and (root / f"jnd{level}test").is_dir():
-        frames = dataset.match_images(split, root / f"jnd{level}test")
-    result = file_in(options.result_path, variant.result_name(level))
+@dataclass(frozen=True, kw_only=True)
+class TestConfig:
+    """How a model is tested; the flags of `test` have the same names.
+
+    Args:
+        data_dir: the rootdir with test/, and train/ for the median baseline.
+        model_weights_path: the weight file, or a folder that holds it.
+        result_path: folder for the result CSV, or the file.
+        level: "JND1" to "JND3"; None for a model that predicts all.
+        label_unit: of the labels, "QP" or "QF".
+        precision: of weights and arithmetic, "float32" or "bfloat16".
+        batch_size: images predicted at once.
+        backbone_weights: checked where given; the model's own weights hold all that they need.
+    """
+
+    __test__ = False  # no test case, whatever pytest takes its name for
+
+    data_dir: Path
+    result_path: Path
+    model_weights_path: Path = PRETRAINED
+    level: str | None = None
+    label_unit: str = "QP"
+    precision: str = "float32"
+    batch_size: int = 2
+    backbone_weights: Path | None = None
+
+    @property
+    def jnd(self) -> int | None:
+        """The number of the level, 1 to 3, or None."""
+        return int(self.level[-1]) if self.level else None
+
+
+def test(spec: ModelSpec, config: TestConfig) -> None:
+    """Write the levels that a model predicts for the test images; print its error where they have labels.
+
+    Raises:
+        UserError: images, labels, weights or the result's place do not fit.
+    """
+    root, outputs = Path(config.data_dir), spec.at(config.level)
+    split = load_splits(root, ("test",), decode=False, labels="optional", unit=config.label_unit)["test"]
+    file = weight_files.find(config.model_weights_path, spec.weight_names(config.jnd), spec.name)
+    if spec.backbone:
+        spec.backbone.find(config.backbone_weights, config.jnd, spec.name)
+    levels = spec.levels(config.jnd)
+    frames = {}
+    for output in outputs:
+        if output.target == "frame" and (root / f"{output.level.lower()}test").is_dir():
+            frames[output.name] = match_images(split, root / f"{output.level.lower()}test")
+    result = file_in(config.result_path, spec.result_name(config.jnd))
     check_writable(result)
-    answers, quality = [], []
-    with threads.prefetch(variant.input.load, split.images) as pictures:  # decoding starts while Keras does
-        load_keras()
-        from common.models.inference import for_prediction, predict_batches
-
-        model = build(variant, level, backbone_files)
-        weight_files.load(model, file)
-        wanted = [*outputs, variant.image_output] if frames else list(outputs)
-        network = for_prediction(model, wanted, options.precision)
+    qps, quality = [], []
+    with predictions(spec, file, split, [*levels, *frames], config.precision, config.batch_size) as predicted:
         try:
-            for index, answer in enumerate(
-                predict_batches(network, pictures, options.batch_size, len(split), variant.name)
-            ):
-                answers.append([float(value[0]) for value in answer[: len(outputs)]])
-                if frames:
-                    quality.append(compare(variant.input, answer[-1], frames[index]))
+            for index, values in enumerate(predicted):
+                qps.append([float(value[0]) for value in values[: len(levels)]])
+                for paths, image in zip(frames.values(), values[len(levels) :]):
+                    quality.append(compare(spec.input, image, paths[index]))
         except UserError:
-            # One picture is bad: before giving up, look at all of them, so that all can be mended at once.
-            load_splits(root, ("test",), **how)
+            # One image is broken: before giving up, look at all of them, so that all can be mended at once.
+            load_splits(root, ("test",), labels="optional", unit=config.label_unit)
             raise
-    write_results(result, split, outputs.values(), answers)
-    print(f"{len(split)} pictures of {split.folder}, weights {file}")
+    write_results(result, split, list(levels.values()), qps)
+    print(f"{len(split)} images of {split.folder}, weights {file}")
     if quality:
-        psnr, ssim = (sum(column) / len(quality) for column in zip(*quality))
-        print(f"reconstructed JND{level} frames: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")
+        psnr, ssim = np.mean(quality, axis=0)
+        print(f"reconstructed {config.level} frames: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")
     if split.labels is not None:
-        print_errors(split, outputs.values(), answers, options)
+        print_errors(split, list(levels.values()), np.array(qps), root, config.label_unit)
     print(f"results: {result}")
-    return 0
 
 
-def compare(input_format, image, frame):
+@contextlib.contextmanager
+def predictions(
+    spec: ModelSpec, file: Path, split: Split, outputs: Sequence[str], precision: str, batch_size: int
+) -> Iterator[Iterator[tuple[np.ndarray, ...]]]:
+    """Give the block an iterator over what the `outputs` of a network are for each image, in order."""
+    with prefetch(spec.input.load, split.images) as images:  # decoding starts while Keras does
+        load_keras()
+        from common.models.inference import load_network, predict_batches
+
+        network = load_network(spec, file, outputs, precision)
+        yield predict_batches(network, images, batch_size, len(split), spec.name)
+
+
+def compare(input_format: InputFormat, image: np.ndarray, frame: Path) -> tuple[float, float]:
     """PSNR (dB) and SSIM of an image output against the frame in a file."""
     from common.media import metrics
 
@@ -64,30 +111,28 @@ def compare(input_format, image, frame):
     return metrics.psnr(target, reconstructed), metrics.ssim(target, reconstructed)
 
 
-def write_results(path, split, levels, answers):
-    """Write the levels of a split's pictures as CSV, a column a level, beside their labels where there are some."""
+def write_results(path: Path, split: Split, levels: Sequence[str], qps: Sequence[Sequence[float]]) -> None:
+    """Write the predicted QPs of a split's images as CSV, a column a level, with the labels where there are some."""
     import pandas as pd
 
-    columns = [f"JND{level}" for level in levels]
-    table = pd.DataFrame(answers, columns=columns)
-    table.insert(0, "image", [picture.name for picture in split.images])
+    table = pd.DataFrame(qps, columns=list(levels))
+    table.insert(0, "image", [image.name for image in split.images])
     if split.labels is not None:
         for level in levels:
-            table[f"JND{level}_label"] = split.labels[:, level - 1]
+            table[f"{level}_label"] = split.labels[:, LEVELS.index(level)]
     write_csv(table, path)
 
 
-def print_errors(split, levels, answers, options):
-    """Print each level's mean absolute error, beside that of always answering the training median."""
-    import numpy as np
-
+def print_errors(split: Split, levels: Sequence[str], qps: np.ndarray, root: Path, unit: str) -> None:
+    """Print the mean absolute error of each level, with that of always predicting the training median."""
     try:
-        known = dataset.read_splits(options.data_dir, ("train",), unit=options.label_unit, decode=False)[0]["train"]
+        train = load_splits(root, ("train",), unit=unit, decode=False)["train"]
+        reason = ""
     except UserError as missing:
-        known, reason = None, str(missing).splitlines()[0]
-    for level, column in zip(levels, np.transpose(answers)):
-        asked = split.labels[:, level - 1]
-        floor = f"no training median: {reason}" if known is None else ""
-        if known:
-            floor = describe_baseline(median_baseline(known.labels[:, level - 1], asked), options.label_unit)
-        print(f"JND{level}: mean absolute error {qp_mae(column, asked):.2f} {options.label_unit}; {floor}")
+        train, reason = None, str(missing).splitlines()[0]
+    for level, column in zip(levels, qps.T):
+        labels, index = split.labels[:, LEVELS.index(level)], LEVELS.index(level)
+        baseline = f"no training median: {reason}"
+        if train is not None:
+            baseline = describe_baseline(median_baseline(train.labels[:, index], labels), unit)
+        print(f"{level}: mean absolute error {qp_mae(column, labels):.2f} {unit}; {baseline}")

@@ -1,6 +1,7 @@
 """How a training shows itself while it runs: to a person, to a file, to TensorBoard."""
 
 import time
+from typing import Any
 
 import keras
 from tqdm import tqdm
@@ -11,11 +12,17 @@ from common.core.errors import UserError
 class Progress(keras.callbacks.Callback):
     """A bar with losses and the time left for a person, a line an epoch for a file."""
 
-    def __init__(self, run, epochs, steps):
+    def __init__(self, run: Any, epochs: int, steps: int):
         super().__init__()
         self.run, self.epochs, self.started = run, epochs, time.monotonic()
-        how = {"unit": "step", "desc": run.training.name, "disable": None, "smoothing": 0.05}
-        self.bar = tqdm(total=epochs * steps, initial=run.first * steps, **how)
+        self.bar = tqdm(
+            total=epochs * steps,
+            initial=run.first * steps,
+            unit="step",
+            desc=run.training.spec.name,
+            disable=None,
+            smoothing=0.05,
+        )
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update()
@@ -32,10 +39,10 @@ class Progress(keras.callbacks.Callback):
         self.bar.close()
 
 
-def tensorboard(folder):
+def tensorboard(folder: Any) -> keras.callbacks.Callback:
     """The callback that writes losses for TensorBoard; raises UserError where that is not installed."""
     try:
         import tensorboard  # noqa: F401
     except ImportError:
         raise UserError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
-    return keras.callbacks.TensorBoard(folder)
+    return keras.callbacks.TensorBoard(str(folder))

@@ -1,26 +1,28 @@
-"""Which devices a training runs on: one, or several at once, each with its share of every batch."""
+"""Which devices a training runs on: one, or several at once, each with its share of every batch.  TensorFlow only."""
 
 import sys
+from typing import Any
 
 from common.core.errors import UserError
+from common.training.config import TrainingConfig
 
 
-def names(text):
+def names(text: str) -> list[str]:
     """The devices that `--devices` names: `one` gives none, `all` gives ["all"], else GPU:0,GPU:1 one by one."""
     return [] if text == "one" else text.split(",")
 
 
-def logical_cpus(text):
+def logical_cpus(text: str) -> int:
     """How many CPUs TensorFlow must make of the machine's one, so that `--devices CPU:0,CPU:1` are there."""
     return max([int(name[4:]) + 1 for name in names(text) if name.startswith("CPU:")], default=1)
 
 
-def strategy(options):
+def strategy(config: TrainingConfig) -> Any:
     """A tf.distribute.MirroredStrategy over the devices that `--devices` names; None for one device.
 
     Raises UserError where one is not there, or other flags do not go with several.
     """
-    text = options.devices
+    text = config.devices
     wanted = names(text)
     if not wanted:
         return None
@@ -35,16 +37,16 @@ def strategy(options):
         raise UserError(f"--devices {text}: {', '.join(missing)} is not there; TensorFlow sees {', '.join(present)}")
     if len(wanted) < 2:
         return None
-    if options.batch_size % len(wanted):
-        raise UserError(f"--batch_size {options.batch_size}: expected a multiple of the {len(wanted)} devices")
+    if config.batch_size % len(wanted):
+        raise UserError(f"--batch_size {config.batch_size}: expected a multiple of the {len(wanted)} devices")
     # Both update the weights under a condition, where TensorFlow cannot add up gradients of several devices.
-    for flag, taken in (("accumulate", options.accumulate > 1), ("precision", options.precision == "mixed_float16")):
+    for flag, taken in (("accumulate", config.accumulate > 1), ("precision", config.precision == "mixed_float16")):
         if taken:
-            raise UserError(f"--{flag} {getattr(options, flag)}: runs on one device only; leave it or --devices out")
+            raise UserError(f"--{flag} {getattr(config, flag)}: runs on one device only; leave it or --devices out")
     return tf.distribute.MirroredStrategy(wanted)
 
 
-def synchronize(model):
+def synchronize(model: Any) -> None:
     """Let BatchNormalization see the whole batch, not a device's share, so that the loss is that of one device."""
     for layer in model.layers:
         if hasattr(layer, "synchronized"):

@@ -1,6 +1,7 @@
 """Whether a training fits into the machine's memory and on its disk, said before it starts and not in the middle."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,23 +9,22 @@ import numpy as np
 from common.core.errors import UserError
 from common.core.files import check_disk_space
 from common.training import features
+from common.training.config import TrainingConfig
 
-COPIES = 2.2  # of each layer's output, held for the way back, with gradients: 1.5 to 2.3 measured on the REC models
-BASE = 1.2e9  # TensorFlow itself, bytes
+COPIES = 2.2  # of each layer's output, held for the backward pass with gradients: measured 1.5 to 2.3 on the REC models
+BASE = 1.2e9  # bytes, TensorFlow itself
 
 
-def needed(network, batch_size, patch=None):
+def needed(network: Any, batch_size: int) -> float:
     """About how many bytes a training step of `network` takes at `batch_size`."""
     frozen = features.frozen_layers(network)
-    shape = network.inputs[0].shape[1:3]
-    share = np.prod(patch) / np.prod(shape) if patch else 1
     held = sum(np.prod(layer.output.shape[1:]) for layer in network.layers if layer not in frozen)
     learned = sum(np.prod(weight.shape) for weight in network.trainable_weights)
-    return BASE + 4 * (batch_size * held * share * COPIES + 4 * learned)
+    return BASE + 4 * (batch_size * held * COPIES + 4 * learned)
 
 
-def available():
-    """Bytes of memory that are free on this machine and allowed to this process; None where nobody says."""
+def available() -> int | None:
+    """Bytes of memory that are free on this machine and allowed to this process; None where the system does not say."""
     limits = []
     try:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
@@ -36,27 +36,27 @@ def available():
     return min(limits, default=None)
 
 
-def check(name, network, patch, options):
-    """Raise UserError where a training of `network` on the CPU would not fit, with the --accumulate that would."""
+def check(name: str, network: Any, config: TrainingConfig) -> None:
+    """Raise UserError where a training of `network` on the CPU would not fit, with the --accumulate that would fit."""
     free = available()
     if free is None or any(device.startswith("gpu") for device in keras.distribution.list_devices()):
         return  # a GPU refuses by itself
-    size, steps = options.batch_size, options.accumulate
-    if (need := needed(network, size, patch)) <= free:
+    size, steps = config.batch_size, config.accumulate
+    if (need := needed(network, size)) <= free:
         return
     text = f"{name} takes about {need / 1e9:.0f} GB at --batch_size {size}, {free / 1e9:.0f} GB are free"
-    fitting = [part for part in range(1, size) if size % part == 0 and needed(network, part, patch) <= free]
+    fitting = [part for part in range(1, size) if size % part == 0 and needed(network, part) <= free]
     if not fitting:
-        raise UserError(f"{text}; one picture at a time takes {needed(network, 1, patch) / 1e9:.0f} GB")
+        raise UserError(f"{text}; one image at a time takes {needed(network, 1) / 1e9:.0f} GB")
     part = fitting[-1]
-    need = needed(network, part, patch)
+    need = needed(network, part)
     raise UserError(
         f"{text}; --batch_size {part} --accumulate {size * steps // part} takes {need / 1e9:.0f} GB and learns from as "
-        "many pictures a step"
+        "many images a step"
     )
 
 
-def check_disk(written):
+def check_disk(written: dict[Path, list]) -> None:
     """Raise UserError where the disk has no room for what a training writes again and again.
 
     written: {file: the variables in it}, all in one folder.  A new file lies beside the old one until it is whole.

@@ -6,25 +6,29 @@ import platform
 import sys
 import time
 import zipfile
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from common.core import keras
 from common.core.environment import git_commit
 from common.core.errors import UserError
 from common.core.files import atomic_write, check_writable
+from common.training.config import TrainingConfig, TrainingFiles
 
 
 class Throttled:
-    """Does something that takes time only so often that it takes no more than `share` of all time."""
+    """Calls an action only so often that it takes no more than `share` of the time."""
 
-    def __init__(self, action, share=0.05):
+    def __init__(self, action: Callable, share: float = 0.05):
         self.action, self.share, self.cost, self.last = action, share, 0.0, -np.inf
 
     def __call__(self, *arguments):
-        """Do it, if it is its turn."""
+        """Call the action, if enough time has passed."""
         if time.monotonic() - self.last > self.cost / self.share:
             started = time.monotonic()
             self.action(*arguments)
@@ -35,22 +39,19 @@ class Throttled:
 class Record:
     """The `run.json` of a training: arguments, versions, data, device, duration, how far it came."""
 
-    def __init__(self, path, name, options, data):
-        import keras
-
-        devices = keras.distribution.list_devices()
+    def __init__(self, path: Path, name: str, settings: dict[str, Any], data: dict[str, Any]):
         self.path, self.started = Path(path), time.monotonic()
         self.entries = {
             "model": name,
             "command": sys.argv,
-            "arguments": {key: value for key, value in sorted(vars(options).items())},
+            "arguments": dict(sorted(settings.items())),
             "data": data,
             "versions": {
                 "python": platform.python_version(),
                 **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
             },
             "git_commit": git_commit(),
-            "device": devices,
+            "device": keras.distribution.list_devices(),
             "machine": platform.platform(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": 0.0,
@@ -74,11 +75,14 @@ class Record:
             temporary.write_text(json.dumps(self.entries, indent=1, default=str) + "\n", errors="backslashreplace")
 
 
-def trim_log(log, epochs, best):
-    """Keep of a CSV log the rows of the first `epochs` epochs; the others, and half a row, will be written again.
+def trim_log(log: Path, epochs: int, best: tuple[int, float]) -> None:
+    """Keep the rows of the first `epochs` epochs of a CSV log; the others, and half a row, will be written again.
 
-    best: (number, from 1, and loss on valid) of the best epoch so far, (0, ...) where there is none yet: a log of which
-    that is not true is another training's.  Raises UserError for it, and for what is no log.
+    Args:
+        best: number, from 1, and loss on valid of the best epoch so far; (0, ...) where there is none yet.
+
+    Raises:
+        UserError: the file is not a log, or its best epoch is another, so that it belongs to another training.
     """
     try:
         with open(log, newline="") as file:
@@ -99,14 +103,14 @@ def trim_log(log, epochs, best):
             file.writelines(kept)
 
 
-def save_state(path, arrays, facts):
+def save_state(path: Path, arrays: Sequence[np.ndarray], facts: dict[str, Any]) -> None:
     """Write `arrays`, a list, and `facts`, a dictionary for JSON, as the file `path`, whole or not at all."""
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, json.dumps(facts), *arrays)
 
 
-def load_state(path):
-    """What `save_state` wrote: (arrays, facts).  Raises UserError for another file."""
+def load_state(path: Path) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """(arrays, facts) as `save_state` wrote them; raises UserError for another file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             facts, *arrays = (file[f"arr_{number}"] for number in range(len(file.files)))
@@ -117,12 +121,12 @@ def load_state(path):
         ) from None
 
 
-def check_outputs(options, checkpoint, log, state):
-    """Raise UserError when a training could not write its files, or would replace an earlier one's unasked."""
-    for file, what in ((checkpoint, "its state lies beside it"), (log, "its state lies beside the checkpoint")):
-        if Path(file).exists() and not (options.overwrite or options.resume and Path(state).exists()):
+def check_outputs(config: TrainingConfig, files: TrainingFiles) -> None:
+    """Raise UserError where a training could not write its files, or would replace an earlier one's unasked."""
+    for file, where in ((files.checkpoint, "lies beside it"), (files.log, "lies beside the checkpoint")):
+        if file.exists() and not (config.overwrite or config.resume and files.state.exists()):
             raise UserError(
                 f"{file}: exists, from an earlier training; give another folder, --overwrite to replace it, "
-                f"or --resume to go on with it where {what}"
+                f"or --resume to go on with it where its state {where}"
             )
         check_writable(file)

@@ -1,0 +1,72 @@
+"""The ground truth of a network's outputs: labels, frames and attention maps of a rootdir."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.data import attention_maps
+from common.data.dataset import LEVELS, Split, match_images
+from common.data.levels import median_baseline
+from common.media.images import InputFormat
+from common.models.registry import Output
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an output is compared with.
+
+    Args:
+        output: the output.
+        columns: {"train": ..., "valid": ...}, paths of images or an array with a row an image.
+        baseline: of a level, the error on valid of always predicting the training median.
+        note: about the data, for a person.
+    """
+
+    output: Output
+    columns: dict[str, Sequence[Path] | np.ndarray]
+    baseline: float | None = None
+    note: str = ""
+
+    @property
+    def is_level(self) -> bool:
+        return self.output.target == "label"
+
+
+def read_targets(
+    outputs: Sequence[Output], splits: dict[str, Split], data_dir: Path, input_format: InputFormat
+) -> list[Target]:
+    """The ground truth of each output; raises UserError where some is missing or damaged."""
+    return [READERS[output.target](output, splits, Path(data_dir), input_format) for output in outputs]
+
+
+def _labels(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
+    index = LEVELS.index(output.level)
+    columns = {name: split.labels[:, index : index + 1] for name, split in splits.items()}
+    return Target(output, columns, median_baseline(columns["train"].ravel(), columns["valid"].ravel()))
+
+
+def _images(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
+    return Target(output, {name: split.images for name, split in splits.items()})
+
+
+def _frames(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
+    folder = output.level.lower()
+    return Target(output, {name: match_images(split, data_dir / f"{folder}{name}") for name, split in splits.items()})
+
+
+def _attention_maps(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
+    size = input_format.height // 8, input_format.width // 8  # what the decoder of common.models gives
+    maps = {name: attention_maps.read_maps(split, data_dir, size) for name, split in splits.items()}
+    note = f"{maps['valid'][1]} of {len(splits['valid'])} maps computed"
+    return Target(output, {name: found for name, (found, _) in maps.items()}, note=note)
+
+
+READERS: dict[str, Callable[..., Target]] = {
+    "label": _labels,
+    "image": _images,
+    "frame": _frames,
+    "attention map": _attention_maps,
+}
+"""{kind of ground truth: what reads it}."""
