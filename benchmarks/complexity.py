@@ -45,18 +45,19 @@ def measure(name, backend, precision, seconds):
     from common.core import keras_backend
 
     keras_backend.load_keras()
-    from common.models import build, weight_files
+    from common.models import weight_files
+    from common.models.backbones import build_network
     from common.models.inference import for_prediction
 
     variant = next(variant for _, variant in matrix.models() if variant.name == name)
-    model = build.build(variant, 1, [None] * len(variant.backbones))
+    model = build_network(variant)
     row = {
         "parameters": model.count_params(),
         "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
-        "GMAC": round(multiply_accumulates(model, variant.level_outputs(1)) / 1e9, 1),
+        "GMAC": round(multiply_accumulates(model, variant.levels(1)) / 1e9, 1),
         "weight file MB": round(_file_size(model, weight_files) / 1e6, 1),
     }
-    network = for_prediction(model, list(variant.level_outputs(1)), precision)
+    network = for_prediction(model, list(variant.levels(1)), precision)
     for batch in BATCHES:
         noise = np.random.default_rng(0).uniform(0, 255 * variant.input.scale, (batch, *variant.input.shape))
         pictures, times = noise.astype("float32"), []

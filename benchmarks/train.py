@@ -50,7 +50,7 @@ def measure(script, variant, folder, cache, options):
     """The median of the seconds between an epoch's line and the next's."""
     flags = {"data_dir": folder / "root", "checkpoint_path": folder / "weights.h5", "csv_log_path": folder / "log.csv"}
     flags |= {"epochs": options.epochs, "batch_size": options.batch_size, "feature_cache": cache}
-    flags |= {"vgg_weights": "none"} if variant.vgg else {variant.backbone_flag.removeprefix("--"): folder}
+    flags |= {variant.backbone.flag.removeprefix("--"): folder if variant.backbone.optional_in_test else "none"}
     command = [*matrix.command(script, "train", variant, **flags), "--overwrite"]
     times = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -1,70 +1,64 @@
-"""A network that trains in a second, on the rootdir of conftest.py, for what concerns the loop and not the models."""
+"""A model that trains in a second, on the rootdir of conftest.py, for what concerns the loop and not the networks."""
 
-import argparse
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
 import pandas as pd
 from keras import layers
 
-from common.cli.flags import training_flags
-from common.data import dataset
 from common.media.images import InputFormat
-from common.models import weight_files
-from common.training.loop import Training, fit
+from common.models.registry import ModelSpec, Output
+from common.models.weight_files import load
+from common.training.train import train as train_model
 
 INPUT = InputFormat(width=16, height=16, scale=1 / 255)
 
 
-def build(bias=20.0, activation="relu"):
+@dataclass(frozen=True)
+class Defaults:
+    epochs: int = 8
+    batch_size: int = 2
+    learning_rate: float = 1e-2
+
+
+def build(shape=INPUT.shape, activation="relu", frozen_seed=1):
     """A frozen convolution, always the same, and a part that learns, with random numbers of its own."""
-    picture = keras.Input(INPUT.shape, name="picture")
-    kernel = keras.initializers.GlorotUniform(seed=1)
-    x = layers.Conv2D(4, 3, strides=2, trainable=False, kernel_initializer=kernel, name="frozen")(picture)
+    image = keras.Input(shape, name="picture")
+    kernel = keras.initializers.GlorotUniform(seed=frozen_seed)
+    x = layers.Conv2D(4, 3, strides=2, trainable=False, kernel_initializer=kernel, name="frozen")(image)
     x = layers.Dense(8, "tanh")(layers.Flatten()(x))
     x = layers.Dropout(0.2)(x)
-    bias = keras.initializers.Constant(bias)
-    level = layers.Dense(1, activation, bias_initializer=bias, dtype="float32", name="JND_output")(x)
-    model = keras.Model(picture, level, name="small")
-    return model, model
+    qp = layers.Dense(1, activation, bias_initializer=_twenty, dtype="float32", name="JND_output")(x)
+    return keras.Model(image, qp, name="small")
 
 
-def build_on_others():
+def build_on_others(shape):
     """The same with other frozen weights."""
-    model, kept = build()
-    frozen = model.get_layer("frozen")
-    frozen.set_weights([2 * array for array in frozen.get_weights()])
-    return model, kept
+    return build(shape, frozen_seed=2)
 
 
-def options(*flags):
-    """What a command line with these flags and small defaults gives."""
-    parser = argparse.ArgumentParser()
-    training_flags(parser, epochs=8, batch_size=2, learning_rate=1e-2)
-    return parser.parse_args([str(flag) for flag in flags])
+def _twenty(shape, dtype=None):
+    return keras.ops.full(shape, 20.0, dtype)
 
 
-def train(root, folder, *flags, build=build, compile=lambda: {"loss": "mae"}):
-    """Train it in `folder` and return the Best."""
-    splits, _ = dataset.read_splits(root, ("train", "valid"))
-    labels = {name: split.labels[:, :1] for name, split in splits.items()}
-    return fit(
-        Training(
-            "small",
-            build,
-            compile,
-            {name: split.images for name, split in splits.items()},
-            {name: [column] for name, column in labels.items()},
-            INPUT,
-            folder / "Best.h5",
-            folder / "logs.csv",
-            "",
-            {"JND1": ("loss", "val_loss", 1.5)},
-            "QP",
-            {"JND_output": labels["valid"]},
-        ),
-        options(*flags),
-    )
+SMALL = ModelSpec(
+    name="small",
+    script=__file__,
+    build=build,
+    outputs=(Output("JND_output", level="JND1"),),
+    defaults=Defaults(),
+    weights="Best.h5",
+    input=INPUT,
+    checkpoint="Best.h5",
+    log="logs.csv",
+)
+
+
+def train(root, folder, *, build=build, loss="mae", output_bias="zero", **settings):
+    """Train it in `folder` and return the Best; `settings` are fields of TrainingConfig."""
+    spec = replace(SMALL, build=build, outputs=(replace(SMALL.outputs[0], loss=loss),))
+    return train_model(spec, data_dir=root, checkpoint_path=folder, output_bias=output_bias, **settings)
 
 
 def log_of(folder):
@@ -72,8 +66,8 @@ def log_of(folder):
 
 
 def weights_of(folder):
-    model, _ = build()
-    weight_files.load(model, folder / "Best.h5")
+    model = build()
+    load(model, folder / "Best.h5")
     return model.get_weights()
 
 

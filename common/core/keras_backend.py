@@ -49,7 +49,8 @@ def load_keras(training=False, cpus=1, threads=None, lean=False):
                 import tensorflow as tf
 
                 parts = [tf.config.LogicalDeviceConfiguration()] * cpus
-                tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+                with contextlib.suppress(RuntimeError):  # TensorFlow runs already; who needs a missing one says so
+                    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
             keras.ops.zeros(1)  # finds the devices
             if backend != "tensorflow":
                 # Keras would import it, seconds long, to see whether an object is one of TensorFlow's, and notes here

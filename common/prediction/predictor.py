@@ -20,7 +20,6 @@ from common.core.errors import UserError
 from common.core.keras_backend import load_keras, use_backend
 from common.core.threads import prefetch
 from common.media.ffmpeg import QP_RANGE
-from common.models import weight_files
 from common.models.registry import ModelSpec, get_model
 from common.models.weight_files import find_weights, level_names
 from common.prediction import resize_modes

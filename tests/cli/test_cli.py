@@ -16,11 +16,11 @@ def ends(body, **how):
     """Run a program whose main() has this body through cli.run: stdout, stderr, returncode."""
     program = f"""
 import sys
-from common import cli
-from common.errors import UserError
+from common.cli.program import run
+from common.core.errors import UserError
 def main():
 {textwrap.indent(textwrap.dedent(body), "    ")}
-cli.run(main)
+run(main)
 """
     command = [sys.executable, "-c", program]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, **how)

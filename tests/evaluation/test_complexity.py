@@ -6,7 +6,7 @@ import pytest
 from benchmarks import matrix
 from benchmarks.complexity import multiply_accumulates
 from common.core.errors import UserError
-from common.models import build
+from common.models.backbones import build_network
 
 # As the papers' programs have them; MT_3LJND's is known as "about 39".
 GMAC = {"LAT": 8.8, "REC": 90.6, "MJ-LAT": 25.6, "MJ-REC": 130, "MT_3LJND": 39}
@@ -15,8 +15,8 @@ GMAC = {"LAT": 8.8, "REC": 90.6, "MJ-LAT": 25.6, "MJ-REC": 130, "MT_3LJND": 39}
 @pytest.mark.parametrize("name", GMAC)
 def test_multiply_accumulates(name):
     variant = next(variant for _, variant in matrix.models() if variant.name == name)
-    model = build.build(variant, 1, [None] * len(variant.backbones))
-    assert multiply_accumulates(model, variant.level_outputs(1)) / 1e9 == pytest.approx(GMAC[name], rel=0.02)
+    model = build_network(variant)
+    assert multiply_accumulates(model, variant.levels(1)) / 1e9 == pytest.approx(GMAC[name], rel=0.02)
 
 
 def test_the_table_of_costs(run, tmp_path):

@@ -10,9 +10,8 @@ from common.core.errors import UserError
 from common.data import attention_maps, dataset
 from common.data.saliency import saliency
 from common.media.images import read_image, write_png
-from common.models import attention_decoder
+from common.models import attention_decoder, losses
 from common.models.attention_decoder import (
-    attention_metrics,
     build_attention_decoder,
     correlation,
     kl_divergence,
@@ -208,7 +207,9 @@ def test_metrics_of_a_map_with_itself():
     maps /= maps.sum(axis=(1, 2, 3), keepdims=True)
     for function, value in ((kl_divergence, 0), (correlation, 1), (similarity, 1)):
         assert np.asarray(function(maps, maps)) == pytest.approx(np.full(3, value), abs=1e-5)
-    assert [float(metric(maps, maps)) for metric in attention_metrics()] == pytest.approx([1, 0, 1], abs=1e-5)
+    assert [float(metric(maps, maps)) for metric in map(losses.metric, ("CC", "KLD", "SIM"))] == pytest.approx(
+        [1, 0, 1], abs=1e-5
+    )
 
 
 def test_metrics_are_the_mean_over_pictures_and_against_numpy():
@@ -220,7 +221,7 @@ def test_metrics_are_the_mean_over_pictures_and_against_numpy():
         "KLD": np.mean([(a * np.log(a / b)).sum() for a, b in rows]),
         "SIM": np.mean([np.minimum(a, b).sum() for a, b in rows]),
     }
-    for metric in attention_metrics():
+    for metric in map(losses.metric, ("CC", "KLD", "SIM")):
         metric.update_state(true[:1], predicted[:1])
         metric.update_state(true[1:], predicted[1:])
         assert float(metric.result()) == pytest.approx(expected[metric.name], abs=1e-4)
@@ -239,7 +240,7 @@ def test_training_lowers_the_divergence():
         keras.optimizers.Adam(1e-3),
         loss={"JND_output": "mae", "VA_output": kl_divergence},
         loss_weights={"JND_output": 0.0, "VA_output": 1.0},
-        metrics={"VA_output": attention_metrics()},
+        metrics={"VA_output": [losses.metric(name) for name in ("CC", "KLD", "SIM")]},
     )
     photographs = [data.coffee()[:320, :480], data.chelsea()[:300, :450]]
     sized = [np.asarray(Image.fromarray(photograph).resize((96, 64))) for photograph in photographs]

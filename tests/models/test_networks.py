@@ -5,19 +5,20 @@ import pytest
 
 import LAT
 from common.models.autoencoder import build_autoencoder
+from common.models.weight_files import load
 
 
 @pytest.fixture(scope="module")
 def autoencoder(weight_files):
     network = build_autoencoder()
-    weight_files.load(network, weight_files / "JND1Reconstruction.h5")
+    load(network, weight_files / "JND1Reconstruction.h5")
     return network
 
 
 @pytest.fixture(scope="module")
 def lat(weight_files):
     network = LAT.build_model(build_autoencoder())
-    weight_files.load(network, weight_files / "LATJND1.h5")
+    load(network, weight_files / "LATJND1.h5")
     return network
 
 
@@ -65,7 +66,7 @@ def test_the_golden_comparison_sees_a_plain_se_block(weight_files, golden, monke
 
     monkeypatch.setattr(blocks, "channel_attention", plain_se)
     network = LAT.build_model(build_autoencoder())
-    weight_files.load(network, weight_files / "LATJND1.h5")
+    load(network, weight_files / "LATJND1.h5")
     with pytest.raises(AssertionError):
         assert_golden(golden.answers["LAT"]["outputs"], network, golden.pictures)
 
@@ -75,7 +76,7 @@ def test_the_golden_comparison_sees_a_missing_leaky_relu(weight_files, golden, m
 
     monkeypatch.setattr(autoencoder, "SLOPE", 1.0)  # which leaves everything as it is
     network = LAT.build_model(build_autoencoder())
-    weight_files.load(network, weight_files / "LATJND1.h5")
+    load(network, weight_files / "LATJND1.h5")
     with pytest.raises(AssertionError):
         assert_golden(golden.answers["LAT"]["outputs"], network, golden.pictures)
 

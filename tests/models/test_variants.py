@@ -11,10 +11,12 @@ import pytest
 from golden import seeded
 
 from common import prepare
+from common.cli.script import run_script
 from common.core.errors import UserError
 from common.data.labels import write_labels
 from common.media.images import write_png
-from common.models import build, weight_files
+from common.models import weight_files
+from common.models.backbones import build_network
 from common.models.registry import ModelSpec
 
 PROJECT = {path.stem for path in (seeded.HERE.parent.parent).glob("*.py")}
@@ -43,7 +45,7 @@ def variants_of(script):
 def call(script, *arguments):
     """A script's command line, inside this process."""
     variants = variants_of(script).values()
-    return script.run_script("", *variants, arguments=[str(part) for part in arguments])
+    return run_script("", *variants, arguments=[str(part) for part in arguments])
 
 
 def test_no_variant_is_forgotten():
@@ -61,7 +63,7 @@ def files(golden, tmp_path_factory):
 
     def write(name, level):
         script, key, *_ = VARIANTS[name]
-        path = folder / name / variants_of(script)[name].weights.format(level=level)
+        path = folder / name / variants_of(script)[name].weights.format(jnd=level)
         if not (folder / f"{key}.h5").is_file():
             golden.write_weights(key, folder / f"{key}.h5")
         path.parent.mkdir(exist_ok=True)
@@ -104,7 +106,7 @@ def test_the_public_command_answers_as_the_released_program(
     levels = [answer["values"] for answer in golden.answers[key]["outputs"] if "values" in answer]
     table = pd.read_csv(tmp_path / "r.csv")
     assert list(table["image"]) == ["gradient.png", "pattern.png"]
-    columns = [f"JND{number}" for number in variant.level_outputs(level).values()]
+    columns = list(variant.levels(level).values())
     assert list(table.columns) == ["image", *columns]
     answers, expected = table[columns].to_numpy(), np.concatenate(levels, axis=1)
     if precision == "bfloat16":  # 0.1 QP, and 0.2 % where the golden levels, MJ-REC's, are far above 51
@@ -113,7 +115,7 @@ def test_the_public_command_answers_as_the_released_program(
         return
     np.testing.assert_allclose(answers, expected, rtol=1e-4)
 
-    model = build.build(variant, level, [None] * len(variant.backbones))
+    model = build_network(variant)
     assert model.count_params() == parameters == golden.layouts[key]["parameters"]
 
 
@@ -160,7 +162,7 @@ def test_a_backend_that_is_not_there_ends_in_one_line(backend, command, line, fi
 def test_the_image_output_is_the_released_programs(name, golden, files):
     script, key, *_ = VARIANTS[name]
     variant = variants_of(script)[name]
-    model = build.build(variant, 1, [None])
+    model = build_network(variant)
     weight_files.load(model, files(name, 1))
     image, _ = model.predict_on_batch(golden.pictures[:1])
     answer = golden.answers[key]["outputs"][0]
@@ -232,17 +234,17 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
     printed = capsys.readouterr().out
     variant = next(iter(variants_of(script).values())).resized(*SIZE[1:])
     level = 2 if "JND2" in flags else None
-    for number in variant.level_outputs(level).values():  # the levels' labels are as far apart as their numbers say
-        line = rf"JND{number}: error on valid \d+\.\d+ QP; always predicting the training median gives {number}\.00 QP"
+    for name in variant.levels(level).values():  # the levels' labels are as far apart as their numbers say
+        line = rf"{name}: error on valid \d+\.\d+ QP; always predicting the training median gives {name[-1]}\.00 QP"
         assert re.search(line, printed)
-    model = build.build(variant, level, [None] * len(variant.backbones))
+    model = build_network(variant)
     weight_files.load(model, tmp_path / checkpoint)
     kinds = {"run", "state", "curves"}  # beside the checkpoint, marked as it is
     mark = {"BestModelJND2.h5": "JND2", "BestModel.h5": "", "checkpoint.h5": "_checkpoint"}[checkpoint]
     assert {path.stem for path in tmp_path.iterdir()} >= {f"{kind}{mark}" for kind in kinds}
     log = pd.read_csv(next(tmp_path.glob("logs*.csv")), sep=";")
     # The outputs start at the mean labels, so that each level's error is small from the start.
-    errors = log[[f"val_{output}_loss" for output in variant.level_outputs(level)]].to_numpy()
+    errors = log[[f"val_{output}_loss" for output in variant.levels(level)]].to_numpy()
     assert (errors < 15).all()
     if script == "E2ELAT":
         assert {"val_JNDImg_psnr", "val_JNDImg_ssim", "val_JNDImg_mae"} <= {
@@ -265,7 +267,7 @@ def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, cap
     assert "attention map on valid, 2 of 2 maps computed: CC" in printed and "JND2: error on valid" in printed
 
     variant = variants_of("MTJND")["MT_1LJND_VA"].resized(*SIZE[1:])
-    weight_files.load(build.build(variant, 2, []), tmp_path / "BestModelJND2.h5")
+    weight_files.load(build_network(variant), tmp_path / "BestModelJND2.h5")
     log = pd.read_csv(tmp_path / "logsJND2.csv", sep=";")
     assert {"val_VA_output_CC", "val_VA_output_KLD", "val_VA_output_SIM"} <= set(log.columns)
     expected = log["val_JND_output_loss"] + 0.5 * log["val_VA_output_loss"]
@@ -276,7 +278,7 @@ def test_frozen_parts_do_not_train(golden):
     for name, trainable in (("REC", "rec"), ("MJ-LAT", "lat"), ("MT_3LJND", "block4")):
         script, *_ = VARIANTS[name]
         variant = variants_of(script)[name]
-        model = build.build(variant, 1, [None] * len(variant.backbones))
+        model = build_network(variant)
         learning = {weight.path for weight in model.trainable_weights}
         assert any(trainable in path for path in learning)
         assert not any("encoder" in path or "decoder" in path or "block3" in path for path in learning)

@@ -15,44 +15,56 @@ from small import assert_same, log_of, weights_of
 from common.core import locks
 from common.core.errors import UserError
 from common.media.images import write_png
+from common.models.backbones import build_network
 from common.training import features, memory, runs
+from common.training.config import TrainingConfig
 
 # --- what goes wrong
 
 
-def dead():
-    return small.build(bias=-1e6)
+def config(**settings):
+    return TrainingConfig(data_dir="root", checkpoint_path="folder", **{"batch_size": 8, **settings})
+
+
+def dead(shape):
+    model = small.build(shape)
+    model.get_layer("JND_output").bias.assign([-1e6])
+    return model
+
+
+def seven(shape):
+    return small.build(shape, lambda x: 0 * x + 7)
 
 
 @pytest.mark.parametrize(
     ("build", "answer"),
     [
-        (dead, "0 for every picture, a dead ReLU unit"),
-        (lambda: small.build(7, lambda x: 0 * x + 7), "7 for every picture"),
+        (dead, "0 for every image, a dead ReLU unit"),
+        (seven, "7 for every image"),
     ],
 )
 def test_one_answer_for_all_is_tried_with_other_seeds_and_said(build, answer, rootdir, tmp_path, capsys):
     with pytest.raises(UserError) as error:
         small.train(rootdir, tmp_path, build=build)
-    assert str(error.value).startswith(f"epoch 1: JND_output answers {answer}, as with 3 other seeds; lower --learn")
+    assert str(error.value).startswith(f"epoch 1: JND_output is {answer}, as with 3 other seeds; lower --learn")
     said = capsys.readouterr().err
     assert [f"seed {seed}" in said for seed in range(5)] == [False, True, True, True, False]
     assert len(log_of(tmp_path)) == 1 and not (tmp_path / "Best.h5").exists()
-    assert json.loads((tmp_path / "run.json").read_text())["status"].startswith("failed: epoch 1: JND_output answers")
+    assert json.loads((tmp_path / "run.json").read_text())["status"].startswith("failed: epoch 1: JND_output is")
 
 
 def test_a_seed_that_is_not_dead_is_found_and_resumed(rootdir, tmp_path, capsys):
     built = []
 
-    def once_dead():
-        built.append(dead() if not built else small.build())
+    def once_dead(shape):
+        built.append(small.build(shape) if built else dead(shape))
         return built[-1]
 
-    small.train(rootdir, tmp_path, "--epochs", 2, build=once_dead)
-    assert "a dead ReLU unit; starts anew with seed 1" in capsys.readouterr().err
+    small.train(rootdir, tmp_path, epochs=2, build=once_dead)
+    assert "a dead ReLU unit; starts again with seed 1" in capsys.readouterr().err
     assert json.loads((tmp_path / "run.json").read_text())["seed"] == 1
-    small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
-    small.train(rootdir, tmp_path / "one", "--epochs", 3, "--seed", 1)
+    small.train(rootdir, tmp_path, epochs=3, resume=True)
+    small.train(rootdir, tmp_path / "one", epochs=3, seed=1)
     assert_same(tmp_path, tmp_path / "one")
 
 
@@ -76,7 +88,7 @@ def test_nan_stops_and_the_best_epoch_before_it_is_kept(rootdir, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as error:
         patch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", spoil)
-        small.train(rootdir, tmp_path, compile=lambda: {"loss": Spoil()})
+        small.train(rootdir, tmp_path, loss=Spoil())
     assert str(error.value).startswith("epoch 3: the loss is nan") and epochs == [0, 1, 2]
     assert f"is kept in {tmp_path / 'Best.h5'}; lower --learning_rate" in str(error.value)
     assert all(np.isfinite(array).all() for array in weights_of(tmp_path))
@@ -102,7 +114,7 @@ def test_kept_features_are_used_again_but_never_stale_ones(rootdir, tmp_path):
     shutil.copytree(rootdir, root)
 
     def train(name, build=small.build):
-        small.train(root, tmp_path / name, "--epochs", 1, "--feature_cache", cache, build=build)
+        small.train(root, tmp_path / name, epochs=1, feature_cache=cache, build=build)
         return {file: file.stat().st_mtime_ns for file in cache.iterdir()}
 
     kept = train("first")
@@ -118,15 +130,15 @@ def test_kept_features_are_used_again_but_never_stale_ones(rootdir, tmp_path):
 
 
 def test_features_that_were_cut_off_or_changed_are_computed_again_and_that_is_said(rootdir, tmp_path, capsys):
-    train = [rootdir, tmp_path, "--epochs", 1, "--overwrite", "--feature_cache", tmp_path / "cache"]
-    small.train(*train)
+    settings = {"epochs": 1, "overwrite": True, "feature_cache": tmp_path / "cache"}
+    small.train(rootdir, tmp_path, **settings)
     kept = {file: file.read_bytes() for file in (tmp_path / "cache").glob("*.npy")}
     file, sound = next(iter(kept.items()))
     middle = len(sound) // 2
     for spoilt in (sound[:-100], sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :], b""):
         file.write_bytes(spoilt)
         assert not capsys.readouterr().err
-        small.train(*train)
+        small.train(rootdir, tmp_path, **settings)
         assert f"warning: {file}: not as it was written; computed again\n" == capsys.readouterr().err
         assert {file: file.read_bytes() for file in kept} == kept
 
@@ -160,10 +172,10 @@ def test_a_full_disk_leaves_the_state_before_it(rootdir, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "save_state", full)
     monkeypatch.setattr(runs.Throttled, "__call__", lambda self, *arguments: self.action(*arguments))
     with pytest.raises(UserError, match=r"state.npz: No space left .*; the best epoch so far, .*; go on with --res"):
-        small.train(rootdir, tmp_path, "--epochs", 3)
+        small.train(rootdir, tmp_path, epochs=3)
     monkeypatch.undo()
-    small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
-    small.train(rootdir, tmp_path / "whole", "--epochs", 3)
+    small.train(rootdir, tmp_path, epochs=3, resume=True)
+    small.train(rootdir, tmp_path / "whole", epochs=3)
     assert_same(tmp_path, tmp_path / "whole")
 
 
@@ -179,16 +191,16 @@ def test_what_changes_in_training_is_not_kept():
 # --- flags
 
 
-def no_dropout():
-    model, _ = small.build()
+def no_dropout(shape):
+    model = small.build(shape)
     level = model.get_layer("JND_output")(model.get_layer(index=3).output)
-    return (model := keras.Model(model.input, level)), model
+    return keras.Model(model.input, level)
 
 
 def test_accumulated_batches_learn_like_a_large_one(rootdir, tmp_path):
     folders = [tmp_path / name for name in ("large", "small", "alone")]
-    for folder, flags in zip(folders, ((6,), (3, "--accumulate", 2), (3,))):
-        small.train(rootdir, folder, "--epochs", 4, "--batch_size", *flags, build=no_dropout)
+    for folder, size, accumulate in zip(folders, (6, 3, 3), (1, 2, 1)):
+        small.train(rootdir, folder, epochs=4, batch_size=size, accumulate=accumulate, build=no_dropout)
     large, accumulated, alone = (log_of(folder)["val_loss"] for folder in folders)
     np.testing.assert_allclose(accumulated, large, rtol=1e-4)
     assert not np.allclose(alone, large, rtol=1e-2)
@@ -196,8 +208,8 @@ def test_accumulated_batches_learn_like_a_large_one(rootdir, tmp_path):
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_keeps_float32_weights(precision, rootdir, tmp_path):
-    small.train(rootdir, tmp_path, "--precision", precision, "--epochs", 2, build=no_dropout)
-    small.train(rootdir, tmp_path / "float32", "--epochs", 2, build=no_dropout)
+    small.train(rootdir, tmp_path, precision=precision, epochs=2, build=no_dropout)
+    small.train(rootdir, tmp_path / "float32", epochs=2, build=no_dropout)
     assert np.allclose(log_of(tmp_path), log_of(tmp_path / "float32"), rtol=0.1)
     assert not np.allclose(log_of(tmp_path), log_of(tmp_path / "float32"), rtol=1e-6)
     assert {array.dtype for array in weights_of(tmp_path)} == {np.dtype("float32")}
@@ -205,26 +217,26 @@ def test_half_precision_keeps_float32_weights(precision, rootdir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "line"),
+    ("names", "line"),
     [
-        (("--devices", "GPU:6,GPU:7"), r"--devices GPU:6,GPU:7: GPU:6, GPU:7 is not there; TensorFlow sees CPU:0"),
-        (("--devices", "CPU:0,CPU:1,CPU:2"), "CPU:1, CPU:2 is not there"),
+        ("GPU:6,GPU:7", r"--devices GPU:6,GPU:7: GPU:6, GPU:7 is not there; TensorFlow sees CPU:0"),
+        ("CPU:0,CPU:1,CPU:2", "CPU:1, CPU:2 is not there"),
     ],
 )
-def test_a_device_that_is_not_there_is_said(flags, line, rootdir, tmp_path):
+def test_a_device_that_is_not_there_is_said(names, line, rootdir, tmp_path):
     with pytest.raises(UserError, match=line):
-        small.train(rootdir, tmp_path, *flags)
+        small.train(rootdir, tmp_path, devices=names)
 
 
 @pytest.mark.parametrize(
-    ("flags", "line"),
+    ("settings", "line"),
     [
-        (("--batch_size", 3), "--batch_size 3: expected a multiple of the 2 devices"),
-        (("--accumulate", 2), "--accumulate 2: runs on one device only"),
-        (("--precision", "mixed_float16"), "--precision mixed_float16: runs on one device only"),
+        ({"batch_size": 3}, "--batch_size 3: expected a multiple of the 2 devices"),
+        ({"accumulate": 2}, "--accumulate 2: runs on one device only"),
+        ({"precision": "mixed_float16"}, "--precision mixed_float16: runs on one device only"),
     ],
 )
-def test_what_does_not_go_with_several_devices_is_said(flags, line, monkeypatch):
+def test_what_does_not_go_with_several_devices_is_said(settings, line, monkeypatch):
     import tensorflow as tf
 
     from common.training import devices
@@ -232,37 +244,36 @@ def test_what_does_not_go_with_several_devices_is_said(flags, line, monkeypatch)
     device = namedtuple("device", "name")
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda: [device("/device:GPU:0"), device("/device:GPU:1")])
     with pytest.raises(UserError, match=line):
-        devices.strategy(small.options("--devices", "all", *flags))
+        devices.strategy(config(devices="all", **settings))
 
 
 def test_tensorboard_gets_the_losses_or_one_line_says_what_is_missing(rootdir, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(UserError, match="--tensorboard needs a package .*: pip install tensorboard"):
-        small.train(rootdir, tmp_path / "without", "--tensorboard", tmp_path / "board")
+        small.train(rootdir, tmp_path / "without", tensorboard=tmp_path / "board")
     monkeypatch.undo()
     pytest.importorskip("tensorboard")
-    small.train(rootdir, tmp_path / "with", "--epochs", 1, "--tensorboard", tmp_path / "board")
+    small.train(rootdir, tmp_path / "with", epochs=1, tensorboard=tmp_path / "board")
     assert list((tmp_path / "board").rglob("events*"))
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_refused_with_what_would_fit(monkeypatch):
-    from common.models import build
     from E2EREC import E2EREC
 
-    network = build.build(E2EREC, 1, [None])
+    network = build_network(E2EREC)
     need = {size: memory.needed(network, size) for size in (1, 2, 8)}
     assert need[1] < need[2] < need[8]
     for free, line in (
         (need[8], None),
         (need[2], r"E2E-REC takes about \d+ GB at --batch_size 8, .*; --batch_size 2 --accumulate 4 takes \d+ GB"),
-        (need[1] - 1, r"one picture at a time takes \d+ GB"),
+        (need[1] - 1, r"one image at a time takes \d+ GB"),
     ):
         monkeypatch.setattr(memory, "available", lambda: free)  # noqa: B023
         if line is None:
-            memory.check("E2E-REC", network, None, small.options("--batch_size", 8))
+            memory.check("E2E-REC", network, config(batch_size=8))
             continue
         with pytest.raises(UserError, match=line):
-            memory.check("E2E-REC", network, None, small.options("--batch_size", 8))
+            memory.check("E2E-REC", network, config(batch_size=8))
 
 
 # --- what a second program, a picture or a flag could spoil
@@ -275,20 +286,20 @@ def test_a_second_training_into_the_same_files_is_refused(rootdir, tmp_path):
             pytest.raises(UserError, match="another training writes these files now"),
         ):
             small.train(rootdir, tmp_path)
-    assert small.train(rootdir, tmp_path, "--epochs", 1).epoch == 1
+    assert small.train(rootdir, tmp_path, epochs=1).epoch == 1
 
 
 def test_curves_that_cannot_be_drawn_end_no_training(rootdir, tmp_path, capsys):
     (tmp_path / "curves.png").mkdir()
-    assert small.train(rootdir, tmp_path, "--epochs", 1).epoch
+    assert small.train(rootdir, tmp_path, epochs=1).epoch
     assert "curves.png: not drawn" in capsys.readouterr().err
 
 
 def test_accumulating_more_than_there_is_is_refused(rootdir, tmp_path):
     with pytest.raises(UserError, match="--accumulate 25: more than all 24 batches"):
-        small.train(rootdir, tmp_path, "--accumulate", 25)
+        small.train(rootdir, tmp_path, accumulate=25)
 
 
 def test_patience_says_that_it_stopped(rootdir, tmp_path, capsys):
-    best = small.train(rootdir, tmp_path, "--patience", 1, "--epochs", 99)
+    best = small.train(rootdir, tmp_path, patience=1, epochs=99)
     assert f"stops after epoch {best.epoch + 1}: none was better than {best.epoch}'s" in capsys.readouterr().out

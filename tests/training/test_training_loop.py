@@ -26,11 +26,11 @@ def whole(rootdir, tmp_path_factory):
     return folder
 
 
-def start(root, folder, *flags, before=""):
+def start(root, folder, before="", **settings):
     """The program that trains small.py's network, as a process of its own."""
-    call = f"small.train(Path({str(root)!r}), Path({str(folder)!r}), *{[str(flag) for flag in flags]}) and 0"
-    program = f"import os, signal\nfrom pathlib import Path\n{before}\nfrom common import cli\n"
-    program += f"def main():\n    import small\n    return {call}\ncli.run(main)"
+    call = f"small.train(Path({str(root)!r}), Path({str(folder)!r}), **{settings}) and 0"
+    program = f"import os, signal\nfrom pathlib import Path\n{before}\nfrom common.cli.program import run\n"
+    program += f"def main():\n    import small\n    return {call}\nrun(main)"
     path = os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, **how)
@@ -51,22 +51,22 @@ def test_a_kill_between_any_two_files_loses_nothing(whole, rootdir, tmp_path):
     """Killed with half of the features there, at the first checkpoint, at the second state."""
     features_of_valid = sorted(path.name for path in (whole / "features").iterdir())[-1]
     for name, times in ((features_of_valid, 1), ("Best.h5", 1), ("state.npz", 2)):
-        program = start(rootdir, tmp_path, "--resume", before=KILL.format(name=name, times=times))
+        program = start(rootdir, tmp_path, resume=True, before=KILL.format(name=name, times=times))
         printed, said = program.communicate(timeout=100)
         assert program.returncode == -signal.SIGKILL, printed + said
         assert not (tmp_path / "features" / features_of_valid).exists() or name != features_of_valid
-    small.train(rootdir, tmp_path, "--resume")
+    small.train(rootdir, tmp_path, resume=True)
     assert_same(tmp_path, whole)
     assert not list(tmp_path.rglob(".part-*"))
 
 
 def test_more_epochs_go_on_and_a_worse_one_does_not_replace_the_best(whole, rootdir, tmp_path, capsys):
-    small.train(rootdir, tmp_path, "--epochs", 3, "--resume")
+    small.train(rootdir, tmp_path, epochs=3, resume=True)
     assert "nothing to resume; starts from the first epoch" in capsys.readouterr().out
     best, kept = log_of(whole)["val_loss"].idxmin() + 1, (tmp_path / "Best.h5").read_bytes()
     assert best <= 3  # all that follows is worse
     picture = (tmp_path / "curves.png").read_bytes()
-    assert small.train(rootdir, tmp_path, "--resume").epoch == best
+    assert small.train(rootdir, tmp_path, resume=True).epoch == best
     assert "goes on after epoch 3 of 8" in capsys.readouterr().out
     assert_same(tmp_path, whole)
     assert (tmp_path / "Best.h5").read_bytes() == kept
@@ -74,44 +74,44 @@ def test_more_epochs_go_on_and_a_worse_one_does_not_replace_the_best(whole, root
     assert longer.startswith(b"\x89PNG") and longer != picture
     assert longer == (whole / "curves.png").read_bytes()
 
-    assert small.train(rootdir, tmp_path, "--resume").epoch == best  # nothing left to do
+    assert small.train(rootdir, tmp_path, resume=True).epoch == best  # nothing left to do
     assert_same(tmp_path, whole)
-    small.train(rootdir, tmp_path / "other", "--epochs", 1, "--seed", 1)
+    small.train(rootdir, tmp_path / "other", epochs=1, seed=1)
     shutil.copyfile(tmp_path / "other" / "Best.h5", tmp_path / "Best.h5")
     with pytest.raises(UserError, match=r"Best\.h5: not the best epoch of the training that .*state\.npz"):
-        small.train(rootdir, tmp_path, "--resume")
+        small.train(rootdir, tmp_path, resume=True)
 
 
 def test_the_epoch_kept_is_the_best_on_valid_not_on_train(rootdir, tmp_path):
     shutil.copytree(rootdir, tmp_path / "root")
     (tmp_path / "root" / "valid" / "JND-Levels.txt").write_text("5 6 7\n" * 3)  # from which learning leads away
-    best, log = small.train(tmp_path / "root", tmp_path, "--epochs", 3), log_of(tmp_path)
+    best, log = small.train(tmp_path / "root", tmp_path, epochs=3), log_of(tmp_path)
     assert best.epoch == 1 == log["val_loss"].idxmin() + 1 < log["loss"].idxmin() + 1
     assert best.loss == pytest.approx(log["val_loss"].min())
 
 
 def test_patience_counts_on_after_a_resume(whole, rootdir, tmp_path):
     best = log_of(whole)["val_loss"].idxmin()
-    small.train(rootdir, tmp_path, "--epochs", best + 2, "--patience", 3)
-    small.train(rootdir, tmp_path, "--patience", 3, "--resume")
+    small.train(rootdir, tmp_path, epochs=best + 2, patience=3)
+    small.train(rootdir, tmp_path, patience=3, resume=True)
     pd.testing.assert_frame_equal(log_of(tmp_path), log_of(whole)[: best + 4], rtol=1e-5)
 
 
 def test_the_log_has_each_epoch_of_one_training_once(whole, rootdir, tmp_path):
-    small.train(rootdir, tmp_path, "--epochs", 3)
+    small.train(rootdir, tmp_path, epochs=3)
     rows = (tmp_path / "logs.csv").read_bytes()
     with open(tmp_path / "logs.csv", "ab") as log:  # an epoch after the last state, and what fitted on a full disk
         log.write(rows.splitlines(keepends=True)[-1].replace(b"2;", b"3;", 1) + b"1")
-    small.train(rootdir, tmp_path, "--resume")
+    small.train(rootdir, tmp_path, resume=True)
     assert_same(tmp_path, whole)
 
     logs = (tmp_path / "logs.csv").read_bytes()
     for other in (logs.replace(b";", b",", 1), re.sub(rb"\d\.", b"7.", logs), b"image;JND1\n1.png;2\n", b"\xff"):
         (tmp_path / "logs.csv").write_bytes(other)
         with pytest.raises(UserError, match="logs.csv: not the log of this training; name its own, or a new one"):
-            small.train(rootdir, tmp_path, "--resume")
+            small.train(rootdir, tmp_path, resume=True)
         assert (tmp_path / "logs.csv").read_bytes() == other
-    small.train(rootdir, tmp_path, "--epochs", 1, "--overwrite")
+    small.train(rootdir, tmp_path, epochs=1, overwrite=True)
     assert list(log_of(tmp_path)["epoch"]) == [0]
 
 
@@ -120,20 +120,20 @@ def test_a_resume_of_something_else_is_refused_in_one_line(whole, rootdir, tmp_p
     shutil.copytree(whole, folder)
     before = {path: path.read_bytes() for path in folder.glob("*.*")}
 
-    def refused(line, *flags, root=rootdir, build=small.build):
+    def refused(line, root=rootdir, **settings):
         with pytest.raises(UserError, match=line) as error:
-            small.train(root, folder, "--resume", *flags, build=build)
+            small.train(root, folder, resume=True, **settings)
         assert "\n" not in str(error.value)
         assert {path: path.read_bytes() for path in before} == before
 
-    refused(r"state.npz: was trained with --learning_rate 0.01, not 0.02; resume", "--learning_rate", 0.02)
-    refused("was trained with --seed 0, not 1", "--seed", 1)
+    refused(r"state.npz: was trained with --learning_rate 0.01, not 0.02; resume", learning_rate=0.02)
+    refused("was trained with --seed 0, not 1", seed=1)
     shutil.copytree(rootdir, root)
     write_png(root / "train" / "img2.png", np.zeros((180, 320, 3), np.uint8))
-    refused("was trained with other pictures or labels", root=root)
+    refused("was trained with other images or labels", root=root)
     shutil.copyfile(rootdir / "train" / "img2.png", root / "train" / "img2.png")
     (root / "valid" / "JND-Levels.txt").write_text("1 2 3\n2 3 4\n3 4 5\n")
-    refused("was trained with other pictures or labels", root=root)
+    refused("was trained with other images or labels", root=root)
 
     refused("was trained with other frozen weights", build=small.build_on_others)
     (folder / "state.npz").write_bytes(before.pop(folder / "state.npz")[:5000])
