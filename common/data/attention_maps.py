@@ -18,7 +18,8 @@ from common.core.threads import WORKERS, parallel_map
 from common.data import dataset
 from common.media.images import read_image
 
-COMPUTED = "computed saliency (common.data.saliency, Boolean Map Saliency), not measured gaze"
+# Stands in maps that exist, so it never changes, whatever becomes of the module that it names.
+COMPUTED = "computed saliency (common.saliency, Boolean Map Saliency), not measured gaze"
 COLOUR = 16  # levels that the channels of a gray JPEG may differ by
 
 

@@ -65,7 +65,7 @@ class EncodingJob:
         )  # path: [(frame, seconds, QP), ...]; path: its frames' warnings, each once
 
     def add(self, rows):
-        """Remember the levels of a file, which rows of `common.cli.program.predict` hold."""
+        """Remember the levels of a file, which rows of `common.cli.predict` hold."""
         for row in rows:
             if row["tile"] in (None, ""):
                 place = [None if row[name] in (None, "") else float(row[name]) for name in ("frame", "seconds")]
@@ -159,7 +159,7 @@ class EncodingJob:
 
 
 def flat(row):
-    """A row of `common.encoding.report.encode` as one of the report."""
+    """A row of `common.encoding.encode` as one of the report."""
     parts = row.get("scenes", [])
     scenes = "; ".join(f"{s['start']}-{s['end']} QP {s['qp']}{own(row['parameter'], s)}" for s in parts)
     mapping = "; ".join(part["mapping"] for part in parts or [row] if part["mapping"])

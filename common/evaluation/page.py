@@ -22,7 +22,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def write(rows, tables, table, data, drawn, coded, costs, options, target):
-    """Write the page.  rows and tables: of `common.evaluation.report`; table: of `common.evaluate.compare`; costs:
+    """Write the page.  rows and tables: of `common.evaluation.report`; table: of `common.evaluation.comparison.compare`; costs:
     of `common.evaluation.trials.costs`.
     """
     parts = {

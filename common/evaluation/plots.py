@@ -11,7 +11,7 @@ WIDEST = 10  # QP, in the histogram; what is further off counts there
 
 
 def draw(table, data, coded, folder):
-    """Draw all plots into `folder`; returns [(title, path), ...].  table: of `common.evaluate.compare`."""
+    """Draw all plots into `folder`; returns [(title, path), ...].  table: of `common.evaluation.comparison.compare`."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -55,7 +55,7 @@ def _origin(data):
     unknown = "There is no train folder: no training median, no floor."
     lines = [unknown if "nan" in medians else f"Training medians, of which the floor is made: {medians} QP."]
     found = files.content_digest(data.split.images, data.split.labels)
-    lines.append(f"Digest of test pictures and labels, by `common.training.runs.digest`: `{found}`.")
+    lines.append(f"Digest of test pictures and labels, by `common.core.files.content_digest`: `{found}`.")
     try:
         plan = json.loads((Path(data.name) / ".prepare" / "plan.json").read_text())
         command = shlex.join(["python3", "-m", *plan["made by"].split(), "SOURCES", *_flags(plan["settings"])])

@@ -18,7 +18,7 @@ PAPER_SOURCE = (
 VIDEOSET = "human (VideoSet"
 FILL = (
     "python3 -m common.prepare videoset CLIPS/ SHEETS/ --data_dir VIDEOSET/",
-    "python3 -m common.models.weight_files fetch",
+    "python3 -m common.weights fetch",
     "python3 -m common.evaluate --data_dir VIDEOSET/ --weights pretrained/ --output results/videoset/",
 )
 TABLES = {
@@ -31,7 +31,7 @@ SHARES = ("within 1", "within 2", "within 3", "overshoot", "rate saved", "satisf
 
 
 def results(table, data):
-    """The measures as a table, a row a model and level.  table: of `common.evaluate.compare`."""
+    """The measures as a table, a row a model and level.  table: of `common.evaluation.comparison.compare`."""
     rows = []
     for (model, level), part in table.groupby(["model", "level"], sort=False):
         about = {"data": data.name, "labels": data.labels, "model": model, "level": level}

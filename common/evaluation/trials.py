@@ -63,7 +63,7 @@ def find_runs(folder, root, results):
         runs[name] = Run(model, level, file, result, command)
     if not runs:
         raise UserError(
-            f"{folder}: no model's weights in or below this folder; python3 -m common.models.weight_files fetch brings the "
+            f"{folder}: no model's weights in or below this folder; python3 -m common.weights fetch brings the "
             "released files"
         )
     order = list(dict.fromkeys(entry.model for entry in released.RELEASED))

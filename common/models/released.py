@@ -1,4 +1,4 @@
-"""`python3 -m common.models.weight_files fetch|list|verify`: the weight files that came with the papers.
+"""`python3 -m common.weights fetch|list|verify`: the weight files that came with the papers.
 
 `fetch` downloads the two Zenodo archives and unpacks their weight files; `list` says what is there, for which model and
 level, and what is missing; `verify PATH` says which model a weight file fits.
@@ -170,7 +170,7 @@ def show(options):
         if not network or not any(_is(entry, path, network) for entry in RELEASED):
             print(f"also here: {line}")
     if present < len(RELEASED):
-        print(f"the missing: python3 -m common.models.weight_files fetch, or {' and '.join(a.page for a in ARCHIVES)}")
+        print(f"the missing: python3 -m common.weights fetch, or {' and '.join(a.page for a in ARCHIVES)}")
     return 0
 
 

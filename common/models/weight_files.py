@@ -62,7 +62,7 @@ def find(path, names, what):
     if not found:
         others = sorted({other.name for other in path.rglob("*.h5")})
         if path == PRETRAINED:
-            wanted += "; python3 -m common.models.weight_files fetch brings the released files"
+            wanted += "; python3 -m common.weights fetch brings the released files"
         seen = f"only {', '.join(others[:6])}{' ...' if len(others) > 6 else ''}" if others else "no .h5 file"
         raise UserError(f"{path}: {seen} in or below this folder; expected {wanted}")
     if len(found) > 1:

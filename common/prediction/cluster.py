@@ -27,7 +27,7 @@ WORKER_SECONDS = 300  # without any worker; a batch system may take its time to 
 
 
 def predict_files(variant, files, paths, options):
-    """What common.cli.program.predict.predict_files yields of the looks at `paths`, in order; the work is the cluster's.
+    """What common.prediction.predictor.predict_files yields of the looks at `paths`, in order; the work is the cluster's.
 
     files: of common.prediction.predictor.find_weights.  options: of `predict`, with the scheduler's address as `dask`.
     Raises UserError where scheduler or workers are missing, lost or unfit; closing the generator cancels what is left.

@@ -191,7 +191,7 @@ def load(
 
 
 def predict_files(looks, model):
-    """Yield (path, rows) for each file of `common.prediction.inputs.looks`, or (path, the UserError that says what is wrong).
+    """Yield (path, rows) for each file of `common.prediction.inputs.prepare_inputs`, or (path, the UserError that says what is wrong).
 
     A row is a dict: path, of clips frame and seconds, width and height of the picture, its levels in QP, what the
     network has seen of it, and in what that is unlike its training.  One a picture or frame and, where these are seen

@@ -45,7 +45,7 @@ def split(model):
 def compute(extractor, input_format, pictures, digests, folder, batch_size):
     """The features of each split: {its name: [a read-only memory map (N, ...) for each output of `extractor`]}.
 
-    pictures, digests: of each split its paths, and common.training.runs.digest of their contents.  folder: of the cache.
+    pictures, digests: of each split its paths, and common.core.files.content_digest of their contents.  folder: of the cache.
     Raises UserError, before anything is computed, when the disk has not the room.
     """
     # One that is made among several devices gives its answers once for each of them.

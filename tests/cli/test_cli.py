@@ -62,9 +62,7 @@ def test_flags_of_coding_want_something_to_code(capsys):
         assert f"{flags[0]}: says how to code, and nothing is to be coded; add --encode DIR" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "program", ["LAT.py train", "-m common.prepare photos", "-m common.models.weight_files verify"]
-)
+@pytest.mark.parametrize("program", ["LAT.py train", "-m common.prepare photos", "-m common.weights verify"])
 def test_help_waits_for_nothing_heavy(program, run):
     done = run("-X", "importtime", *program.split(), "--help")
     assert done.returncode == 0 and done.stdout.startswith("usage: ")

@@ -179,10 +179,10 @@ def test_weights_that_became_nan_are_not_kept(rootdir, weight_files, tmp_path):
 def test_a_dead_output_stops_a_training(run, rootdir, weight_files, tmp_path):
     dead = {"--learning_rate": 10, "--epochs": 1, "--on_dead": "stop"}
     done = run("LAT.py", *flags("train", rootdir, weight_files, tmp_path, **dead), *SMALL)
-    line = "error: epoch 1: JND_output answers 0 for every picture, a dead ReLU unit; lower --learning_rate, or leave"
+    line = "error: epoch 1: JND_output is 0 for every image, a dead ReLU unit; lower --learning_rate, or leave"
     assert done.returncode == 2 and done.stderr.startswith(line) and done.stderr.count("\n") == 1
     log = pd.read_csv(tmp_path / "logsJND1.csv", sep=";")
-    assert log["val_loss"][0] == 23  # the mean label: it answers 0
+    assert log["val_loss"][0] == 23  # the mean label: it predicts 0
     assert not (tmp_path / "BestModelJND1.h5").exists()
 
 
