@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something that the user can mend: one line that says what, where, what was expected, what to do.
+    """Something that the user can mend: one line that says what was found, where, what was expected, what to do.
 
     Programs print it as `error: ...` and exit with code 2; it never shows as a traceback.
     """

@@ -1,50 +1,65 @@
-"""What the programs do alike before a network starts: read the data, check where results go, start Keras."""
+"""Keras is chosen, started and configured here, whatever the user's keras.json, environment or notebook say."""
 
 import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import version
 
 from common.core.errors import UserError
 
 
-def use_backend(name):
-    """Choose Keras's backend, before Keras is imported; raises UserError when it is too late for another one."""
-    if "keras" in sys.modules and sys.modules["keras"].config.backend() != name:
-        running = sys.modules["keras"].config.backend()
-        raise UserError(f"Keras runs on {running} already; choose {name} before anything else that uses Keras")
+def backend_name() -> str:
+    """The backend that Keras runs on, or will: $KERAS_BACKEND, by default TensorFlow."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"].config.backend()
+    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+
+
+def use_backend(name: str) -> None:
+    """Choose Keras's backend; raises UserError where Keras runs on another one already."""
+    if "keras" in sys.modules and backend_name() != name:
+        raise UserError(f"Keras runs on {backend_name()} already; choose {name} before anything else that uses Keras")
     os.environ["KERAS_BACKEND"] = name
 
 
-def load_keras(training=False, cpus=1, threads=None, lean=False):
-    """Import Keras and its backend without TensorFlow's start-up chatter, which no setting of its own silences.
+def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None, lean: bool = False) -> None:
+    """Import Keras and its backend, without TensorFlow's start-up messages, and configure it for all our networks.
 
-    Called once everything is checked that can be checked without, so that a mistake costs nobody these seconds.
-    training: or exporting, which TensorFlow alone does.
-    cpus: how many devices TensorFlow makes of the CPU, which cannot be changed later.
-    threads: how many compute, by default one a core.
-    lean: without what Keras has for tables, plots and videos, a sixth of the time; for programs that only predict.
-    Raises UserError where KERAS_BACKEND names a backend that is not there, or none for `training`.
+    Call it when everything is checked that can be checked before, so that no mistake costs the user these seconds.
+
+    Args:
+        training: whether to train or export, which only TensorFlow does.
+        cpus: how many devices TensorFlow makes of the CPU; this cannot be changed later.
+        threads: how many threads compute; by default one a core.
+        lean: import Keras without its support of tables, plots and videos, which saves a sixth of the time; for
+            programs that only predict.
+    Raises:
+        UserError: where KERAS_BACKEND names a backend that is not installed, or that cannot do what is asked.
     """
-    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    backend = backend_name()
+    os.environ["KERAS_BACKEND"] = backend  # empty or missing, keras.json would decide
     if training and backend != "tensorflow":
-        raise UserError(
-            f"KERAS_BACKEND={backend}: predicts only; unset KERAS_BACKEND to train or export, on TensorFlow"
-        )
+        raise UserError(f"KERAS_BACKEND={backend}: predicts only; unset KERAS_BACKEND to train or export, on TensorFlow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
     if not training:
-        # Side by side, the branches of a network compete for cores and hold memory: MJ-REC's three stems 500 MB.
+        # In parallel, the branches of a network compete for cores and hold memory: MJ-REC's three stems 500 MB.
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     if backend == "openvino" and tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
         raise UserError(f"backend openvino: Keras {version('keras')} lacks layers; install 3.13 or later")
     try:
         with silent_stderr():
-            with hidden(*(("cv2", "matplotlib", "pandas") if lean else ())):
+            with hide_packages(*(("cv2", "matplotlib", "pandas") if lean else ())):
                 import keras
 
+            # The networks and the released weights are made for these; keras.json may say otherwise.
+            keras.config.set_image_data_format("channels_last")
+            keras.config.set_floatx("float32")
+            keras.config.set_epsilon(1e-7)
+            keras.config.set_dtype_policy("float32")
             if cpus > 1:
                 import tensorflow as tf
 
@@ -53,9 +68,9 @@ def load_keras(training=False, cpus=1, threads=None, lean=False):
                     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
             keras.ops.zeros(1)  # finds the devices
             if backend != "tensorflow":
-                # Keras would import it, seconds long, to see whether an object is one of TensorFlow's, and notes here
-                # that there is none.
-                with hidden("tensorflow"):
+                # Keras imports TensorFlow, which takes seconds, to see whether an object is one of its own.  This
+                # first call notes that there is none.
+                with hide_packages("tensorflow"):
                     keras.utils.serialize_keras_object(keras.DTypePolicy("float32"))
     except (ImportError, ValueError) as error:
         if backend == "tensorflow":
@@ -65,32 +80,35 @@ def load_keras(training=False, cpus=1, threads=None, lean=False):
 
 
 @contextlib.contextmanager
-def hidden(*packages):
-    """Let imports find none of these packages, where they have not been imported already."""
-    packages = [package for package in packages if package not in sys.modules]
-    sys.modules.update(dict.fromkeys(packages))
+def hide_packages(*names: str) -> Iterator[None]:
+    """Let imports in the block find none of these packages; those that are imported already stay."""
+    names = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(names))  # None: the import system raises ModuleNotFoundError
     try:
         yield
     finally:
-        for package in packages:
-            del sys.modules[package]
+        for name in names:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager
-def silent_stderr():
-    """Hold back what is written to the process's stderr, native libraries included; show it if the block raises."""
+def silent_stderr() -> Iterator[None]:
+    """Hold back what the process writes to stderr, also by native libraries; show it if the block raises.
+
+    A UserError and an OSError say everything in their own line, so that nothing else is shown.
+    """
     sys.stderr.flush()
     original = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
         try:
             yield
-        except (OSError, UserError):  # which say all in a line
+        except (OSError, UserError):
             raise
         except Exception:
             os.dup2(original, 2)
-            held.seek(0)
-            os.write(2, held.read())
+            held_back.seek(0)
+            os.write(2, held_back.read())
             raise
         finally:
             os.dup2(original, 2)

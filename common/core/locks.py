@@ -1,25 +1,50 @@
-"""Locks between processes."""
+"""Locks between processes; the system frees those of a process that is killed."""
 
 import contextlib
-import fcntl
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import filelock
 
 from common.core.errors import UserError
 
+UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What a file system without locks says.  It stops no run: there, two runs are the user's own affair."""
+
 
 @contextlib.contextmanager
-def exclusive_lock(path):
-    """Hold the lock file `path`, or raise UserError where another process does; a killed one does not."""
-    made = [folder for folder in path.absolute().parents if not folder.exists()]  # the innermost first
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{path.parent}: another training writes these files now; give another folder") from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # they hold something: the training has begun
-                for folder in made:
-                    folder.rmdir()
+def exclusive_lock(path: Path, refusal: str | None = None) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs, then remove it and the folders that were made only for it.
+
+    Args:
+        refusal: the message of the UserError where another process holds the lock; None waits for that process.
+    """
+    new_folders = [folder for folder in path.absolute().parents if not folder.exists()]  # the innermost first
+    # Without soft locks: these outlive a killed process.
+    lock = filelock.FileLock(path, timeout=-1 if refusal is None else 0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(refusal) from None
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes no open file; there, `release` does it
+            path.unlink(missing_ok=True)  # before the release, so that it cannot be the next process's
+        lock.release()
+        with contextlib.suppress(OSError):  # a folder that holds something: the work has begun
+            for folder in new_folders:
+                folder.rmdir()
+
+
+def lock_open_file(file: IO) -> bool:
+    """Lock `file` until it is closed; returns False where another process holds it."""
+    try:
+        return filelock.lock_descriptor(file.fileno(), blocking=False)
+    except OSError:  # a file system without locks, or one that locks no file opened for reading only
+        return True

@@ -1,18 +1,18 @@
-"""The C library's memory, for arrays as large as pictures."""
+"""The C library's memory, for arrays as large as images."""
 
 import ctypes
 import functools
 
 
 @functools.cache
-def keep_freed_memory():
-    """Let glibc reuse the memory of big arrays instead of handing it back and clearing it anew for each picture.
+def keep_freed_memory() -> None:
+    """Let glibc reuse the memory of large arrays; by default it returns it to the system and clears it for each image.
 
-    That takes longer than decoding a JPEG does.  Up to 512 MB stay with the process; another C library is left alone.
+    Clearing takes longer than decoding a JPEG.  Up to 512 MB stay with the process.  Other C libraries are left alone.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: the most it allows
+    mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its upper limit
     mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD

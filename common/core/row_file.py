@@ -1,113 +1,117 @@
-"""A table on disk that grows row by row, so that a run of hours that is stopped can go on where it was."""
+"""A table on disk that grows row by row, so that a run of hours that was stopped can go on from there."""
 
 import contextlib
 import csv
-import fcntl
 import json
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 from common.core.errors import UserError
-from common.core.files import PART, naming
+from common.core.files import PART, errors_name
+from common.core.locks import lock_open_file
 
-KINDS = (".csv", ".jsonl")
+SUFFIXES = (".csv", ".jsonl")
 
 
 class RowFile:
-    """Rows, dicts, as a CSV file or as JSON lines; takes its name when it is whole, and is called PART-name till then.
+    """Rows (dicts) as a CSV file or as JSON lines, under the name PART-name until `finish` gives the file its own.
 
-    done: the paths, as text, whose rows an earlier run left, in `kept`; what it may have been writing is left out.
+    Attributes:
+        kept_rows: the rows that an earlier run left, without those of the file that it was at when it was stopped.
+        kept_paths: their paths, as text.
     """
 
-    def __init__(self, path, columns, *, resume=False, overwrite=False):
-        """columns: names in order, "path" first.  Raises UserError where there is something that would be lost."""
+    def __init__(self, path: str | Path, columns: Sequence[str], *, resume: bool = False, overwrite: bool = False):
+        """Read what an earlier run left; nothing is written yet.
+
+        Args:
+            columns: their names in order, "path" first.
+        Raises:
+            UserError: where a file would be lost, cannot be continued, or is being written by another run.
+        """
         self.path, self.columns = Path(path), columns
-        self.part = self.path.with_name(f"{PART}{self.path.name}")
-        if self.path.suffix not in KINDS:
-            raise UserError(f"{path}: expected a name that ends in {' or '.join(KINDS)}")
-        self._refuse_another()
-        old = next((file for file in (self.part, self.path) if file.exists()), None)
-        if old and not resume and not overwrite:
-            whose = "what an earlier run wrote" if old == self.path else "what an unfinished run left"
-            raise UserError(f"{old}: {whose}; --resume goes on with it, --overwrite replaces it")
-        self.kept = self._read(old) if old and resume else []
-        self.done = {row["path"] for row in self.kept}
+        self._part = self.path.with_name(f"{PART}{self.path.name}")
+        if self.path.suffix not in SUFFIXES:
+            raise UserError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
+        self._refuse_second_run()
+        earlier = next((file for file in (self._part, self.path) if file.exists()), None)
+        if earlier and not resume and not overwrite:
+            origin = "what an earlier run wrote" if earlier == self.path else "what an unfinished run left"
+            raise UserError(f"{earlier}: {origin}; --resume goes on with it, --overwrite replaces it")
+        self.kept_rows = self._read(earlier) if earlier and resume else []
+        self.kept_paths = {row["path"] for row in self.kept_rows}
         self._file = None
 
-    def forget(self, paths):
-        """Leave out what is kept of these paths, given as text."""
-        self.done -= set(paths)
-        self.kept = [row for row in self.kept if row["path"] in self.done]
+    def forget(self, paths: Iterable[str]) -> None:
+        """Keep no rows of these paths, given as text."""
+        self.kept_paths -= set(paths)
+        self.kept_rows = [row for row in self.kept_rows if row["path"] in self.kept_paths]
 
-    def write(self, rows):
-        """Add rows; they are on disk, as far as the system goes, when this returns."""
-        with naming(self.part):
-            if self._file is None:  # now, so that whoever changes their mind before the first row has changed nothing
-                self._open()
-            self._put(rows)
+    def write(self, rows: Iterable[dict]) -> None:
+        """Add rows; the system has them when this returns, so that a kill does not lose them."""
+        with errors_name(self._part):
+            if self._file is None:  # opened now: a run that ends before its first row changes nothing
+                self._file = self._open()
+            self._write(self._file, rows)
 
-    def finish(self):
+    def finish(self) -> None:
         """Give the file its name."""
         self.write([])
-        with naming(self.path):
+        with errors_name(self.path):
             os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self.part, self.path)
+            os.replace(self._part, self.path)
 
-    def _open(self):
+    def _open(self) -> IO:
+        """Write the kept rows to a new file, and put it in the place of the part when they are all there."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside what is there, until that stands here as well.
-        fresh = self.part.with_name(f"{self.part.name}.new")
-        self._file = open(fresh, "a", newline="", encoding="utf-8", errors="surrogateescape")
-        self._lock(self._file)
+        new = self._part.with_name(f"{self._part.name}.new")
+        file = open(new, "a", newline="", encoding="utf-8", errors="surrogateescape")
+        self._lock(file)
         try:
-            self._refuse_another()
-            self._file.truncate(0)
+            self._refuse_second_run()
+            file.truncate(0)
             if self.path.suffix == ".csv":
-                csv.writer(self._file).writerow(self.columns)
-            self._put(self.kept)
-            os.replace(fresh, self.part)
+                csv.writer(file).writerow(self.columns)
+            self._write(file, self.kept_rows)
+            os.replace(new, self._part)
         except (OSError, UserError):
-            fresh.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
+        return file
 
-    def _refuse_another(self):
-        """Raise UserError where another run is at work on the part; of a killed one nothing holds it."""
-        with contextlib.suppress(FileNotFoundError), open(self.part) as part:
+    def _refuse_second_run(self) -> None:
+        with contextlib.suppress(FileNotFoundError), open(self._part) as part:
             self._lock(part)
 
-    def _lock(self, file):
-        """Hold an open file until it is closed."""
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{self.path}: another run is writing it; wait for it, or give another name") from None
-        except OSError:  # a file system without locks
-            pass
+    def _lock(self, file: IO) -> None:
+        if not lock_open_file(file):
+            raise UserError(f"{self.path}: another run is writing it; wait for it, or give another name")
 
-    def _put(self, rows):
+    def _write(self, file: IO, rows: Iterable[dict]) -> None:
         if self.path.suffix == ".csv":
-            csv.DictWriter(self._file, self.columns, restval="").writerows(rows)
+            csv.DictWriter(file, self.columns, restval="").writerows(rows)
         else:
-            self._file.writelines(f"{json.dumps({name: row.get(name) for name in self.columns})}\n" for row in rows)
-        self._file.flush()
+            file.writelines(f"{json.dumps({name: row.get(name) for name in self.columns})}\n" for row in rows)
+        file.flush()
 
-    def _read(self, file):
-        rows = []
+    def _read(self, file: Path) -> list[dict]:
+        """The rows of a file, without a last line that is cut off."""
         try:
             with open(file, newline="", encoding="utf-8", errors="surrogateescape") as lines:
                 if self.path.suffix == ".csv":
                     reader = csv.DictReader(lines)
-                    found = list(reader)
-                    rows = [row for row in found if None not in row and None not in row.values()]
+                    rows = [row for row in reader if None not in row and None not in row.values()]
                     names = reader.fieldnames
                 else:
                     rows = [json.loads(line) for line in lines if line.endswith("}\n")]
                     names = list(rows[0]) if rows else self.columns
         except (csv.Error, ValueError) as error:
-            raise UserError(f"{file}: cannot be gone on with ({error}); --overwrite replaces it") from None
+            raise UserError(f"{file}: cannot be continued ({error}); --overwrite replaces it") from None
         if list(names or []) != list(self.columns):
-            raise UserError(f"{file}: has other columns than this run gives; --overwrite replaces it")
-        if file == self.part and rows:
+            raise UserError(f"{file}: has other columns than this run writes; --overwrite replaces it")
+        if file == self._part and rows:  # the last file's rows may not all be there
             rows = [row for row in rows if row["path"] != rows[-1]["path"]]
         return rows

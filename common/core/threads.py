@@ -1,34 +1,44 @@
-"""The same work on many items, in threads, with progress."""
+"""How many cores there are, and the same work on many items in threads."""
 
 import collections
 import contextlib
 import itertools
 import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from common.core.malloc import keep_freed_memory
 
-WORKERS = os.cpu_count() or 1
-"""How many threads decode beside a network: as many as there are cores, since a network leaves gaps on all of them."""
+CORES: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""How many cores this process may use.  A Dask worker sets its own share, so read it as `threads.CORES`, when needed."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
-def prefetch(load, paths, ahead=32, workers=None):
-    """Start calling `load` on each of `paths` in threads; the block gets an iterator over what it returns, in order.
+def prefetch(
+    load: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32, workers: int | None = None
+) -> Iterator[Iterator[Result]]:
+    """Call `load` on each item in threads while the block runs, which gets the results in order.
 
-    At most `ahead` results wait at any time.  What `load` raises is raised when its result is due.
-    workers: how many threads, by default WORKERS.
+    An exception of `load` is raised when its result is due.
+
+    Args:
+        ahead: how many results wait at most.
+        workers: how many threads; by default one a core, since a network that takes the results leaves gaps on each.
     """
     keep_freed_memory()
-    pool, left = ThreadPoolExecutor(workers or WORKERS), iter(paths)
-    waiting = collections.deque(pool.submit(load, path) for path in itertools.islice(left, ahead))
+    pool, left = ThreadPoolExecutor(workers or CORES), iter(items)
+    waiting = collections.deque(pool.submit(load, item) for item in itertools.islice(left, ahead))
 
     def results():
         while waiting:
             result = waiting.popleft().result()
-            waiting.extend(pool.submit(load, path) for path in itertools.islice(left, 1))
+            waiting.extend(pool.submit(load, item) for item in itertools.islice(left, 1))
             yield result
 
     try:
@@ -37,10 +47,17 @@ def prefetch(load, paths, ahead=32, workers=None):
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def parallel_map(work, items, jobs, unit, stop=None):
-    """[work(item) ...], in `jobs` threads, with progress.
+def parallel_map(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    jobs: int,
+    unit: str,
+    stop: Callable[[], object] | None = None,
+) -> list[Result]:
+    """Return [work(item), ...], computed in `jobs` threads, and show progress, counted in `unit`.
 
-    The first error or Ctrl-C drops what has not begun, calls `stop`, which may end what has, and waits for that.
+    The first error, or Ctrl-C, cancels the calls that wait, calls `stop`, which may end those that run, and waits for
+    them.
     """
     pool = ThreadPoolExecutor(jobs)
     try:
