@@ -17,11 +17,11 @@ ROOT/train gives the median that a model must beat.  Weight files are known by t
 JND3 in the name; MT_3LJND_VA's by VA in the name or in a folder's, its shapes being MT_3LJND's.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
 
+from common.core import threads
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.files import write_csv
@@ -48,7 +48,7 @@ def main(arguments=None):
         action="store_true",
         help="measure what each model costs, where complexity.csv in --output does not say it yet",
     )
-    parser.add_argument("--jobs", type=flags.positive(int), default=os.cpu_count(), help="pictures coded at a time")
+    parser.add_argument("--jobs", type=flags.positive(int), default=threads.CORES, help="pictures coded at a time")
     options = parser.parse_args(arguments)
 
     from common.core.files import check_writable

@@ -7,13 +7,11 @@ a file of its own; here is their command line.
 
 import argparse
 import importlib
-import os
 
 from common.cli.flags import form, frames_flag
+from common.core import threads
 from common.data.dataset import LEVELS, SPLITS
 from common.data.pseudolabels import THRESHOLDS
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def whole_number(least, most=None):
@@ -195,7 +193,7 @@ def _making_flags(add, nouns, split=(0.7, 0.15, 0.15), remark="(default: 0.7 0.1
 
 def _jobs_flag(add):
     text = "how many at a time (default: the cores, %(default)s)"
-    add("--jobs", metavar="N", type=whole_number(1), default=CORES, help=text)
+    add("--jobs", metavar="N", type=whole_number(1), default=threads.CORES, help=text)
 
 
 def main(arguments=None):

@@ -27,7 +27,7 @@ def predict(variant, options):
     made_by = maker(variant, files, options)
     output = open_output(options, shown, made_by)
     paths = inputs.find_inputs(options.inputs, without=options.encode)
-    left = [path for path in paths if not output or str(path) not in output.done]
+    left = [path for path in paths if not output or str(path) not in output.kept_paths]
     encoding = open_encoding(options, levels, paths, output)
     table, bad, warned = Table(left, shown), 0, 0
     answers = answers_to(left, variant, files, options)
@@ -79,7 +79,7 @@ def open_output(options, levels, made_by):
     check_writable(options.output)
     columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning", "by")
     output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
-    for row in output.kept:
+    for row in output.kept_rows:
         if row["by"] != made_by(row):
             raise UserError(
                 f"{options.output}: its row of {row['path']} is by {row['by']}, this run's would be by {made_by(row)}; "
@@ -95,7 +95,7 @@ def open_encoding(options, levels, paths, output):
     from common.encoding.report import EncodingJob
 
     encoding, wanted = EncodingJob(options, levels, paths), set(map(str, paths))
-    encoding.add([row for row in output.kept if row["path"] in wanted] if output else [])
+    encoding.add([row for row in output.kept_rows if row["path"] in wanted] if output else [])
     return encoding
 
 

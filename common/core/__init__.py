@@ -1,1 +1,1 @@
-"""What knows nothing of images and levels: errors, whole files, locks, threads, the terminal, growing tables, Keras's start."""
+"""The lowest storey, which knows nothing of images: errors, whole files, locks, threads, the terminal, Keras."""

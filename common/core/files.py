@@ -106,7 +106,7 @@ def write_csv(table, path: str | Path) -> None:
 
 
 def file_or_default(path: str | Path, name: str) -> Path:
-    """`path` where it has a suffix and is no folder, such as results.csv; otherwise the file `name` in the folder `path`."""
+    """`path` where it names a file, having a suffix; otherwise the file `name` in the folder `path`."""
     path = Path(path)
     return path if path.suffix and not path.is_dir() else path / name
 
@@ -170,7 +170,7 @@ def content_digest(*columns: np.ndarray | Iterable[Path]) -> str:
     whole = hashlib.blake2b(digest_size=16)
     for column in columns:
         if isinstance(column, np.ndarray):
-            whole.update(np.ascontiguousarray(column))
+            whole.update(np.ascontiguousarray(column).data)
         else:
             with prefetch(digest, column) as digests:
                 for part in digests:

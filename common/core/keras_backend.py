@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
+from typing import Any
 
 from common.core.errors import UserError
 
@@ -41,7 +42,9 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
     backend = backend_name()
     os.environ["KERAS_BACKEND"] = backend  # empty or missing, keras.json would decide
     if training and backend != "tensorflow":
-        raise UserError(f"KERAS_BACKEND={backend}: predicts only; unset KERAS_BACKEND to train or export, on TensorFlow")
+        raise UserError(
+            f"KERAS_BACKEND={backend}: predicts only; unset KERAS_BACKEND to train or export, on TensorFlow"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -82,12 +85,12 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
 @contextlib.contextmanager
 def hide_packages(*names: str) -> Iterator[None]:
     """Let imports in the block find none of these packages; those that are imported already stay."""
-    names = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(names))  # None: the import system raises ModuleNotFoundError
+    hidden: dict[str, Any] = {name: None for name in names if name not in sys.modules}
+    sys.modules.update(hidden)  # None makes the import system raise ModuleNotFoundError
     try:
         yield
     finally:
-        for name in names:
+        for name in hidden:
             del sys.modules[name]
 
 

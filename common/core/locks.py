@@ -16,18 +16,19 @@ UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, refusal: str | None = None) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs, then remove it and the folders that were made only for it.
+    """Hold the lock file `path` while the block runs; then remove it, and the folders that were made only for it.
 
     Args:
-        refusal: the message of the UserError where another process holds the lock; None waits for that process.
+        refusal: what the UserError says where another process holds the lock, after the folder's name.  None waits for
+            that process, and leaves the folders, since a third may wait as well.
     """
-    new_folders = [folder for folder in path.absolute().parents if not folder.exists()]  # the innermost first
+    new_folders = [folder for folder in path.absolute().parents if refusal and not folder.exists()]
     # Without soft locks: these outlive a killed process.
     lock = filelock.FileLock(path, timeout=-1 if refusal is None else 0, fallback_to_soft=False)
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise UserError(refusal) from None
+        raise UserError(f"{path.parent}: {refusal}") from None
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
@@ -38,7 +39,7 @@ def exclusive_lock(path: Path, refusal: str | None = None) -> Iterator[None]:
             path.unlink(missing_ok=True)  # before the release, so that it cannot be the next process's
         lock.release()
         with contextlib.suppress(OSError):  # a folder that holds something: the work has begun
-            for folder in new_folders:
+            for folder in new_folders:  # the innermost first
                 folder.rmdir()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -42,7 +43,6 @@ class RowFile:
             raise UserError(f"{earlier}: {origin}; --resume goes on with it, --overwrite replaces it")
         self.kept_rows = self._read(earlier) if earlier and resume else []
         self.kept_paths = {row["path"] for row in self.kept_rows}
-        self._file = None
 
     def forget(self, paths: Iterable[str]) -> None:
         """Keep no rows of these paths, given as text."""
@@ -52,8 +52,6 @@ class RowFile:
     def write(self, rows: Iterable[dict]) -> None:
         """Add rows; the system has them when this returns, so that a kill does not lose them."""
         with errors_name(self._part):
-            if self._file is None:  # opened now: a run that ends before its first row changes nothing
-                self._file = self._open()
             self._write(self._file, rows)
 
     def finish(self) -> None:
@@ -64,7 +62,8 @@ class RowFile:
             self._file.close()
             os.replace(self._part, self.path)
 
-    def _open(self) -> IO:
+    @functools.cached_property  # opened by the first `write`: a run that ends before it changes nothing
+    def _file(self) -> IO:
         """Write the kept rows to a new file, and put it in the place of the part when they are all there."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self._part.with_name(f"{self._part.name}.new")

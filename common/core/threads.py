@@ -13,7 +13,7 @@ from tqdm import tqdm
 from common.core.malloc import keep_freed_memory
 
 CORES: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-"""How many cores this process may use.  A Dask worker sets its own share, so read it as `threads.CORES`, when needed."""
+"""How many cores this process may use.  A Dask worker sets its own share: read it as `threads.CORES`, when needed."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

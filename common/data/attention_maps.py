@@ -6,7 +6,6 @@ maps say so in their PNG text, so that nobody has to take one kind for the other
 """
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from common.core.errors import UserError
 from common.core.files import PART, atomic_write
-from common.core.threads import WORKERS, parallel_map
+from common.core.threads import parallel_map, prefetch
 from common.data import dataset
 from common.media.images import read_image
 
@@ -51,8 +50,8 @@ def read_maps(split, root, size):
             f"`python3 -m common.prepare attention --data_dir {root}` computes some"
         )
     paths = dataset.match_images(split, folder, decode=False)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        maps = list(pool.map(lambda path: load_map(path, size), paths))
+    with prefetch(lambda path: load_map(path, size), paths) as loaded:
+        maps = list(loaded)
     return np.stack(maps), sum(map(is_computed, paths))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.core.errors import UserError
 from common.core.files import write_json
-from common.core.names import printable
+from common.core.names import one_line
 from common.data.dataset import LEVELS, SPLITS, split_folder
 
 
@@ -54,7 +54,7 @@ class DatasetBuilder:
         print(f"{self.root}: {about(rows)}\n{self._summary(rows)}")
         print(f"{new} {noun}s made, {len(made) - new} were there; {time.monotonic() - self.started:.0f} s")
         for why in (*left_out, *failed, *not_needed):
-            print(f"left out: {printable(why)}")
+            print(f"left out: {one_line(why)}")
         return 1 if left_out or failed else 0
 
     def rows(self, unit):

@@ -13,9 +13,10 @@ from typing import Literal
 
 import numpy as np
 
+from common.core import threads
 from common.core.errors import UserError
 from common.core.names import natural_key
-from common.core.threads import WORKERS, parallel_map
+from common.core.threads import parallel_map
 from common.data.labels import LABEL_FILE, LINES_SHOWN, Unit, read_labels
 from common.media.images import IMAGE_SUFFIXES, read_image
 
@@ -145,7 +146,7 @@ def _broken(images):
         except UserError as error:
             return str(error)
 
-    return [found for found in parallel_map(problem, images, WORKERS, "image") if found]
+    return [found for found in parallel_map(problem, images, threads.CORES, "image") if found]
 
 
 def _raise_together(problems, root):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.core.errors import UserError
-from common.core.names import printable, safe_stem
+from common.core.names import one_line, safe_stem
 from common.data.builder import DatasetBuilder, assign_splits, find_sources
 from common.data.pseudolabels import HEIGHT, PSEUDO, WIDTH, check_thresholds, explain, write_labelled
 
@@ -42,7 +42,7 @@ def photos(arguments):
         rejected = unreadable + not_needed
         if not rejected:
             raise
-        raise UserError(f"{error} ({len(rejected)} cannot be used, such as {printable(rejected[0])})") from None
+        raise UserError(f"{error} ({len(rejected)} cannot be used, such as {one_line(rejected[0])})") from None
     frames = {Path(frame.image).stem: frame for frame in plan_frames(sound, splits, arguments.crops, arguments.seed)}
     settings = {name: getattr(arguments, name) for name in ("crops", "split", "seed", "vmaf", "enlarge")}
     plan = {"labels": PSEUDO, "coding": VIDEOSET_X264, "frames": list(frames.values())}

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import math
-import os
 import re
 import sys
 import threading
@@ -82,10 +81,10 @@ class EncodingJob:
         if not self.wanted:
             return 0
         shown, baseline, alone = Table(self.wanted), self.baseline(), threading.Lock()
-        kept = {row["path"]: row for row in self.report.kept}
+        kept = {row["path"]: row for row in self.report.kept_rows}
         left = [path for path in self.wanted if not self._is_done(path, kept.get(str(path)), baseline)]
         self.report.forget(map(str, left))
-        shown.add(self.report.kept)
+        shown.add(self.report.kept_rows)
 
         def code(path):
             try:
@@ -99,7 +98,7 @@ class EncodingJob:
             try:
                 for clips, group in itertools.groupby(left, is_clip):
                     # Pictures are coded on a core each, a clip on all of them.
-                    with prefetch(code, group, ahead=4, workers=1 if clips else os.cpu_count() or 1) as rows:
+                    with prefetch(code, group, ahead=4, workers=1 if clips else None) as rows:
                         for row in rows:
                             if isinstance(row, UserError):
                                 bad += 1

@@ -1,7 +1,6 @@
 """The README.md of the evaluation's results: what was run on which data, so that a stranger can run it again."""
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from common.core import environment, files
 from common.core.files import atomic_write, sha256
+from common.core.keras_backend import backend_name
 from common.evaluation import accuracy, report
 from common.media.ffmpeg import VIDEOSET_X264
 from common.media.ffmpeg_process import find_ffmpeg
@@ -106,7 +106,7 @@ def _numbers(data, rows, costs, options):
 
 def _environment():
     """Versions and machine, a line each."""
-    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    backend = backend_name()
     names = dict.fromkeys((backend, "keras", "numpy", "pillow", "scikit-image", "pandas"))
     ffmpeg = find_ffmpeg()
     said = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, errors="replace", timeout=60).stdout

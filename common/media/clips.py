@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ffmpeg
 
+from common.core import threads
 from common.core.errors import UserError
 from common.media.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_input, clip_size, rgb, x264_output
 from common.media.ffmpeg_process import find_ffmpeg, pictures, run
@@ -153,7 +154,7 @@ def compare_streams(coded, reference, doing, with_vmaf=True, timeout=CLIP_TIMEOU
     pairs = [stream.filter("settb", "1/25").filter("setpts", "N").split() for stream in (coded, reference)]
     outputs = []
     with tempfile.NamedTemporaryFile("r") as frames:
-        filters = {"psnr": {"stats_file": frames.name}, "ssim": {}, "libvmaf": {"n_threads": os.cpu_count() or 1}}
+        filters = {"psnr": {"stats_file": frames.name}, "ssim": {}, "libvmaf": {"n_threads": threads.CORES}}
         for index, (name, options) in enumerate(filters.items()):
             if name != "libvmaf" or with_vmaf:
                 measured = ffmpeg.filter([pair[index] for pair in pairs], name, **options)

@@ -6,12 +6,13 @@ a dict of levels, {"JND1": float32 (B, 1)}: colour order and scale are changed i
 
 import json
 import math
-import os
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from common.core import threads
 
 INPUT = "picture"
 LEAST = 1024  # weights that are stored as float16; a bias of 25 QP would be off by 0.01
@@ -125,7 +126,7 @@ def run_litert(path):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it will move to a package of its own, ai-edge-litert
-        runner = tf.lite.Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
+        runner = tf.lite.Interpreter(str(path), num_threads=threads.CORES).get_signature_runner()
     return lambda pixels: runner(**{INPUT: pixels})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
-from common.core.files import check_writable, file_in, write_csv
+from common.core.files import check_writable, file_or_default, write_csv
 from common.core.keras_backend import load_keras
 from common.core.threads import prefetch
 from common.data.dataset import LEVELS, Split, load_splits, match_images
@@ -67,7 +67,7 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     for output in outputs:
         if output.target == "frame" and (root / f"{output.level.lower()}test").is_dir():
             frames[output.name] = match_images(split, root / f"{output.level.lower()}test")
-    result = file_in(config.result_path, spec.result_name(config.jnd))
+    result = file_or_default(config.result_path, spec.result_name(config.jnd))
     check_writable(result)
     qps, quality = [], []
     with predictions(spec, file, split, [*levels, *frames], config.precision, config.batch_size) as predicted:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from common.core.environment import PROJECT
 from common.core.errors import UserError
+from common.core.keras_backend import backend_name
 
 
 def _digest():
@@ -35,7 +36,7 @@ def job_of(variant, files, options):
     """The job for `variant` with the weights of common.prediction.predictor.find_weights and the options of `predict`."""
     from common.core.files import sha256
 
-    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    backend = backend_name()
     return {
         "project": str(PROJECT),
         "code": CODE,
@@ -100,7 +101,7 @@ def predict_part(job, paths):
     worker, key = get_worker(), get_worker().get_current_task()
     with _one:
         try:
-            threads.WORKERS = worker.state.nthreads
+            threads.CORES = worker.state.nthreads
             model = _model(job, worker.state.nthreads)
             started, answers = time.monotonic(), []
             looks = inputs.prepare_inputs(map(Path, paths), model.variant.input, job["fit"], job["frames"])

@@ -1,14 +1,14 @@
 """Pictures in batches, decoded in threads while the network works, never more than a few at once."""
 
-import os
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from common.core import threads
 from common.core.errors import UserError
 
-WORKERS = min(os.cpu_count() or 1, 8)
+WORKERS = min(threads.CORES, 8)
 
 
 class Batches(keras.utils.PyDataset):

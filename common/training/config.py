@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.core.environment import PRETRAINED
-from common.core.files import file_in
+from common.core.files import file_or_default
 from common.models.registry import ModelSpec
 
 
@@ -109,9 +109,9 @@ class TrainingFiles:
     @classmethod
     def of(cls, spec: ModelSpec, config: TrainingConfig) -> "TrainingFiles":
         """The files of a model's training."""
-        checkpoint = file_in(config.checkpoint_path, spec.checkpoint_name(config.jnd))
+        checkpoint = file_or_default(config.checkpoint_path, spec.checkpoint_name(config.jnd))
         own = checkpoint.name == spec.checkpoint_name(config.jnd)
-        log = file_in(config.csv_log_path or checkpoint.parent, spec.log_name(config.jnd))
+        log = file_or_default(config.csv_log_path or checkpoint.parent, spec.log_name(config.jnd))
         return cls(checkpoint, log, spec.marked(config.jnd) if own else f"_{checkpoint.stem}")
 
     def beside(self, kind: str, suffix: str) -> Path:

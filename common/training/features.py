@@ -6,9 +6,7 @@ Its name is a digest of all that it depends on, so a stale one is never found; i
 """
 
 import contextlib
-import fcntl
 import hashlib
-import os
 import sys
 import zlib
 from pathlib import Path
@@ -17,6 +15,7 @@ import keras
 import numpy as np
 
 from common.core.files import atomic_write, check_disk_space
+from common.core.locks import exclusive_lock
 from common.core.threads import prefetch
 from common.models.inference import predict_batches
 
@@ -64,24 +63,13 @@ def compute(extractor, input_format, pictures, digests, folder, batch_size):
     size = sum(4 * int(np.prod(shape)) for name in lacking for shape in shapes[name])
     advice = "name another place by --feature_cache DIR, or compute them in each epoch by --feature_cache off"
     check_disk_space(folder, size, "the features of the frozen layers take", advice)
-    with _alone(Path(folder)):
-        for name in missing(lacking):  # another training may have computed them meanwhile
+    # Where nothing is lacking, the folder need not be writable.
+    with exclusive_lock(Path(folder) / ".lock") if lacking else contextlib.nullcontext():
+        for name in missing(lacking):  # another training may have computed them while this one waited
             if files[name][0].exists():
                 print(f"warning: {files[name][0]}: not as it was written; computed again", file=sys.stderr)
             _write(extractor, input_format, pictures[name], files[name], shapes[name], batch_size, name)
     return {name: [np.load(file, mmap_mode="r") for file in whole] for name, whole in files.items()}
-
-
-@contextlib.contextmanager
-def _alone(folder):
-    """Let no other process write into `folder` meanwhile: wait for one that does, and find what it wrote."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _is_whole(file, shape):

@@ -30,7 +30,8 @@ class Dead(Exception):
 def fit(training: Training) -> Best:
     """Run a training and return its best epoch; raises UserError when it went wrong for good."""
     checkpoint, log = training.files.beside(".lock", ""), training.files.log
-    with exclusive_lock(checkpoint), exclusive_lock(log.with_name(f".lock-{log.name}")):
+    busy = "another training writes these files now; give another folder"
+    with exclusive_lock(checkpoint, busy), exclusive_lock(log.with_name(f".lock-{log.name}"), busy):
         return _fit(training)
 
 

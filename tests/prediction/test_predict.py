@@ -215,7 +215,7 @@ def test_a_stopped_run_goes_on_where_it_was(predict, photographs, weight_files, 
         with open(weights / "LATJND1.h5", "ab") as file:
             file.write(b"other")
         predict(photographs, "--output", output, "--resume", weights=weights)
-    with pytest.raises(UserError, match="other columns than this run gives"):
+    with pytest.raises(UserError, match="other columns than this run writes"):
         output.write_text("path,JND2\na,1\n")
         predict(photographs, "--output", output, "--resume")
 
@@ -228,7 +228,7 @@ def test_rows_are_on_disk_at_once_and_one_run_writes_them(tmp_path):
         with pytest.raises(UserError, match="a.csv: another run is writing it"):
             another()
     first.finish()
-    assert RowFile(tmp_path / "a.csv", ["path", "JND1"], resume=True).done == {"a.png"}
+    assert RowFile(tmp_path / "a.csv", ["path", "JND1"], resume=True).kept_paths == {"a.png"}
 
 
 def test_lines_fit_the_terminal_and_are_whole_elsewhere(monkeypatch, capsys):
