@@ -17,7 +17,7 @@ from common.cli.flags import positive, training_flags
 from common.cli.program import Parser, config_from, run
 from common.core.errors import UserError
 from common.core.files import check_writable, write_csv
-from common.data.dataset import load_splits, match_images
+from common.data.dataset import load_splits, match_images, split_folder
 from common.media.images import TCSVT, write_png
 from common.models import weight_files
 from common.models.autoencoder import build_autoencoder
@@ -131,7 +131,7 @@ def test(spec: ModelSpec, data_dir: Path, weights: Path, result_path: Path, batc
     file = weight_files.find(weights, [spec.weights], "the autoencoder")
     frames = split.images
     if output.target == "frame":
-        folder = data_dir / f"{output.level.lower()}test"
+        folder = data_dir / split_folder("test", output.level or "")
         frames = match_images(split, folder) if folder.is_dir() else [None] * len(split)
 
     folder = result_path / spec.name

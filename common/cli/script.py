@@ -17,12 +17,12 @@ COMMANDS = {
 }
 
 
-def main(doc: str, *specs: ModelSpec) -> None:
+def main(doc: str | None, *specs: ModelSpec) -> None:
     """What a script runs: its command line; ends the process with the exit code, an error in one line."""
     run(lambda: run_script(doc, *specs))
 
 
-def run_script(doc: str, *specs: ModelSpec, arguments: Sequence[str] | None = None) -> int:
+def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | None = None) -> int:
     """Parse and run a model's command line; returns the exit code.
 
     Args:

@@ -200,5 +200,5 @@ def _backbone_flag(parser, spec, training):
             dest="backbone_weights",
             default=backbone.default if training else None,
             metavar="R" if backbone.optional_in_test else "FILE",
-            help=f"{backbone.help}{note}",
+            help=f"{backbone.help()}{note}",
         )

@@ -1,8 +1,8 @@
 """The visual-attention decoder of MT_1LJND_VA and MT_3LJND_VA: it learns where people look, together with the levels.
 
 It exists in training only.  The papers' decoder, its loss and its ground truth are not public, and no released weight
-file has it; this one is OURS.  The idea is that of the paper's multi-task learning: the layers of VGG16 that predict the
-levels shall also know what draws the eye.
+file has it; this one is OURS.  The idea is that of the paper's multi-task learning: the layers of VGG16 that predict
+the levels shall also know what draws the eye.
 
     VGG16 on an image (B, 270, 480, 3)
       | block3_pool    (B, 33, 60, 256)  Conv 1x1, 64, norm, ReLU

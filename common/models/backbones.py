@@ -10,6 +10,7 @@ from common.core.errors import UserError
 from common.media.images import InputFormat
 from common.models import weight_files
 from common.models.autoencoder import build_autoencoder
+from common.models.registry import Backbone, ModelSpec
 
 LAST_FROZEN = "block3_conv3"  # of the first ten layers of VGG16, which do not train
 VGG16_URL = (
@@ -19,7 +20,7 @@ VGG16_URL = (
 
 
 @dataclass(frozen=True)
-class Autoencoders:
+class Autoencoders(Backbone):
     """One or more autoencoders side by side on one image; `files`: their weight files, `{jnd}` for the level."""
 
     files: tuple[str, ...]
@@ -28,7 +29,6 @@ class Autoencoders:
     optional_in_test = True
     step = 16  # the autoencoder halves four times and doubles as often
 
-    @property
     def help(self) -> str:
         return f"{', '.join(self.files).format(jnd=1)}, or a folder that holds it"
 
@@ -50,14 +50,17 @@ class Autoencoders:
 
 
 @dataclass(frozen=True)
-class VGG16:
-    """VGG16 without its top (arXiv 1409.1556), its first ten layers frozen: -> block5_pool (B, H // 32, W // 32, 512)."""
+class VGG16(Backbone):
+    """VGG16 without its top (arXiv 1409.1556), its first ten layers frozen.
+
+    Image (B, H, W, 3) -> block5_pool (B, H // 32, W // 32, 512).
+    """
 
     flag = "--vgg_weights"
-    help = "what VGG16 starts from: imagenet, a local file of its weights without top, or none"
     default = "imagenet"
-    optional_in_test = False
-    step = 1
+
+    def help(self) -> str:
+        return "what VGG16 starts from: imagenet, a local file of its weights without top, or none"
 
     def find(self, weights: str | None, jnd: int | None, owner: str) -> list[str | None]:
         """The source as it is given: `imagenet`, which Keras downloads; `none`, a random start; or a file."""
@@ -84,7 +87,7 @@ class VGG16:
         return [vgg]
 
 
-def build_network(spec, weights: list[Any] | None = None) -> Any:
+def build_network(spec: ModelSpec, weights: list[Any] | None = None) -> Any:
     """The Keras model of a ModelSpec, its backbone with the weights that `Backbone.find` found, or random ones."""
     if spec.backbone is None:
         return spec.build(spec.input.shape)

@@ -1,8 +1,9 @@
 """The papers' blocks: LAT block, REC block, the channel attention of the LAT block, and the regression head.
 
-The papers call the attention squeeze-and-excitation (arXiv 1709.01507); the released models compute the channel attention
-of CBAM (Woo et al., arXiv 1807.06521) instead: average *and* maximum of each channel pass the same two Dense layers.  The
-two have the same weight shapes, so a plain SE block would load the released weights without complaint and predict wrongly.
+The papers call the attention squeeze-and-excitation (arXiv 1709.01507); the released models compute the channel
+attention of CBAM (Woo et al., arXiv 1807.06521) instead: average *and* maximum of each channel pass the same two Dense
+layers.  The two have the same weight shapes, so a plain SE block would load the released weights without complaint and
+predict wrongly.
 
 BatchNormalization has Keras's defaults (momentum 0.99, epsilon 1e-3), as in the released models.
 """

@@ -1,9 +1,9 @@
-"""A trained network as it predicts: the same answers from less arithmetic and fewer passes through memory."""
+"""Networks made ready to predict: the same outputs from less arithmetic and fewer passes through memory."""
 
 import functools
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -16,7 +16,11 @@ from common.models.backbones import build_network
 from common.models.registry import ModelSpec
 
 WINOGRAD_CHANNELS = 64  # with fewer, a convolution waits for memory, and Winograd's form moves more of it
-FLOAT32 = ("reconstruction", "reconstruction_norm", "JNDImg")  # hold pixel values: bfloat16 has 2 of them in 256 a step
+FLOAT32 = (
+    "reconstruction",
+    "reconstruction_norm",
+    "JNDImg",
+)  # hold pixel values, which bfloat16 rounds to steps of up to 2
 
 
 def load_network(
@@ -31,19 +35,23 @@ def load_network(
     return for_prediction(model, outputs, precision, winograd)
 
 
-def for_prediction(model, outputs, precision="float32", winograd=True):
-    """A copy of `model` that only predicts: picture -> the layers named `outputs`.
+def for_prediction(
+    model: keras.Model, outputs: Iterable[str], precision: str = "float32", winograd: bool = True
+) -> keras.Model:
+    """A copy of `model` that only predicts: image -> the layers named `outputs`.
 
     Each BatchNormalization that follows a convolution goes into that convolution's weights; on TensorFlow each Conv
-    3x3, ReLU, maximum of 2x2 that is bound by arithmetic becomes one `WinogradConvPool`.  In float32 the answers differ
+    3x3, ReLU, maximum of 2x2 that is bound by arithmetic becomes one `WinogradConvPool`.  In float32 the outputs differ
     from the model's by rounding alone.
 
-    precision: "float32", or "bfloat16" for weights and arithmetic of all layers but the outputs and what holds pixels:
-        half the memory, and twice the speed on a processor that has bfloat16 instructions (AVX512-BF16, AMX).
-    winograd: False keeps to layers that every runtime knows and has its own fast ways for.
+    Args:
+        precision: "float32", or "bfloat16" for weights and arithmetic of all layers but the outputs and those that hold
+            pixels: half the memory, and twice the speed on a processor with bfloat16 instructions (AVX512-BF16, AMX).
+        winograd: False keeps to layers that every runtime knows and has its own fast ways for.
     """
+    outputs = list(outputs)
     backend = keras.backend.backend()
-    if backend == "openvino":  # chooses by itself for the whole network, and not float32 where it has the choice
+    if backend == "openvino":  # has one precision for the whole network, and by itself does not choose float32
         _openvino_precision(precision)
         precision = "float32"
     part = keras.Model(model.input, [model.get_layer(name).output for name in outputs])
@@ -154,13 +162,15 @@ def _gather(products):
     return [a + b + c, b - c - d]
 
 
-def predict_batches(network, pictures, batch_size, total, name):
-    """Yield the outputs of `network`, a tuple a picture of the iterator `pictures`; a progress bar is called `name`.
+def predict_batches(
+    network: keras.Model, images: Iterator[np.ndarray], batch_size: int, total: int, name: str
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the outputs of `network` for each of `images`, a tuple; a progress bar is called `name`.
 
-    Memory does not grow with the number of pictures, `total`.
+    Memory does not grow with the number of images, `total`.
     """
-    with tqdm(total=total, unit="picture", desc=name, disable=None) as bar:
-        while batch := list(itertools.islice(pictures, batch_size)):
-            answers = network.predict_on_batch(np.stack(batch))
-            yield from zip(*(answers if isinstance(answers, list) else [answers]))
+    with tqdm(total=total, unit="image", desc=name, disable=None) as bar:
+        while batch := list(itertools.islice(images, batch_size)):
+            outputs = network.predict_on_batch(np.stack(batch))
+            yield from zip(*(outputs if isinstance(outputs, list) else [outputs]))
             bar.update(len(batch))

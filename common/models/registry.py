@@ -6,11 +6,12 @@ training, `common.load`, `common.evaluate`, the benchmarks and the Dask workers 
 
 import importlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from common.core.environment import PROJECT
 from common.media.images import InputFormat
@@ -40,30 +41,32 @@ class Output:
     metrics: tuple[str | Callable, ...] = ()
 
 
-class Backbone(Protocol):
-    """A network that a model is built on; see `common.models.backbones`.
+class Backbone(ABC):
+    """The networks that a model is built on; see `common.models.backbones`.
 
     Attributes:
-        flag: the command line's flag for its weights.
-        help: of that flag.
+        flag: the command line's flag for their weights.
         default: its value in training.
-        optional_in_test: whether `test` has the flag too; the model's own weights hold all that they need.
+        optional_in_test: whether `test` has the flag too, though the model's own weights hold all that is needed.
         step: height and width of the input are multiples of it.
     """
 
-    flag: str
-    help: str
-    default: Any
-    optional_in_test: bool
-    step: int
+    flag: str = ""
+    default: Any = None
+    optional_in_test: bool = False
+    step: int = 1
 
+    @abstractmethod
+    def help(self) -> str:
+        """What the flag means."""
+
+    @abstractmethod
     def find(self, weights: Any, jnd: int | None, owner: str) -> list[Any]:
         """The weights of each network; None each for a random start."""
-        ...
 
+    @abstractmethod
     def build(self, input_format: InputFormat, weights: list[Any], owner: str) -> list[Any]:
         """The networks, Keras models on one input."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,8 @@ class ModelSpec:
 
     def levels(self, jnd: int | None) -> dict[str, str]:
         """{name of the output: level} of the outputs that predict levels, where the model is for level 1 to 3."""
-        return {
-            output.name: output.level for output in self.at(f"JND{jnd}" if jnd else None) if output.target == "label"
-        }
+        outputs = self.at(f"JND{jnd}" if jnd else None)
+        return {output.name: output.level or "" for output in outputs if output.target == "label"}
 
     def resized(self, height: int, width: int) -> "ModelSpec":
         """The same model for images of another size; raises ValueError where its layers cannot take it."""

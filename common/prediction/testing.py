@@ -12,7 +12,8 @@ from common.core.errors import UserError
 from common.core.files import check_writable, file_or_default, write_csv
 from common.core.keras_backend import load_keras
 from common.core.threads import prefetch
-from common.data.dataset import LEVELS, Split, load_splits, match_images
+from common.data.dataset import LEVELS, Split, load_splits, match_images, split_folder
+from common.data.labels import Unit
 from common.data.levels import describe_baseline, median_baseline, qp_mae
 from common.media.images import InputFormat
 from common.models import weight_files
@@ -40,7 +41,7 @@ class TestConfig:
     result_path: Path
     model_weights_path: Path = PRETRAINED
     level: str | None = None
-    label_unit: str = "QP"
+    label_unit: Unit = "QP"
     precision: str = "float32"
     batch_size: int = 2
     backbone_weights: Path | None = None
@@ -57,16 +58,17 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     Raises:
         UserError: images, labels, weights or the result's place do not fit.
     """
-    root, outputs = Path(config.data_dir), spec.at(config.level)
+    root = Path(config.data_dir)
     split = load_splits(root, ("test",), decode=False, labels="optional", unit=config.label_unit)["test"]
     file = weight_files.find(config.model_weights_path, spec.weight_names(config.jnd), spec.name)
     if spec.backbone:
         spec.backbone.find(config.backbone_weights, config.jnd, spec.name)
     levels = spec.levels(config.jnd)
     frames = {}
-    for output in outputs:
-        if output.target == "frame" and (root / f"{output.level.lower()}test").is_dir():
-            frames[output.name] = match_images(split, root / f"{output.level.lower()}test")
+    for output in spec.at(config.level):
+        folder = root / split_folder("test", output.level or "")
+        if output.target == "frame" and folder.is_dir():
+            frames[output.name] = match_images(split, folder)
     result = file_or_default(config.result_path, spec.result_name(config.jnd))
     check_writable(result)
     qps, quality = [], []
@@ -115,24 +117,25 @@ def write_results(path: Path, split: Split, levels: Sequence[str], qps: Sequence
     """Write the predicted QPs of a split's images as CSV, a column a level, with the labels where there are some."""
     import pandas as pd
 
-    table = pd.DataFrame(qps, columns=list(levels))
-    table.insert(0, "image", [image.name for image in split.images])
+    columns = dict(zip(levels, np.transpose(qps)))
+    table = pd.DataFrame({"image": [image.name for image in split.images], **columns})
     if split.labels is not None:
         for level in levels:
             table[f"{level}_label"] = split.labels[:, LEVELS.index(level)]
     write_csv(table, path)
 
 
-def print_errors(split: Split, levels: Sequence[str], qps: np.ndarray, root: Path, unit: str) -> None:
+def print_errors(split: Split, levels: Sequence[str], qps: np.ndarray, root: Path, unit: Unit) -> None:
     """Print the mean absolute error of each level, with that of always predicting the training median."""
+    train, reason = None, ""
     try:
-        train = load_splits(root, ("train",), unit=unit, decode=False)["train"]
-        reason = ""
+        train = load_splits(root, ("train",), unit=unit, decode=False)["train"].labels
     except UserError as missing:
-        train, reason = None, str(missing).splitlines()[0]
+        reason = str(missing).splitlines()[0]
     for level, column in zip(levels, qps.T):
-        labels, index = split.labels[:, LEVELS.index(level)], LEVELS.index(level)
+        index = LEVELS.index(level)
+        labels = np.asarray(split.labels)[:, index]
         baseline = f"no training median: {reason}"
         if train is not None:
-            baseline = describe_baseline(median_baseline(train.labels[:, index], labels), unit)
+            baseline = describe_baseline(float(median_baseline(train[:, index], labels)), unit)
         print(f"{level}: mean absolute error {qp_mae(column, labels):.2f} {unit}; {baseline}")

@@ -1,5 +1,6 @@
-"""Pictures in batches, decoded in threads while the network works, never more than a few at once."""
+"""Images in batches, decoded in threads while the network works, a few at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -7,27 +8,44 @@ import numpy as np
 
 from common.core import threads
 from common.core.errors import UserError
+from common.media.images import InputFormat
 
 WORKERS = min(threads.CORES, 8)
+
+
+Column = Sequence[Path] | np.ndarray
 
 
 class Batches(keras.utils.PyDataset):
     """Inputs and their targets as batches for `fit`: each float32, (B, ...).
 
-    input_format: how a picture is decoded, a common.media.images.InputFormat.
-    inputs: for each input of the network, in order, paths of pictures, or an array with a row a picture.
-    targets: for each output of the network likewise; paths are those of frames, decoded as the pictures are.
-    shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
-    patch: (height, width) of the patch that is cut at random from each picture and its target frames, with a seed in
-        each epoch another one; None takes all.
-    epoch: the first one's number, which the order and the patches depend on.
-    shares: into how many equal parts a batch is to be cut, one a device; where pictures are too few, some come twice,
-        and sample weights join inputs and targets, which leave the doubles out.
+    Args:
+        input_format: how an image is decoded.
+        inputs: for each input of the network, in order, paths of images, or an array with a row an image.
+        targets: for each output of the network likewise; paths are decoded as those of the inputs.
+        shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
+        patch: (height, width) of the patch that is cut at random from each image and its targets, another one in each
+            epoch where there is a seed; None takes all.
+        epoch: number of the first epoch, on which the order and the patches depend.
+        shares: into how many equal parts a batch is cut, one a device.  Where images are too few, some come twice, and
+            sample weights of 0 leave the doubles out.
 
-    `error` is the UserError that reading a picture raised, which TensorFlow would bury in one of its own.
+    Attributes:
+        error: the UserError that reading an image raised; TensorFlow passes on its text only.
     """
 
-    def __init__(self, input_format, inputs, targets, batch_size, *, shuffle_seed=None, patch=None, epoch=0, shares=1):
+    def __init__(
+        self,
+        input_format: InputFormat,
+        inputs: Sequence[Column],
+        targets: Sequence[Column],
+        batch_size: int,
+        *,
+        shuffle_seed: int | None = None,
+        patch: tuple[int, int] | None = None,
+        epoch: int = 0,
+        shares: int = 1,
+    ):
         decodes = any(isinstance(column[0], Path) for column in (*inputs, *targets))
         super().__init__(workers=WORKERS if decodes else 1, use_multiprocessing=False, max_queue_size=4)
         self.input_format, self.inputs, self.targets = input_format, inputs, targets
@@ -41,7 +59,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, number):
         try:
             return self._load(number)
-        except UserError as error:  # TensorFlow hands on its text, not itself
+        except UserError as error:
             self.error = error
             raise
 
@@ -64,9 +82,9 @@ class Batches(keras.utils.PyDataset):
         return batch if self.shares == 1 else (*batch, self._sample_weights(real, len(chosen)))
 
     def _sample_weights(self, real, filled):
-        """Of a batch with `real` pictures among `filled`, by all of which Keras divides."""
+        """Of a batch with `real` images among `filled`; Keras divides by the number of all."""
         gain = filled / real  # the batch's mean, and so the gradient, is that of the real ones
-        if self.shuffle_seed is None:  # the mean of all pictures is
+        if self.shuffle_seed is None:  # the mean of all images is
             *_, last = range(0, len(self.order), self.batch_size)
             gain = (last + _filled(len(self.order) - last, self.shares)) / len(self.order)
         return np.where(np.arange(filled) < real, gain, 0).astype("float32")

@@ -28,6 +28,7 @@ class Progress(keras.callbacks.Callback):
         self.bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
         text = f"loss {logs['loss']:.4g}, valid {logs['val_loss']:.4g}, best {self.run.best.loss:.4g}"
         self.bar.set_postfix_str(f"epoch {epoch + 1}/{self.epochs}: {text}")
         if self.bar.disable:

@@ -7,6 +7,7 @@ from typing import Any
 
 from common.core.environment import PRETRAINED
 from common.core.files import file_or_default
+from common.data.labels import Unit
 from common.models.registry import ModelSpec
 
 
@@ -25,7 +26,7 @@ class TrainingConfig:
         csv_log_path: folder for the CSV log of losses, or the file; by default the folder of the checkpoint.
         level: "JND1" to "JND3"; None for a model that predicts all.
         label_unit: of the labels, "QP" or "QF".
-        epochs, batch_size, learning_rate: None for the paper's.
+        epochs, batch_size, learning_rate: 0 for the paper's.
         seed: of initial weights and of the order of images.
         precision: of arithmetic, "float32", "mixed_bfloat16" or "mixed_float16"; weights stay float32.
         patience: stop after as many epochs without a better one.
@@ -47,10 +48,10 @@ class TrainingConfig:
     checkpoint_path: Path
     csv_log_path: Path | None = None
     level: str | None = _decides(None, "jnd_value")
-    label_unit: str = _decides("QP")
-    epochs: int | None = None
-    batch_size: int | None = _decides(None)
-    learning_rate: float | None = _decides(None)
+    label_unit: Unit = _decides("QP")
+    epochs: int = 0
+    batch_size: int = _decides(0)
+    learning_rate: float = _decides(0.0)
     seed: int = _decides(0)
     precision: str = _decides("float32")
     patience: int | None = None

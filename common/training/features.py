@@ -1,14 +1,15 @@
-"""What the frozen part of a network says of each picture, computed once and kept on disk.
+"""The features of a network's frozen layers, computed once for each image and kept on disk.
 
-Frozen layers and no augmentation: the features never change, so that each epoch need only read them.  A file holds
-one tensor of one split, memory-mapped while it is read, and behind it its checksum, which each training looks at once.
-Its name is a digest of all that it depends on, so a stale one is never found; it is whole or not there at all.
+The layers are frozen and nothing is augmented, so the features never change and an epoch only reads them.  A file holds
+one tensor of one split, which is memory-mapped, and its checksum behind it, which each training verifies once.  The
+name of a file is a digest of all that the features depend on, so that a stale one is never used.
 """
 
 import contextlib
 import hashlib
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -17,13 +18,14 @@ import numpy as np
 from common.core.files import atomic_write, check_disk_space
 from common.core.locks import exclusive_lock
 from common.core.threads import prefetch
+from common.media.images import InputFormat
 from common.models.inference import predict_batches
 
 
-def frozen_layers(model):
-    """The layers of `model` that give the same for the same picture, whatever is trained; inputs among them."""
+def frozen_layers(model: keras.Model) -> set[keras.layers.Layer]:
+    """The layers of `model` that give the same for the same image, whatever is trained; inputs among them."""
     frozen = set()
-    for layer in model.layers:  # which Keras keeps in the order of the data
+    for layer in model.layers:  # in the order of the data
         parents = {tensor._keras_history.operation for tensor in _inputs(layer)}
         # Variables of a layer that trains change even where none is a weight: moving averages, a Dropout's seed.
         if parents <= frozen and not (layer.trainable and layer.variables):
@@ -31,8 +33,8 @@ def frozen_layers(model):
     return frozen
 
 
-def split(model):
-    """The two networks that `model` is: picture -> features, and features -> outputs; None, `model` if all trains."""
+def split(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
+    """(image -> features, features -> outputs), which together are `model`; (None, model) where every layer trains."""
     frozen = frozen_layers(model)
     needed = [tensor for layer in model.layers if layer not in frozen for tensor in _inputs(layer)]
     features = list({id(t): t for t in needed if t._keras_history.operation in frozen}.values())
@@ -41,17 +43,30 @@ def split(model):
     return keras.Model(model.input, features), keras.Model(features, model.outputs)
 
 
-def compute(extractor, input_format, pictures, digests, folder, batch_size):
-    """The features of each split: {its name: [a read-only memory map (N, ...) for each output of `extractor`]}.
+def compute(
+    extractor: keras.Model,
+    input_format: InputFormat,
+    images: dict[str, Sequence[Path]],
+    digests: dict[str, str],
+    folder: Path,
+    batch_size: int,
+) -> dict[str, list[np.ndarray]]:
+    """Compute the features that `folder` does not hold yet.
 
-    pictures, digests: of each split its paths, and common.core.files.content_digest of their contents.  folder: of the cache.
-    Raises UserError, before anything is computed, when the disk has not the room.
+    Args:
+        images, digests: {split: paths}, and {split: `content_digest` of these}.
+
+    Returns:
+        {split: a read-only memory map (N, ...) for each output of `extractor`}.
+
+    Raises:
+        UserError: the disk has not enough room; said before anything is computed.
     """
-    # One that is made among several devices gives its answers once for each of them.
+    # A model made among several devices predicts once for each of them.
     extractor = keras.Model(extractor.inputs, extractor.outputs)
     network = _digest(extractor, input_format)
     files, shapes = {}, {}
-    for name, paths in pictures.items():
+    for name, paths in images.items():
         key = hashlib.blake2b(f"{network} {digests[name]}".encode(), digest_size=10).hexdigest()
         files[name] = [Path(folder) / f"{key}-{number}.npy" for number in range(len(extractor.outputs))]
         shapes[name] = [(len(paths), *tensor.shape[1:]) for tensor in extractor.outputs]
@@ -68,7 +83,7 @@ def compute(extractor, input_format, pictures, digests, folder, batch_size):
         for name in missing(lacking):  # another training may have computed them while this one waited
             if files[name][0].exists():
                 print(f"warning: {files[name][0]}: not as it was written; computed again", file=sys.stderr)
-            _write(extractor, input_format, pictures[name], files[name], shapes[name], batch_size, name)
+            _write(extractor, input_format, images[name], files[name], shapes[name], batch_size, name)
     return {name: [np.load(file, mmap_mode="r") for file in whole] for name, whole in files.items()}
 
 
@@ -85,7 +100,7 @@ def _is_whole(file, shape):
 
 
 def _digest(extractor, input_format):
-    """Of all that features depend on, but the pictures."""
+    """Of all that features depend on, except the images."""
     digest = hashlib.blake2b()
     for part in (repr(input_format), keras.__version__, keras.config.dtype_policy().name):
         digest.update(part.encode())
@@ -97,18 +112,18 @@ def _digest(extractor, input_format):
     return digest.hexdigest()
 
 
-def _write(extractor, input_format, pictures, files, shapes, batch_size, name):
+def _write(extractor, input_format, images, files, shapes, batch_size, name):
     with contextlib.ExitStack() as stack:
         opened = []
         for file, shape in zip(files, shapes):
             # Not a memory map: on a full disk, writing to one kills the process.
             opened.append(stack.enter_context(open(stack.enter_context(atomic_write(file)), "wb")))
             np.lib.format.write_array_header_1_0(opened[-1], {"descr": "<f4", "fortran_order": False, "shape": shape})
-        loaded = stack.enter_context(prefetch(input_format.load, pictures))
-        answers = predict_batches(extractor, loaded, batch_size, len(pictures), f"features of {name}")
+        loaded = stack.enter_context(prefetch(input_format.load, images))
+        predicted = predict_batches(extractor, loaded, batch_size, len(images), f"features of {name}")
         checksums = [0] * len(files)
-        for answer, _ in zip(answers, pictures, strict=True):
-            for number, array in enumerate(answer):
+        for arrays, _ in zip(predicted, images, strict=True):
+            for number, array in enumerate(arrays):
                 features = np.asarray(array, "<f4").tobytes()
                 opened[number].write(features)
                 checksums[number] = zlib.crc32(features, checksums[number])

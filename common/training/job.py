@@ -39,9 +39,9 @@ class Training:
         return {name: [target.columns[name] for target in self.targets] for name in self.images}
 
     @property
-    def levels(self) -> dict[str, np.ndarray]:
+    def labels(self) -> dict[str, np.ndarray]:
         """{output: labels of valid (N, 1)} of the outputs that predict levels."""
-        return {target.output.name: target.columns["valid"] for target in self.targets if target.is_level}
+        return {t.output.name: np.asarray(t.columns["valid"]) for t in self.targets if t.is_level}
 
     def build(self) -> tuple[Any, Any]:
         """(the network that learns, the part of it whose weights are kept), freshly made, not compiled."""
@@ -55,7 +55,7 @@ class Training:
         if config.output_bias == "mean":
             for target in self.targets:  # a ReLU unit that starts below zero never learns
                 if target.is_level:
-                    model.get_layer(target.output.name).bias.assign(target.columns["train"].mean(axis=0))
+                    model.get_layer(target.output.name).bias.assign(np.mean(target.columns["train"], axis=0))
         if spec.build_auxiliary is None:
             return model, model
         return keras.Model(model.input, [*model.outputs, *spec.build_auxiliary(model)]), model

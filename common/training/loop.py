@@ -180,9 +180,9 @@ class Run(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Check the epoch, keep its weights if they are the best, and write down what --resume and people need."""
-        self.epoch = epoch + 1
+        self.epoch, logs = epoch + 1, logs or {}
         health_checks.check_finite(self.model, logs, self.epoch, self._kept())
-        if message := health_checks.constant_output(self.model, self.valid, self.training.levels, logs):
+        if message := health_checks.constant_output(self.model, self.valid, self.training.labels, logs):
             if self.best.epoch:
                 raise UserError(f"epoch {self.epoch}: {message}; {self._kept()}; lower --learning_rate")
             raise Dead(f"epoch {self.epoch}: {message}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common.data import attention_maps
-from common.data.dataset import LEVELS, Split, match_images
+from common.data.dataset import LEVELS, Split, match_images, split_folder
 from common.data.levels import median_baseline
 from common.media.images import InputFormat
 from common.models.registry import Output
@@ -42,9 +42,9 @@ def read_targets(
 
 
 def _labels(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
-    index = LEVELS.index(output.level)
-    columns = {name: split.labels[:, index : index + 1] for name, split in splits.items()}
-    return Target(output, columns, median_baseline(columns["train"].ravel(), columns["valid"].ravel()))
+    index = LEVELS.index(output.level or "")
+    columns = {name: split.labels[:, index : index + 1] for name, split in splits.items() if split.labels is not None}
+    return Target(output, columns, float(median_baseline(columns["train"].ravel(), columns["valid"].ravel())))
 
 
 def _images(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
@@ -52,8 +52,8 @@ def _images(output: Output, splits: dict[str, Split], data_dir: Path, input_form
 
 
 def _frames(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
-    folder = output.level.lower()
-    return Target(output, {name: match_images(split, data_dir / f"{folder}{name}") for name, split in splits.items()})
+    folders = {name: data_dir / split_folder(name, output.level or "") for name in splits}
+    return Target(output, {name: match_images(split, folders[name]) for name, split in splits.items()})
 
 
 def _attention_maps(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
