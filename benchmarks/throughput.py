@@ -58,7 +58,7 @@ def measure(name, backend, precision, folder, count):
     paths = [files[number % len(files)] for number in range(count)]
 
     def looks():
-        return inputs.prepare_inputs(paths, model.variant.input, "stretch", "first")
+        return inputs.prepare_inputs(enumerate(paths), model.variant.input, "stretch", "first")
 
     early = []
 
@@ -70,10 +70,14 @@ def measure(name, backend, precision, folder, count):
     def peak():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
-    kept = [look for _, look in inputs.prepare_inputs(files[:8], model.variant.input, "stretch", "first") if look]
+    kept = [
+        look for _, look in inputs.prepare_inputs(enumerate(files[:8]), model.variant.input, "stretch", "first") if look
+    ]
     list(model.stream(enumerate(kept)))  # compiles
     decoding, its_cores = timed(lambda: [None for _ in looks()])
-    network, more_cores = timed(lambda: list(model.stream((n, kept[n % len(kept)]) for n in range(count))))
+    network, more_cores = timed(
+        lambda: list(model.stream((n, kept[n % len(kept)]._replace(number=n)) for n in range(count)))
+    )
     both, _ = timed(work)
     bound = max(decoding, network, (its_cores + more_cores) / (os.cpu_count() or 1))
     speeds = [round(count / seconds, 1) for seconds in (decoding, network, both)]

@@ -27,9 +27,9 @@ def predict(variant, options):
     made_by = maker(variant, files, options)
     output = open_output(options, shown, made_by)
     paths = inputs.find_inputs(options.inputs, without=options.encode)
-    left = [path for path in paths if not output or str(path) not in output.kept_paths]
+    left = [(number, path) for number, path in enumerate(paths) if not output or str(path) not in output.kept_paths]
     encoding = open_encoding(options, levels, paths, output)
-    table, bad, warned = Table(left, shown), 0, 0
+    table, bad, warned = Table([path for _, path in left], shown), 0, 0
     answers = answers_to(left, variant, files, options)
     bar = tqdm(answers, total=len(left), unit="file", desc=variant.name, disable=None)
     with bar, contextlib.closing(answers):
@@ -99,15 +99,15 @@ def open_encoding(options, levels, paths, output):
     return encoding
 
 
-def answers_to(paths, variant, files, options):
+def answers_to(inputs_left, variant, files, options):
     """What `predict_files` yields of the files, by a cluster or by this machine, which is ready when this returns."""
     if options.dask:
         from common.prediction import cluster
 
-        return cluster.predict_files(variant, files, paths, options)
-    if not paths:
+        return cluster.predict_files(variant, files, inputs_left, options)
+    if not inputs_left:
         return (answer for answer in ())
-    looks = inputs.prepare_inputs(paths, variant.input, options.fit, options.frames)
+    looks = inputs.prepare_inputs(inputs_left, variant.input, options.fit, options.frames)
     first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
     load_keras(lean=True)
     how = {"precision": options.precision, "fit": options.fit, "batch_size": options.batch_size}

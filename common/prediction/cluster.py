@@ -26,18 +26,18 @@ LOOK_SECONDS = 3  # between two looks at who is there
 WORKER_SECONDS = 300  # without any worker; a batch system may take its time to start the first
 
 
-def predict_files(variant, files, paths, options):
-    """What common.prediction.predictor.predict_files yields of the looks at `paths`, in order; the work is the cluster's.
+def predict_files(variant, files, inputs, options):
+    """What common.prediction.predictor.predict_files yields of the looks at `inputs`, in order; the work is the cluster's.
 
-    files: of common.prediction.predictor.find_weights.  options: of `predict`, with the scheduler's address as `dask`.
+    inputs: (number in the run, path) of each file.  files: of common.prediction.predictor.find_weights.  options: of `predict`, with the scheduler's address as `dask`.
     Raises UserError where scheduler or workers are missing, lost or unfit; closing the generator cancels what is left.
     """
-    if not paths:
+    if not inputs:
         return
     distributed = _import()
     cluster = Cluster(distributed, options.dask)
     try:
-        yield from cluster.run(worker.job_of(variant, files, options), paths)
+        yield from cluster.run(worker.job_of(variant, files, options), inputs, options.batch_size)
     finally:
         cluster.close()
 
@@ -61,8 +61,9 @@ def _import():
 class Part:
     """Some files that go out together.  future: None until they do.  answers: None until they are back."""
 
-    def __init__(self, paths):
-        self.paths, self.future, self.answers = paths, None, None
+    def __init__(self, files):
+        self.files, self.future, self.answers = files, None, None
+        self.paths = [path for _, path in files]
 
 
 class Cluster:
@@ -90,9 +91,9 @@ class Cluster:
                 raise UserError(f"a {kind}")
             return (await scheduler.versions())["packages"]["distributed"]
 
-    def run(self, job, paths):
-        """Yield (path, rows or UserError) for each of `paths`, in order."""
-        left = self._parts(paths)
+    def run(self, job, files, batch_size):
+        """Yield (path, rows or UserError) for each of `files`, in order."""
+        left = self._parts(files, batch_size)
         self._count_workers()
         while True:
             self._submit(job, left)
@@ -109,10 +110,13 @@ class Cluster:
         except Exception:  # a scheduler that is gone has nothing left to cancel
             pass
 
-    def _parts(self, paths):
-        """Parts of as many files as take PART_SECONDS, as known by then.  A clip, which may be long, is one alone."""
-        for clips, group in itertools.groupby(paths, is_clip):
-            while some := list(itertools.islice(group, 1 if clips else self.size)):
+    def _parts(self, files, batch_size):
+        """Parts of as many files as take PART_SECONDS, as known by then.  A clip, which may be long, is one alone.
+
+        Else in whole batches: with less in them, they take as long.
+        """
+        for clips, group in itertools.groupby(files, lambda file: is_clip(file[1])):
+            while some := list(itertools.islice(group, 1 if clips else -(-self.size // batch_size) * batch_size)):
                 yield Part(some)
 
     def _submit(self, job, left):
@@ -128,7 +132,7 @@ class Cluster:
                 files += len(part.paths)
             else:
                 return
-            sent = [str(path.absolute()) for path in part.paths]
+            sent = [(number, str(path.absolute())) for number, path in part.files]
             part.future = self.client.submit(worker.start, job, sent, pure=False)
             part.future.add_done_callback(lambda _, part=part: self.done.put(part))
             running += 1
@@ -179,8 +183,8 @@ class Cluster:
         if others:
             place = self.waiting.index(part)
             self.waiting.remove(part)
-            for path in reversed(part.paths):
-                self.waiting.insert(place, Part([path]))
+            for file in reversed(part.files):
+                self.waiting.insert(place, Part([file]))
         elif self.proven:
             part.answers = [(first, UserError(f"{first}: {why}"))]
         else:

@@ -90,24 +90,25 @@ def _key(path):
     return natural_key(str(path))
 
 
-def prepare_inputs(paths, seen, fit, frames):
+def prepare_inputs(files, seen, fit, frames):
     """Yield ((path, frame, seconds), Look) for each picture and each chosen frame of a clip, ahead of who takes them.
 
-    seen, fit: as common.prediction.resize_modes.look.  frames: which of a clip, as common.media.clips.take; frame and seconds are None for a
+    files: (number, path) of each, the number that which it has among all files of the run, from 0.  seen, fit: as common.prediction.resize_modes.look.  frames: which of a clip, as common.media.clips.take; frame and seconds are None for a
     picture.  After the last of each file comes ((path, None, None), None), or a UserError in place of the None: what is
     wrong with one file does not stop the others.
     """
 
-    def load(path):
+    def load(file):
+        number, path = file
         try:
-            return path, prepare_image(path, seen, fit)
+            return path, prepare_image(path, seen, fit)._replace(number=number)
         except UserError as error:
             return path, error
 
-    for clips, group in itertools.groupby(paths, is_clip):
+    for clips, group in itertools.groupby(files, lambda file: is_clip(file[1])):
         if clips:
-            for path in group:
-                yield from _clip_looks(path, seen, fit, frames)
+            for number, path in group:
+                yield from _clip_looks(number, path, seen, fit, frames)
             continue
         with prefetch(load, group, AHEAD[fit]) as loaded:
             for path, result in loaded:
@@ -116,17 +117,17 @@ def prepare_inputs(paths, seen, fit, frames):
                     yield (path, None, None), None
 
 
-def _clip_looks(path, seen, fit, frames):
+def _clip_looks(first, path, seen, fit, frames):
     chosen, said = extract_frames(path, frames), functools.cache(lambda: describe_loss(probe(path), "seen"))
 
-    def load(_):
+    def load(index):
         try:
-            (number, seconds, pixels), warning = next(chosen), said()
+            (frame, seconds, pixels), warning = next(chosen), said()
         except StopIteration:
             return (path, None, None), None
         except UserError as error:
             return (path, None, None), error
-        return (path, number, seconds), prepare_image(pixels, seen, fit)._replace(lost=warning)
+        return (path, frame, seconds), prepare_image(pixels, seen, fit)._replace(lost=warning, number=first + index)
 
     with prefetch(load, itertools.count(), min(AHEAD[fit], 4), workers=1) as loaded:
         for key, result in loaded:

@@ -7,7 +7,6 @@
 """
 
 import collections
-import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -76,13 +75,14 @@ class Predictor:
         if isinstance(pictures, (str, os.PathLike)):
             raise TypeError(f"several pictures expected, got the one path {pictures}")
 
-        def look(picture):
+        def look(numbered):
+            number, picture = numbered
             try:
-                return self._look(picture)
+                return self._look(picture)._replace(number=number)
             except UserError as error:
                 return error
 
-        with prefetch(look, pictures, resize_modes.AHEAD[self.fit]) as looks:
+        with prefetch(look, enumerate(pictures), resize_modes.AHEAD[self.fit]) as looks:
             for _, prediction in self.stream((None, look) for look in looks):
                 if bad == "raise" and isinstance(prediction, UserError):
                     raise prediction
@@ -91,33 +91,48 @@ class Predictor:
     def stream(
         self, looks: Iterable[tuple[Any, PreparedImage | Exception]]
     ) -> Iterator[tuple[Any, Prediction | Exception]]:
-        """For each (key, Look) the (key, Prediction), in order; what is no Look is handed on.  Memory is constant."""
-        waiting = collections.deque()
+        """For each (key, PreparedImage) the (key, Prediction), in order; anything else comes back as it is.
 
-        def parts():
-            for key, look in looks:
-                waiting.append((key, look, answers := []))
-                if isinstance(look, PreparedImage):
-                    yield from ((array, answers) for array in look.arrays)
+        Memory is constant.  The place of an array in a batch moves the seventh digit of its levels, what is beside it
+        moves nothing.  So an image's number alone decides the places of its arrays, and its levels are the same to the
+        last bit whichever images come with it: in a part of the run, or after others that are bad.
+        """
+        waiting = collections.deque()  # (key, image, QPs of its arrays so far)
+        batch = {}  # {place: (array, QPs of its image)}
+        for key, image in looks:
+            waiting.append((key, image, qps := []))
+            if isinstance(image, PreparedImage):
+                first = image.number * len(image.views)
+                for place, array in enumerate(image.arrays, first):
+                    if place % self.batch_size in batch:
+                        self._predict_batch(batch)
+                    batch[place % self.batch_size] = array, qps
+                    if len(batch) == self.batch_size:
+                        self._predict_batch(batch)
+            yield from self._finished(waiting)
+        self._predict_batch(batch)
+        yield from self._finished(waiting)
 
-        def ready():
-            while waiting:
-                key, look, answers = waiting[0]
-                if isinstance(look, PreparedImage):
-                    if len(answers) < len(look.views):
-                        return
-                    look = self._prediction(look, answers)
-                waiting.popleft()
-                yield key, look
+    def _predict_batch(self, batch):
+        """Append to the QPs of each image in the batch, and empty it."""
+        if batch:
+            # A free place gets any array: for a smaller batch, a network is compiled anew.
+            spare, _ = next(iter(batch.values()))
+            predicted = self._predict(np.stack([batch.get(place, (spare,))[0] for place in range(self.batch_size)]))
+            for place, (_, qps) in batch.items():
+                qps.append(predicted[place])
+            batch.clear()
 
-        left = parts()
-        while batch := list(itertools.islice(left, self.batch_size)):
-            # Filled up: for another size a network is compiled anew, and its answers differ in the seventh digit.
-            arrays = np.stack([array for array, _ in itertools.islice(itertools.cycle(batch), self.batch_size)])
-            for (_, answers), answer in zip(batch, self._predict(arrays)):
-                answers.append(answer)
-            yield from ready()
-        yield from ready()
+    def _finished(self, waiting):
+        """Take from the front of `waiting` what is complete."""
+        while waiting:
+            key, image, qps = waiting[0]
+            if isinstance(image, PreparedImage):
+                if len(qps) < len(image.views):
+                    return
+                image = self._prediction(image, qps)
+            waiting.popleft()
+            yield key, image
 
     def _look(self, picture):
         return resize_modes.prepare_image(picture, self.variant.input, self.fit)

@@ -41,12 +41,14 @@ class PreparedImage(NamedTuple):
     """A picture as a network will see it: its size (height, width), its Views, and an array (h, w, 3) for each.
 
     lost: what of it 8-bit R, G, B cannot show, for a person.
+    number: its number among the pictures of a run, from 0, which decides where in a batch its arrays are.
     """
 
     size: tuple[int, int]
     views: list
     arrays: Iterable
     lost: str = ""
+    number: int = 0
 
 
 AHEAD = {"stretch": 32, "crop": 32, "tiles": 2}

@@ -60,7 +60,7 @@ def _version(package):
         return None
 
 
-def start(job, paths):
+def start(job, files):
     """Find this project on a worker and predict: the worker's address, and what `predict_part` returns.
 
     Its code is sent along, so that the scheduler needs nothing of this project, and a worker can say that it has none.
@@ -77,7 +77,7 @@ def start(job, paths):
         return place, "refused", f"{why} ({error}); {hint}"
     if getattr(worker, "CODE", None) != job["code"]:
         return place, "refused", f"has another version of this project than {job['project']}; bring it up to date"
-    return place, *worker.predict_part(job, paths)
+    return place, *worker.predict_part(job, files)
 
 
 start.__module__ = "__main__"  # which makes pickle send the code and not the name
@@ -86,9 +86,10 @@ _one = threading.Lock()
 _loaded = None, None
 
 
-def predict_part(job, paths):
+def predict_part(job, files):
     """What became of a part: ("done", (seconds, answers)), ("refused", why), or ("failed", traceback), a defect.
 
+    files: (number in the run, path) of each.
     answers: for each file its rows, or as text what is wrong with it; and whether this worker sees it.
     One part at a time in a process, however many threads it has: these serve the one network.
     """
@@ -104,7 +105,9 @@ def predict_part(job, paths):
             threads.CORES = worker.state.nthreads
             model = _model(job, worker.state.nthreads)
             started, answers = time.monotonic(), []
-            looks = inputs.prepare_inputs(map(Path, paths), model.variant.input, job["fit"], job["frames"])
+            looks = inputs.prepare_inputs(
+                [(number, Path(path)) for number, path in files], model.variant.input, job["fit"], job["frames"]
+            )
             # Nobody waits any more for what was cancelled.
             wanted = itertools.takewhile(lambda _: worker.state.tasks[key].state != "cancelled", looks)
             for path, rows in predict_files(wanted, model):

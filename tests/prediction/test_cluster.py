@@ -101,6 +101,6 @@ def test_a_port_without_a_scheduler_is_said(answers, monkeypatch, tmp_path):
             other.close()
         try:
             with pytest.raises(UserError, match=f"--dask {address}: no dask scheduler answers there"):
-                next(cluster.predict_files(None, {}, [tmp_path], argparse.Namespace(dask=address)))
+                next(cluster.predict_files(None, {}, [(0, tmp_path)], argparse.Namespace(dask=address)))
         finally:
             logging.disable(logging.NOTSET)

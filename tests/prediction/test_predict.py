@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from moving import make_clip
 from skimage import data
-from test_clips import make_clip
 
 import MTJND
 from common import load
@@ -151,7 +151,7 @@ def test_a_clip_that_8_bits_cannot_show_has_a_warning(tmp_path):
     ):
         options = {"vcodec": "libx265", "pix_fmt": pixels} | ({"x265-params": params} if params else {})
         make_clip(tmp_path / name, data.coffee()[None, :180, :320], **options)
-        (_, look), _ = inputs.prepare_inputs([tmp_path / name], LAT.input, "stretch", "first")
+        (_, look), _ = inputs.prepare_inputs([(0, tmp_path / name)], LAT.input, "stretch", "first")
         assert look.lost == warning
 
 
@@ -274,6 +274,6 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path):
     for name in ("pipe.png", "pipe.mp4"):
         os.mkfifo(tmp_path / name)
     paths = [tmp_path / "pipe.png", tmp_path / "pipe.mp4", Path("/dev/null")]
-    found = [str(wrong) for _, wrong in inputs.prepare_inputs(paths, LAT.input, "stretch", "first")]
+    found = [str(wrong) for _, wrong in inputs.prepare_inputs(enumerate(paths), LAT.input, "stretch", "first")]
     kinds = ("a named pipe, no file; expected a picture", "a named pipe, no file; expected a clip", "a device, no file")
     assert len(found) == 3 and all(f"{path}: {kind}" in said for path, kind, said in zip(paths, kinds, found))
