@@ -5,16 +5,17 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import keras
 import numpy as np
-from keras import layers, ops
 from tqdm import tqdm
 
 from common.models import weight_files
 from common.models.backbones import build_network
 from common.models.registry import ModelSpec
 
+layers, ops = keras.layers, cast(Any, keras.ops)  # whose types are those of another backend
 WINOGRAD_CHANNELS = 64  # with fewer, a convolution waits for memory, and Winograd's form moves more of it
 FLOAT32 = (
     "reconstruction",
@@ -80,7 +81,8 @@ def for_prediction(
     arrays = {name: layer.get_weights() for name, layer in known.items() if layer.weights and name not in gone}
     for name in blocks:
         norm = known[f"{name}_norm"]
-        arrays[f"{name}_conv"] = _fold(*arrays[f"{name}_conv"], *norm.get_weights(), norm.epsilon)
+        kernel, bias = arrays[f"{name}_conv"]
+        arrays[f"{name}_conv"] = _fold(kernel, bias, norm.get_weights(), norm.epsilon)
     for name in pooled:
         kernel, bias = arrays[f"{name}_conv"]
         arrays[f"{name}_conv"] = [_winograd_kernel(kernel), bias]
@@ -99,8 +101,9 @@ def _openvino_precision(precision):
     openvino.compile_model = functools.partial(openvino.Core().compile_model, config=hint)
 
 
-def _fold(kernel, bias, gamma, beta, mean, variance, epsilon):
+def _fold(kernel, bias, norm_weights, epsilon):
     """Kernel (H, W, C, F) and bias (F,) of the one convolution that does what it and a BatchNormalization do."""
+    gamma, beta, mean, variance = norm_weights
     gain = gamma / np.sqrt(variance + epsilon)
     return [kernel * gain, (bias - mean) * gain + beta]
 

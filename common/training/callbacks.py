@@ -1,12 +1,16 @@
-"""How a training shows itself while it runs: to a person, to a file, to TensorBoard."""
+"""How a training shows itself while it runs: a progress bar, a line an epoch, curves, TensorBoard."""
 
 import time
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import keras
+import pandas as pd
 from tqdm import tqdm
 
 from common.core.errors import UserError
+from common.core.plotting import png_figure
 
 
 class Progress(keras.callbacks.Callback):
@@ -42,8 +46,38 @@ class Progress(keras.callbacks.Callback):
 
 def tensorboard(folder: Any) -> keras.callbacks.Callback:
     """The callback that writes losses for TensorBoard; raises UserError where that is not installed."""
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        raise UserError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
+    if find_spec("tensorboard") is None:
+        raise UserError("--tensorboard needs a package that is not installed: pip install tensorboard")
     return keras.callbacks.TensorBoard(str(folder))
+
+
+def draw_curves(log: Path, target: Path, lines: dict[str, tuple], unit: str, title: str) -> None:
+    """Draw the course of a training, from its CSV log, as the PNG `target`.
+
+    Args:
+        log: with the columns `epoch` and, for each of `lines`, its error on train and on valid; separator ";".
+        lines: {title: (column of train, column of valid, median baseline on valid or None)}.
+        unit: of the errors, such as QP.
+    """
+    table = pd.read_csv(log, sep=";")
+    with png_figure(target, title, (5 * len(lines) + 1, 4)) as figure:
+        axes = figure.subplots(1, len(lines), squeeze=False, sharey=True)[0]
+        highest = 0
+        for axis, (label, (train, valid, baseline)) in zip(axes, lines.items()):
+            epochs = table["epoch"] + 1
+            axis.plot(epochs, table[train], label="train", color="0.6")
+            axis.plot(epochs, table[valid], label="valid", color="C0")
+            best = table["val_loss"].idxmin()
+            axis.plot(epochs[best], table[valid][best], "o", color="C0", label=f"best epoch, {epochs[best]}")
+            if baseline is not None:
+                axis.axhline(baseline, color="C3", linestyle="--", label="training median, on valid")
+                settled = table[[train, valid]].iloc[len(table) // 10 :].max().max()  # the first epochs may be far off
+                highest = max(highest, 2.5 * baseline, 1.1 * settled)
+            else:
+                axis.set_yscale("log")
+            axis.set(title=label, xlabel="epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        if highest:
+            axes[0].set_ylim(0, highest)
+        axes[0].set_ylabel(unit)
+        axes[-1].legend()

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -46,7 +46,7 @@ def split(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
 def compute(
     extractor: keras.Model,
     input_format: InputFormat,
-    images: dict[str, Sequence[Path]],
+    images: Mapping[str, Sequence[Path]],
     digests: dict[str, str],
     folder: Path,
     batch_size: int,
@@ -108,7 +108,7 @@ def _digest(extractor, input_format):
         config = {name: value for name, value in layer.get_config().items() if name != "name"}  # may count the builds
         digest.update(f"{type(layer).__name__} {layer.output.shape} {config}".encode())
         for array in layer.get_weights():
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

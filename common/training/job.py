@@ -1,6 +1,6 @@
 """What is trained: a model with its settings, data and files, as Keras needs them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Training:
     spec: ModelSpec
     config: TrainingConfig
     files: TrainingFiles
-    images: dict[str, Sequence[Path]]
+    images: Mapping[str, Sequence[Path]]
     targets: list[Target]
     backbone_weights: list[Any]
 
@@ -77,5 +77,7 @@ class Training:
         def column(target: Target) -> str:
             return f"{target.output.name}_loss" if len(self.targets) > 1 else "loss"
 
-        lines = {t.output.level or "loss": (column(t), f"val_{column(t)}", t.baseline) for t in shown}
+        lines = {
+            t.output.level or "loss": (column(t), f"val_{column(t)}", t.baseline if t.is_level else None) for t in shown
+        }
         return lines, f"mean absolute error ({self.config.label_unit})" if shown[0].is_level else "loss"

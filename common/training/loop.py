@@ -9,16 +9,17 @@ from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 
 from common.core.errors import UserError
 from common.core.files import content_digest
 from common.core.locks import exclusive_lock
 from common.models import weight_files
-from common.training import curves, devices, features, health_checks, memory, runs
+from common.training import devices, features, health_checks, memory, runs
 from common.training.batches import Batches
-from common.training.best import Best
-from common.training.callbacks import Progress, tensorboard
+from common.training.callbacks import Progress, draw_curves, tensorboard
 from common.training.job import Training
+from common.training.runs import Best
 
 RESTARTS = 3  # how many other seeds a training tries whose output is dead from the start
 
@@ -108,6 +109,7 @@ class Run(keras.callbacks.Callback):
         self.variables = [v for layer in model.layers if layer not in frozen for v in layer.variables]
         self.variables += learner.optimizer.variables
         fixed = [array for layer in sorted(frozen, key=lambda layer: layer.name) for array in layer.get_weights()]
+        self.learner = learner
         self.facts = {"arguments": config.decisive(), "data": self.data, "frozen": content_digest(*fixed)}
         if arrays is not None:
             self._restore(arrays, facts)
@@ -149,20 +151,20 @@ class Run(keras.callbacks.Callback):
             callbacks.append(tensorboard(config.tensorboard))
         self.record.write("running", seed=config.seed + self.attempt)
         if not self._finished(self.first):
-            self._keras_fit(learner, train, callbacks)
+            self._keras_fit(train, callbacks)
         self._draw()
         return self.best
 
-    def _keras_fit(self, learner, train, callbacks):
+    def _keras_fit(self, train, callbacks):
         try:
-            learner.fit(
+            self.learner.fit(
                 train,
                 validation_data=self.valid,
                 callbacks=callbacks,
                 epochs=self.config.epochs,
                 initial_epoch=self.first,
                 shuffle=False,
-                verbose=0,
+                verbose=0,  # pyright: ignore[reportArgumentType]  # Keras annotates its default alone
             )
         except (KeyboardInterrupt, SystemExit):
             print(f"\nstopped; {self._kept()}; go on with --resume", file=sys.stderr)
@@ -181,8 +183,8 @@ class Run(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Check the epoch, keep its weights if they are the best, and write down what --resume and people need."""
         self.epoch, logs = epoch + 1, logs or {}
-        health_checks.check_finite(self.model, logs, self.epoch, self._kept())
-        if message := health_checks.constant_output(self.model, self.valid, self.training.labels, logs):
+        health_checks.check_finite(self.learner, logs, self.epoch, self._kept())
+        if message := health_checks.constant_output(self.learner, self.valid, self.training.labels, logs):
             if self.best.epoch:
                 raise UserError(f"epoch {self.epoch}: {message}; {self._kept()}; lower --learning_rate")
             raise Dead(f"epoch {self.epoch}: {message}")
@@ -193,7 +195,7 @@ class Run(keras.callbacks.Callback):
         self.save_state(self.epoch)
         self.draw()
         if self._finished(self.epoch):
-            self.model.stop_training = True
+            self.learner.stop_training = True
             if self.epoch < self.config.epochs:
                 print(f"stops after epoch {self.epoch}: none was better than {self.best.epoch}'s (--patience)")
 
@@ -211,7 +213,7 @@ class Run(keras.callbacks.Callback):
         return kept if self.best.epoch else "no epoch was kept"
 
     def _save_state(self, epoch):
-        arrays = [keras.ops.convert_to_numpy(variable) for variable in self.variables]
+        arrays = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in self.variables]
         progress = {"epoch": epoch, "attempt": self.attempt}
         runs.save_state(self.files.state, arrays, {**self.facts, **progress})
         if epoch:
@@ -233,7 +235,7 @@ class Run(keras.callbacks.Callback):
             variable.assign(array)
         self.first = self.epoch = facts["epoch"]
         with contextlib.suppress(OSError, KeyError, ValueError), h5py.File(self.files.checkpoint) as file:
-            note = json.loads(file.attrs["training"])
+            note = json.loads(str(file.attrs["training"]))
             if note.pop("run") == self._identity():
                 self.best = Best(**note)
         if self.first and not self.best.epoch:
@@ -248,6 +250,6 @@ class Run(keras.callbacks.Callback):
         if self.files.log.is_file():
             target, (lines, unit) = self.files.beside("curves", ".png"), self.training.curves()
             try:
-                curves.draw(self.files.log, target, lines, unit, self.training.spec.name)
+                draw_curves(self.files.log, target, lines, unit, self.training.spec.name)
             except Exception as error:  # a log that another model shares, say: no plot is worth a training
                 print(f"warning: {target}: not drawn ({' '.join(str(error).split())})", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a training leaves for its reader and for its successor: `run.json`, and the state to go on from."""
+"""What a training leaves: its best epoch, `run.json` for people, and the state that --resume goes on from."""
 
 import csv
 import json
@@ -7,6 +7,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,21 @@ from common.core.environment import git_commit
 from common.core.errors import UserError
 from common.core.files import atomic_write, check_writable
 from common.training.config import TrainingConfig, TrainingFiles
+
+
+@dataclass
+class Best:
+    """The epoch with the least loss on valid, counted from 1; 0 where there is none yet.
+
+    Args:
+        loss: on valid.
+        epoch: its number.
+        logs: {name as Keras has it: loss or metric}.
+    """
+
+    loss: float = float("inf")
+    epoch: int = 0
+    logs: dict[str, float] = field(default_factory=dict)
 
 
 class Throttled:

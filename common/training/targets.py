@@ -1,10 +1,9 @@
 """The ground truth of a network's outputs: labels, frames and attention maps of a rootdir."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from common.data import attention_maps
 from common.data.dataset import LEVELS, Split, match_images, split_folder
@@ -20,13 +19,13 @@ class Target:
     Args:
         output: the output.
         columns: {"train": ..., "valid": ...}, paths of images or an array with a row an image.
-        baseline: of a level, the error on valid of always predicting the training median.
+        baseline: of a level, the error on valid of always predicting the training median; else NaN.
         note: about the data, for a person.
     """
 
     output: Output
-    columns: dict[str, Sequence[Path] | np.ndarray]
-    baseline: float | None = None
+    columns: Mapping[str, Any]
+    baseline: float = float("nan")
     note: str = ""
 
     @property

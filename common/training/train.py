@@ -13,9 +13,8 @@ from common.data.dataset import load_splits
 from common.data.levels import describe_baseline
 from common.models.registry import ModelSpec, get_model
 from common.training import devices
-from common.training.best import Best
 from common.training.config import TrainingConfig, TrainingFiles
-from common.training.runs import check_outputs
+from common.training.runs import Best, check_outputs
 from common.training.targets import Target, read_targets
 
 
