@@ -8,7 +8,7 @@ help:
 	@echo "make setup      install everything into $(VENV)"
 	@echo "make demo       photographs in, JND levels out (into demo/)"
 	@echo "make test       the tests"
-	@echo "make lint       ruff"
+	@echo "make lint       style, storeys of imports, types"
 	@echo "make benchmark  time and memory of each model's test"
 	@echo "make clean      remove $(VENV) and demo/"
 
@@ -29,6 +29,9 @@ test: setup
 
 lint: setup
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	PYTHONPATH=. $(BIN)/lint-imports --no-cache
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 benchmark: setup
 	$(BIN)/python -m benchmarks.predict
