@@ -148,7 +148,7 @@ def require_content(path: str | Path, noun: str) -> None:
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-        raise UserError(f"{path}: {kind}, no file; expected a {noun}, save it as a file first")
+        raise UserError(f"{path}: {kind}; expected a file, save the {noun} as one first")
     if not status.st_size:
         raise UserError(f"{path}: an empty file (0 bytes); copy the {noun} again")
 

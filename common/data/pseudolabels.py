@@ -29,7 +29,7 @@ def find_levels(pixels, thresholds):
     about 10 encodes for three levels.  Levels ascend by construction.  QP 1 is also the answer where even that is below
     the threshold.  Returns the levels, and {QP: `Coded`} of all that was coded.  Raises UserError as `common.media.ffmpeg`.
     """
-    from common.media.ffmpeg import encode_and_score
+    from common.media.ffmpeg import encode_intra
 
     levels, coded = [], {}
     for threshold in thresholds:
@@ -42,7 +42,7 @@ def find_levels(pixels, thresholds):
             if low in coded and high in coded:
                 above, below = coded[low].vmaf - threshold, coded[high].vmaf - threshold
                 qp = min(max(round(low + (high - low) * above / (above - below)), low + 1), high - 1)
-            coded[qp] = encode_and_score(pixels, qp)
+            coded[qp] = encode_intra(pixels, qp, with_vmaf=True)
         levels.append(max(low, LOWEST))
     return levels, coded
 

@@ -61,7 +61,7 @@ def clips(arguments):
 def pseudo_labelled(path, clip, split, unit, choice, fit, thresholds, folder):
     """Write chosen frames of a clip, each with levels found for itself alone; returns their rows of the manifest."""
     rows = []
-    for index, (number, seconds, pixels) in enumerate(extract_frames(path, choice, fit=fit), 1):
+    for index, (number, seconds, pixels) in enumerate(extract_frames(path, choice, size=fit), 1):
         image = f"{unit}_{index}.png"
         place = {"clip": clip, "frame": number, "seconds": round(seconds, 3)}
         labels = write_labelled(pixels, thresholds, folder, split, image)

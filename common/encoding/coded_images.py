@@ -59,20 +59,10 @@ class EncodedImages:
 
 
 def _code(pixels, qp, place):
-    coded = ffmpeg.encode_and_score(pixels, qp)
+    coded = ffmpeg.encode_intra(pixels, qp, with_vmaf=True)
     with atomic_write(place / f"{qp}.264") as temporary:
         temporary.write_bytes(coded.bitstream)
-    return {**quality(pixels, coded.pixels), "vmaf": coded.vmaf, "bytes": len(coded.bitstream)}
-
-
-def quality(pixels, decoded):
-    """How a decoded picture differs from its original, both uint8 RGB (H, W, 3): PSNR in dB, at most 100, and SSIM.
-
-    SSIM is None below 11 x 11 pixels, where it is not defined.
-    """
-    db = {"luma": metrics.psnr(pixels, decoded, metrics.luma), "rgb": metrics.psnr(pixels, decoded)}
-    ssim = metrics.ssim(pixels, decoded) if min(pixels.shape[:2]) >= 11 else None
-    return {**{f"psnr {of}": min(value, metrics.HIGHEST_DB) for of, value in db.items()}, "ssim": ssim}
+    return {**metrics.compare_images(pixels, coded.pixels), "vmaf": coded.vmaf, "bytes": len(coded.bitstream)}
 
 
 def _read(file):

@@ -20,13 +20,12 @@ from common.core.errors import UserError
 from common.core.files import atomic_write
 from common.encoding import scenes
 from common.encoding.codecs import H264, coarsest, coder
-from common.encoding.coded_images import quality
 from common.encoding.targets import identities, refuse, target_of
 from common.media import ffmpeg
 from common.media.clips import compare_streams
 from common.media.ffmpeg_process import run
 from common.media.images import read_image
-from common.media.metrics import HIGHEST_DB, luma, psnr
+from common.media.metrics import HIGHEST_DB, compare_images, luma, psnr
 
 SCENE_QP = {"lowest": min, "median": statistics.median}
 # The first frames of a scene, so many, decide which setting is as good as a QP.  They are coded as they will be, frame
@@ -88,7 +87,7 @@ def encode_image(path, qp, codec, folder, baseline=None, target=None):
         row |= _saving(row["bytes"], other, than, None if other is None else size_of(than))
         decoded = _read(file_of(value), using, pixels)
         row["vmaf"] = ffmpeg.vmaf(pixels, decoded) if min(pixels.shape[:2]) > 16 else None
-        measured = quality(pixels, decoded)  # last, since only ffmpeg can be stopped
+        measured = compare_images(pixels, decoded)  # last, since only ffmpeg can be stopped
         row |= {"ssim rgb": measured.pop("ssim"), **measured}
         with atomic_write(target) as temporary:
             shutil.copyfile(file_of(value), temporary)

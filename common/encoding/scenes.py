@@ -15,7 +15,7 @@ from typing import NamedTuple
 import ffmpeg
 
 from common.core.errors import UserError
-from common.media.clips import SCENE, describe_loss, packets, probe
+from common.media.clips import CUT_SCORE, format_warning, packet_sizes, probe, stream_codecs
 from common.media.ffmpeg import ACCURATE, CLIP_THREADS, clip_as_yuv420, clip_input
 from common.media.ffmpeg_process import feed, find_ffmpeg, raw_frames, run
 
@@ -82,7 +82,7 @@ class Clip(NamedTuple):
 
 def look(path):
     """Decode a clip once and return what it is like, a `Clip`.  Raises UserError for damage anywhere in it."""
-    stream = clip_input(path).filter("select", f"1+0*print(pts)+0*print(gt(scene,{SCENE}))").split()
+    stream = clip_input(path).filter("select", f"1+0*print(pts)+0*print(gt(scene,{CUT_SCORE}))").split()
     first = stream[1].filter("trim", end_frame=1).filter("scale", out_range="tv", flags=ACCURATE)
     first = first.filter("format", "yuv420p").filter("showinfo", checksum=0).output("-", format="null")
     # A checksum to read, so that ffmpeg ends when we are killed.
@@ -119,7 +119,7 @@ def look(path):
         tick=tick,
         times=times,
         scenes=[(start, end - 1) for start, end in zip(cuts, cuts[1:])],
-        lost=describe_loss(log, "coded"),
+        lost=format_warning(log, "coded"),
         start=start,
     )
 
@@ -194,27 +194,18 @@ def join(clip, files, target, folder):
         options |= {"video_track_timescale": scale, "movflags": "+faststart"}
     else:
         kinds.append("t?")
-        if MP4_TEXT in streams(clip.path)[1]:
+        if MP4_TEXT in stream_codecs(clip.path)[1]:
             options["c:s"] = "srt"  # Matroska has no other way to keep them
     graph = ffmpeg.output(coded["v"], *(source[kind] for kind in kinds), str(target), **options)
     return graph.global_args("-copyts") if clock else graph
 
 
-def streams(path):
-    """([sound's codecs], [subtitles' codecs]) of a clip, as ffmpeg calls them.  UserError where it has no pictures."""
-    found = re.findall(r"Stream #0:\d+.*?: (Video|Audio|Subtitle): (\w+)", probe(path))
-    names = {kind: [name for of, name in found if of == kind] for kind in ("Video", "Audio", "Subtitle")}
-    if not names["Video"]:
-        raise UserError(f"{path}: no pictures in it; expected a clip")
-    return names["Audio"], names["Subtitle"]
-
-
 def container(path):
     """The suffix of what holds a coded clip with its sound and subtitles as they are: ".mp4" if possible, or ".mkv"."""
-    sound, text = streams(path)
+    sound, text = stream_codecs(path)
     return ".mp4" if set(sound) <= MP4_SOUND and set(text) <= {MP4_TEXT} else ".mkv"
 
 
 def size_of(files):
     """Bytes of the coded pictures in `files`."""
-    return sum(size for file in files for _, size in packets(file))
+    return sum(sum(packet_sizes(file)) for file in files)

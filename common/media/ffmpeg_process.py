@@ -1,4 +1,4 @@
-"""The ffmpeg program as a process: found, started, waited for, and its failures put into one line for a person."""
+"""The ffmpeg program as a process: find it, start it, wait for it, and report a failure in one line."""
 
 import contextlib
 import os
@@ -9,33 +9,35 @@ import subprocess
 import tempfile
 import threading
 import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
 
 import ffmpeg
 import numpy as np
 
 from common.core.errors import UserError
 
-TIMEOUT = 60  # seconds for one picture, which takes 0.1
+TIMEOUT = 60  # seconds for one frame, which takes 0.1
+CUT_SHORT = "File ended prematurely"  # Matroska's message; the only damage that -xerror lets pass
 
-# What ffmpeg still says after the line that tells the reason.
+# What ffmpeg prints after the line that states the reason.
 ECHO = r"Conversion failed|Task finished|Terminating thread|Error opening (in|out)put file|Nothing was written"
 
-_started, _lock = weakref.WeakSet(), threading.Lock()  # processes, of any thread
+Stream = Any
+"""A stream, an output or a whole graph of ffmpeg-python, which gets its methods at run time."""
 
-CUT_SHORT = "File ended prematurely"  # of Matroska; the one damage that -xerror lets pass
+_started, _lock = weakref.WeakSet(), threading.Lock()  # the processes that any thread has started
 
 
-def find_ffmpeg():
-    """The ffmpeg program's path: `$FFMPEG`, else the PATH's, else imageio-ffmpeg's.  UserError where there is none."""
+def find_ffmpeg() -> str:
+    """Return the path of the ffmpeg program: `$FFMPEG`, else on the PATH, else imageio-ffmpeg's; or raise UserError."""
     wanted = os.environ.get("FFMPEG")
+    program = shutil.which(wanted or "ffmpeg")
+    if program:
+        return os.path.abspath(program)
     if wanted:
-        found = shutil.which(wanted)
-        if not found:
-            raise UserError(f"FFMPEG={wanted}: no program that can be run; correct or unset the FFMPEG variable")
-        return os.path.abspath(found)
-    found = shutil.which("ffmpeg")
-    if found:
-        return os.path.abspath(found)
+        raise UserError(f"FFMPEG={wanted}: no program that can be run; correct or unset the FFMPEG variable")
     try:
         import imageio_ffmpeg
 
@@ -47,33 +49,42 @@ def find_ffmpeg():
         ) from None
 
 
-def start(graph, **pipes):
-    """Start ffmpeg on an ffmpeg-python graph: a Popen.  pipes: its `stdin` (else none), `stdout`, `stderr`."""
+def start(graph: Stream, **pipes: Any) -> subprocess.Popen:
+    """Start ffmpeg on an ffmpeg-python graph.  pipes: `stdin` (by default empty), `stdout` and `stderr` of Popen."""
     binary = find_ffmpeg()
-    # Levels in the log tell errors from chatter, and lines that repeat are all there; -xerror makes damaged input an
-    # error.  A session of its own keeps Ctrl-C from ffmpeg: who started it decides what is finished and what is killed.
+    # Levels in the log tell errors from remarks, `repeat` keeps equal lines, -xerror makes damaged input an error.
+    # A session of its own shields ffmpeg from Ctrl-C: this program decides what is finished and what is killed.
     flags = ["-nostdin", "-hide_banner", "-nostats", "-xerror", "-y", "-loglevel", "repeat+level+info"]
     command = graph.compile([binary, *flags])
     try:
         process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
-        with _lock:
-            _started.add(process)
-        return process
     except OSError as error:
         raise UserError(f"{binary} cannot be run ({error.strerror}); point $FFMPEG to an FFmpeg, or unset it") from None
+    with _lock:
+        _started.add(process)
+    return process
 
 
-def kill_all():
-    """End every ffmpeg that this program has started and that still runs; who waits for one gets a UserError."""
+def kill_all() -> None:
+    """Kill every running ffmpeg that this program has started; whoever waits for one gets a UserError."""
     with _lock:
         for process in _started:
             process.kill()
 
 
-def run(graph, doing, data=None, timeout=TIMEOUT, target=None):
-    """Run a graph to its end with `data` as standard input: (standard output as bytes, log as text), or a UserError.
+def run(
+    graph: Stream, task: str, data: bytes | None = None, timeout: float = TIMEOUT, target: Path | None = None
+) -> tuple[bytes, str]:
+    """Run a graph to its end; return its standard output and its log.
 
-    doing: what an error says was being done.  target: the file that must be there afterwards.
+    Args:
+        task: What an error says was being done, such as "decoding clip.mp4".
+        data: Standard input.
+        timeout: Seconds.
+        target: The file that must exist afterwards.
+
+    Raises:
+        UserError: ffmpeg is not there, failed, took too long, or wrote no `target`.
     """
     pipe = subprocess.PIPE
     with start(graph, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL if data is None else pipe) as process:
@@ -81,66 +92,75 @@ def run(graph, doing, data=None, timeout=TIMEOUT, target=None):
             out, log = process.communicate(data, timeout)
         except subprocess.TimeoutExpired as late:
             process.kill()
-            words = (late.stderr or b"").decode(errors="replace")
-            raise failure(doing, process.args[0], f"did not end within {timeout} s", words) from None
+            log = (late.stderr or b"").decode(errors="replace")
+            raise _failure(task, f"did not end within {timeout} s", log) from None
         except BaseException:
             process.kill()
             raise
     log = log.decode(errors="replace")
     if process.returncode:
-        raise failure(doing, process.args[0], ending(process.returncode), log)
+        raise _failure(task, _describe_exit(process.returncode), log)
     if target and not (target.exists() and target.stat().st_size):
-        raise failure(doing, process.args[0], "ended well but wrote nothing; is it an FFmpeg?", log)
+        raise _failure(task, "ended well but wrote nothing; is it an FFmpeg?", log)
     return out, log
 
 
-def pictures(stream, doing, timeout=TIMEOUT, outputs=()):
-    """The frames of an RGB stream of an ffmpeg-python graph as they come, uint8 (H, W, 3), each with the lines of the
-    log, as text, that were written since the one before.
+def rgb_frames(
+    stream: Stream, task: str, timeout: float = TIMEOUT, outputs: list[Stream] | None = None
+) -> Iterator[tuple[np.ndarray, str]]:
+    """Yield each frame of an RGB stream, uint8 (H, W, 3), with the lines that ffmpeg has logged since the last one.
 
-    outputs: what the same run of ffmpeg writes besides.  One frame is in memory at a time.  Raises UserError for a
-    frame, or an end, that takes longer than `timeout` seconds, for failure, and where no frame comes at all.
+    One frame is in memory at a time.
+
+    Args:
+        task: As `run`.
+        timeout: Seconds for one frame, and for the end.
+        outputs: What the same run of ffmpeg writes too.
+
+    Raises:
+        UserError: As `run`; also where no frame comes, or where the file is cut short.
     """
-    # PPM carries each frame's size: no probe, and right for rotated clips and for those that change size.
+    # PPM states the size of each frame, so that rotated clips, and clips that change their size, need no probe.
     graph = stream.output("pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough")
-    return _read(ffmpeg.merge_outputs(graph, *outputs) if outputs else graph, _read_ppm, doing, timeout)
+    return _frames(ffmpeg.merge_outputs(graph, *outputs) if outputs else graph, _read_ppm, task, timeout)
 
 
-def raw_frames(stream, size, doing, timeout=TIMEOUT):
-    """Yield the frames of a stream as they come, each as `size` bytes of raw video; errors as `pictures`."""
+def raw_frames(stream: Stream, size: int, task: str, timeout: float) -> Iterator[bytes]:
+    """Yield each frame of a stream as `size` bytes of raw video.  task, timeout, errors: as `rgb_frames`."""
     graph = stream.output("pipe:", format="rawvideo", fps_mode="passthrough")
-    for frame, _ in _read(graph, lambda file: file.read(size) or None, doing, timeout):
+    for frame, _ in _frames(graph, lambda file: file.read(size) or None, task, timeout):
         if len(frame) < size:
-            raise UserError(f"{doing}: {len(frame)} bytes of a frame instead of {size}; is {find_ffmpeg()} FFmpeg?")
+            raise UserError(f"{task}: {len(frame)} bytes of a frame instead of {size}; is {find_ffmpeg()} FFmpeg?")
         yield frame
 
 
-def _read(graph, read, doing, timeout):
-    """Yield what `read(standard output)` finds until it is None, each with the log's new lines."""
+def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout: float) -> Iterator[tuple[Any, str]]:
+    """Yield what `read(standard output)` returns until it is None, each with the new lines of the log."""
     count = 0
     with tempfile.NamedTemporaryFile() as file, open(file.name, errors="replace") as log:
-        process, words, line = start(graph, stdout=subprocess.PIPE, stderr=file), [], ""
+        process, said, line = start(graph, stdout=subprocess.PIPE, stderr=file), [], ""
+        assert process.stdout
         overdue = threading.Event()
         try:
             while True:
                 with _watched(process, timeout, overdue):
                     frame = read(process.stdout)
                     code = process.wait() if frame is None else 0
-                lines, end, line = (line + log.read()).rpartition("\n")  # the last may be half written
-                words.append(lines + end)
+                lines, end, line = (line + log.read()).rpartition("\n")  # the last line may be incomplete
+                said.append(lines + end)
                 if frame is None:
-                    words.append(line)
+                    said.append(line)
                     break
-                yield frame, words[-1]
+                yield frame, said[-1]
                 count += 1
             if overdue.is_set():
-                how = f"gave no frame for {timeout} s"
+                problem = f"gave no frame for {timeout} s"
             elif code or not count:
-                how = ending(code) if code else "found no picture in it"
+                problem = _describe_exit(code) if code else "found no frame in it"
             else:
-                how = "found it cut short" if CUT_SHORT in "".join(words) else None
-            if how:
-                raise failure(doing, process.args[0], how, "".join(words))
+                problem = "found it cut short" if CUT_SHORT in "".join(said) else None
+            if problem:
+                raise _failure(task, problem, "".join(said))
         finally:  # also when the reader stops early
             process.kill()
             process.wait()
@@ -148,48 +168,55 @@ def _read(graph, read, doing, timeout):
 
 
 @contextlib.contextmanager
-def feed(graph, doing, timeout=TIMEOUT):
-    """Run a graph that reads its standard input: the block gets `write`, which passes bytes on, as many as it likes.
+def feed(graph: Stream, task: str, timeout: float) -> Iterator[Callable[[bytes], None]]:
+    """Run a graph that reads its standard input; the block gets a function that writes bytes to it.
 
-    The graph has ended well when the block has.  Raises UserError for failure, and for a write, or an end, that takes
-    longer than `timeout` seconds.  When the block fails, ffmpeg is killed.
+    When the block ends, ffmpeg has ended well.  When the block fails, ffmpeg is killed.
+
+    Args:
+        task: As `run`.
+        timeout: Seconds for one write, and for the end.
+
+    Raises:
+        UserError: As `run`.
     """
     overdue = threading.Event()
     with tempfile.NamedTemporaryFile() as log:
         process = start(graph, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+        pipe = process.stdin
+        assert pipe
 
-        def step(work):
+        def step(work: Callable[[], object]) -> None:
             try:
                 with _watched(process, timeout, overdue):
                     work()
-            except BrokenPipeError:  # it has ended early, and its log says why
+            except BrokenPipeError:  # ffmpeg has ended early, and its log says why
                 process.wait()
             else:
                 return
-            how = f"took nothing for {timeout} s" if overdue.is_set() else ending(process.returncode or 1)
-            with open(log.name, errors="replace") as words:
-                raise failure(doing, process.args[0], how, words.read())
+            problem = f"took nothing for {timeout} s" if overdue.is_set() else _describe_exit(process.returncode or 1)
+            raise _failure(task, problem, Path(log.name).read_text(errors="replace"))
 
-        def end():
-            process.stdin.close()
+        def end() -> None:
+            pipe.close()
             if process.wait():
                 raise BrokenPipeError
 
         try:
-            yield lambda data: step(lambda: process.stdin.write(data))
+            yield lambda data: step(lambda: pipe.write(data))
             step(end)
         finally:
             process.kill()
             process.wait()
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+                pipe.close()
 
 
 @contextlib.contextmanager
-def _watched(process, timeout, overdue):
-    """Kill the process, and set `overdue`, where the block takes longer than `timeout` seconds."""
+def _watched(process: subprocess.Popen, timeout: float, overdue: threading.Event) -> Iterator[None]:
+    """Kill the process and set `overdue` where the block takes longer than `timeout` seconds."""
     watchdog = threading.Timer(timeout, lambda: (overdue.set(), process.kill()))
-    watchdog.daemon = True  # a program that was interrupted just here must not wait for it
+    watchdog.daemon = True  # a program that is interrupted at this point must not wait for it
     try:
         watchdog.start()
         yield
@@ -197,8 +224,8 @@ def _watched(process, timeout, overdue):
         watchdog.cancel()
 
 
-def _read_ppm(file):
-    """The next P6 picture, uint8 (H, W, 3), or None where there is no whole one."""
+def _read_ppm(file: IO[bytes]) -> np.ndarray | None:
+    """Read the next P6 image, uint8 (H, W, 3); None where no whole one is left."""
     if file.readline() != b"P6\n":
         return None
     width, height = map(int, file.readline().split())
@@ -207,8 +234,8 @@ def _read_ppm(file):
     return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
 
 
-def ending(code):
-    """What an exit status says: "failed (exit code 1)", "was killed by SIGKILL"."""
+def _describe_exit(code: int) -> str:
+    """Put an exit status into words: "failed (exit code 1)", "was killed by SIGKILL"."""
     if code > 0:
         return f"failed (exit code {code})"
     try:
@@ -217,8 +244,8 @@ def ending(code):
         return f"was killed by signal {-code}"
 
 
-def failure(doing, binary, how, log):
-    """The UserError for an ffmpeg that went wrong, with its own last words and what to do."""
+def _failure(task: str, problem: str, log: str) -> UserError:
+    """Return the UserError for an ffmpeg that went wrong, with the last errors in its log and what to do."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\[(error|fatal)\]", line)] or lines[-1:]
     words = [re.sub(r"\[[^\]]* @ \w+\] |\[\w+\] ", "", line).strip(" .") for line in errors]
@@ -230,11 +257,11 @@ def failure(doing, binary, how, log):
     elif re.search(r"Unrecognized option|Option not found", log):
         advice = "FFmpeg 5.1 or newer is needed, imageio-ffmpeg's is: point $FFMPEG there"
     elif "matches no streams" in log:
-        return UserError(f"{doing}: it has no pictures; expected a clip")
+        return UserError(f"{task}: it has no video stream; expected a clip")
     elif "No space left on device" in log:
         advice = "the disk is full: make room, or give another folder"
-    elif "SIGKILL" in how:
+    elif "SIGKILL" in problem:
         advice = "is memory short? Try again, or point $FFMPEG to another FFmpeg"
     else:
         advice = "check the file, or point $FFMPEG to another FFmpeg"
-    return UserError(f"{doing}: {binary} {how}{said}; {advice}")
+    return UserError(f"{task}: {find_ffmpeg()} {problem}{said}; {advice}")

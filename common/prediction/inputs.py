@@ -11,7 +11,7 @@ from pathlib import Path
 from common.core.errors import UserError
 from common.core.names import natural_key
 from common.core.threads import prefetch
-from common.media.clips import CLIP_SUFFIXES, describe_loss, extract_frames, is_clip, probe
+from common.media.clips import CLIP_SUFFIXES, extract_frames, format_warning, is_clip, probe
 from common.media.images import IMAGE_SUFFIXES
 from common.prediction.resize_modes import AHEAD, prepare_image
 
@@ -118,7 +118,7 @@ def prepare_inputs(files, seen, fit, frames):
 
 
 def _clip_looks(first, path, seen, fit, frames):
-    chosen, said = extract_frames(path, frames), functools.cache(lambda: describe_loss(probe(path), "seen"))
+    chosen, said = extract_frames(path, frames), functools.cache(lambda: format_warning(probe(path), "seen"))
 
     def load(index):
         try:

@@ -168,7 +168,7 @@ def test_images_are_decoded_only_when_asked(tmp_path):
     (tmp_path / "train" / "img1.png").symlink_to(tmp_path / "gone.png")
     assert len(read(tmp_path, decode=False)) == 3
     message = error_of(read, tmp_path)
-    assert "img1.png: no such file" in message and "img2.png: not a picture" in message
+    assert "img1.png: no such file" in message and "img2.png: not an image" in message
 
 
 def test_an_empty_folder(tmp_path):
@@ -193,7 +193,7 @@ def test_unmatched_images_are_listed_together(tmp_path):
     assert heading == f"3 problems in {tmp_path}:"
     assert "no image for train/img1.png" in lines[0]
     assert "img2.bmp, img2.png all match img2.png" in lines[1]
-    assert "jnd1train/img10.png: not a picture" in lines[2]
+    assert "jnd1train/img10.png: not an image" in lines[2]
 
 
 def test_an_image_that_matches_two_is_refused(tmp_path):

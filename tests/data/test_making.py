@@ -60,11 +60,11 @@ def test_the_search(monkeypatch, knees, levels):
     """On curves that cross the thresholds behind `knees`, with far fewer than 51 encodes, none of them twice."""
     asked = []
 
-    def scored(pixels, qp):
+    def scored(pixels, qp, with_vmaf):
         asked.append(qp)
         return EncodedImage(pixels, b"", 60 - qp / 10 + 11 * sum(qp <= knee for knee in knees))
 
-    monkeypatch.setattr("common.media.ffmpeg.encode_and_score", scored)
+    monkeypatch.setattr("common.media.ffmpeg.encode_intra", scored)
     found, coded = pseudolabels.find_levels(None, (86, 75, 64))
     assert found == levels and set(levels) <= set(coded)
     assert len(asked) == len(set(asked)) <= 18

@@ -14,6 +14,7 @@ import ffmpeg as graphs
 import numpy as np
 import pytest
 from conftest import PROJECT
+from h264_stream import frame_qps
 from moving import CAT, LEVELS, SHOTS, film
 from PIL import Image, ImageCms
 from skimage import data
@@ -67,7 +68,7 @@ def test_a_clip_scene_by_scene(tmp_path, clip, codec):
     dbs = [psnr(luma(a), luma(b)) for a, b in zip(SHOTS, decoded, strict=True)]
     assert np.mean(dbs) == pytest.approx(row["psnr luma"], abs=1)
     if codec == "h264":
-        assert [qp for _, qp in ffmpeg.frame_qps(target)] == [23] * 12 + [32] * 12 + [37] * 12
+        assert [qp for _, qp in frame_qps(target)] == [23] * 12 + [32] * 12 + [37] * 12
         annex_b = (
             graphs.input(str(target)).output("pipe:", format="h264", c="copy").run(cmd=find_ffmpeg(), quiet=True)[0]
         )
@@ -148,7 +149,7 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
         assert [len(sound) for sound in sounds] == [len(sounds[0])] * 2 and sounds[0]
         if name != "late.ts":  # whose packets of sound have headers that MP4 does not take
             assert [packet[2] for packet in sounds[0]] == [packet[2] for packet in sounds[1]]
-    assert {qp for _, qp in ffmpeg.frame_qps(target)} == {12}
+    assert {qp for _, qp in frame_qps(target)} == {12}
     if name == "one frame.mp4":
         assert [packet[1] * after.tick for packet in packets(target, "v")] == [Fraction(1, 10)]
     start = before.times[0] * before.tick
@@ -169,7 +170,7 @@ def test_a_picture_in_four_codecs(tmp_path):
         assert 50 < row["vmaf"] < 100 and 0.5 < row["ssim rgb"] < 1 and row["parameter"] == using.parameter
         assert row["psnr luma"] >= wanted - 1e-6
         if codec == "h264":
-            assert ffmpeg.frame_qps(target) == [("I", 28)] and row["mapping"] == ""
+            assert frame_qps(target) == [("I", 28)] and row["mapping"] == ""
         elif using.save:
             coarser = io.BytesIO()
             using.save(CAT, coarser, row["value"] - 1, None)
@@ -243,8 +244,8 @@ def test_the_coarsest_setting_that_is_good_enough():
 def test_ctrl_c_leaves_nothing(tmp_path, clip):
     long = film(tmp_path / "long.mp4", SHOTS.repeat(30, axis=0).repeat(4, axis=1).repeat(4, axis=2), preset="ultrafast")
     program = (
-        "import sys; from common import cli; from common.encode import encode_clip; "
-        "cli.run(lambda: encode_clip(sys.argv[1], [(0, 0, 20)], 'h264', sys.argv[2]))"
+        "import sys; from common.cli import program; from common.encoding.encode import encode_clip; "
+        "program.run(lambda: encode_clip(sys.argv[1], [(0, 0, 20)], 'h264', sys.argv[2]))"
     )
     command = [sys.executable, "-c", program, str(long), str(tmp_path / "out")]
     process = subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE, text=True)

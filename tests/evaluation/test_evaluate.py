@@ -204,7 +204,7 @@ def test_pseudo_labels_stand_alone(dataset, output, weight_files, tmp_path, caps
     costs = pd.DataFrame({**how, "failed": [np.nan, "no reason"], "machine": "a machine, 2 cores"})
     costs.to_csv(other / "complexity.csv", index=False)
     monkeypatch.setattr(trials, "subprocess", None)  # pictures and weights are as they were: nothing is
-    monkeypatch.setattr(ffmpeg, "encode_and_score", None)  # predicted or coded again
+    monkeypatch.setattr(ffmpeg, "encode_intra", None)  # predicted or coded again
     try:
         manifest.assign(labels="pseudo-label (VMAF)").to_csv(dataset / "manifest.csv", index=False)
         assert command(dataset, weight_files, other, "--psnr", "rgb") == 0

@@ -5,6 +5,7 @@ import time
 import ffmpeg as graphs
 import numpy as np
 import pytest
+from h264_stream import frame_qps
 from skimage import data
 
 from common.core.errors import UserError
@@ -42,7 +43,7 @@ def test_options_are_videosets():
 def test_an_intra_frame_gets_its_qp(tmp_path, qp):
     coded = ffmpeg.encode_intra(CAT, qp)
     (tmp_path / "a.264").write_bytes(coded.bitstream)
-    assert ffmpeg.frame_qps(tmp_path / "a.264") == [("I", qp)]
+    assert frame_qps(tmp_path / "a.264") == [("I", qp)]
     assert coded.bitstream[coded.bitstream.index(b"\0\0\1\x67") + 4] == 100  # profile_idc: High
 
 
@@ -51,7 +52,7 @@ def test_plain_qp_would_code_the_intra_frame_three_qp_finer(tmp_path, clip):
     source.output(str(tmp_path / "plain.264"), vcodec="libx264", pix_fmt="yuv420p", qp=28).run(
         cmd=find_ffmpeg(), input=clip.tobytes(), quiet=True
     )
-    qps = ffmpeg.frame_qps(tmp_path / "plain.264")
+    qps = frame_qps(tmp_path / "plain.264")
     assert qps[0] == ("I", 25) and ("P", 28) in qps
     assert {qp for kind, qp in qps if kind == "B"} and all(qp > 28 for kind, qp in qps if kind == "B")
 
@@ -60,7 +61,7 @@ def test_plain_qp_would_code_the_intra_frame_three_qp_finer(tmp_path, clip):
 def test_every_frame_of_a_clip_gets_the_qp(tmp_path, clip, suffix):
     target = tmp_path / f"clip{suffix}"
     ffmpeg.encode_h264(clip, target, 31, rate=24)
-    qps = ffmpeg.frame_qps(target)
+    qps = frame_qps(target)
     assert {kind for kind, _ in qps} == set("IPB") and {qp for _, qp in qps} == {31} and len(qps) == len(clip)
     frames = list(ffmpeg.decode_frames(target))
     assert len(frames) == len(clip)
@@ -142,11 +143,11 @@ def test_any_name_will_do(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     ffmpeg.encode_h264(CAT, name, 33)
     assert [file.name for file in tmp_path.iterdir()] == [name]
-    assert ffmpeg.frame_qps(name) == [("I", 33)] and len(list(ffmpeg.decode_frames(name))) == 1
+    assert frame_qps(name) == [("I", 33)] and len(list(ffmpeg.decode_frames(name))) == 1
 
 
 def test_vmaf(monkeypatch):
-    coded = [ffmpeg.encode_and_score(CAT, qp) for qp in (15, 30, 45)]
+    coded = [ffmpeg.encode_intra(CAT, qp, with_vmaf=True) for qp in (15, 30, 45)]
     assert 100 >= coded[0].vmaf > coded[1].vmaf > coded[2].vmaf >= 0
     assert coded[1].vmaf == pytest.approx(ffmpeg.vmaf(CAT, coded[1].pixels), abs=0.5)
     assert ffmpeg.vmaf(CAT, CAT) > ffmpeg.vmaf(CAT, coded[0].pixels)
@@ -205,7 +206,7 @@ def fake(tmp_path, monkeypatch):
         ("echo \"[error] Unknown encoder 'libx264'\" >&2; exit 8", "without libx264, imageio-ffmpeg's has it"),
         ("echo \"[AVFilterGraph @ 0x1] [error] No such filter: 'libvmaf'\" >&2; exit 8", "without libvmaf, imageio"),
         ("echo \"[fatal] Unrecognized option 'fps_mode'.\" >&2; exit 1", "5.1 or newer"),
-        ("cat >/dev/null", "bytes of pixels|wrote nothing|no picture|no score"),  # ends well, but is no ffmpeg
+        ("cat >/dev/null", "bytes of pixels|wrote nothing|no frame|no score"),  # ends well, but is no ffmpeg
     ],
 )
 def test_a_broken_ffmpeg(tmp_path, fake, clip, script, said):
@@ -232,14 +233,16 @@ def test_ffmpeg_that_dies_while_frames_are_read(tmp_path, fake, clip):
         next(frames)
 
 
-def test_ffmpeg_that_hangs(tmp_path, fake, clip):
+def test_ffmpeg_that_hangs(tmp_path, fake, clip, monkeypatch):
     ffmpeg.encode_h264(clip, tmp_path / "a.264", 40)
     fake("exec sleep 30")
     began = time.monotonic()
+    monkeypatch.setattr(ffmpeg, "CLIP_TIMEOUT", 0.3)
+    monkeypatch.setattr(ffmpeg, "TIMEOUT", 0.3)
     with pytest.raises(UserError, match="did not end within 0.3 s"):
-        ffmpeg.encode_h264(clip, tmp_path / "b.264", 30, timeout=0.3)
+        ffmpeg.encode_h264(clip, tmp_path / "b.264", 30)
     with pytest.raises(UserError, match="no frame for 0.3 s"):
-        list(ffmpeg.decode_frames(tmp_path / "a.264", timeout=0.3))
+        list(ffmpeg.decode_frames(tmp_path / "a.264"))
     assert time.monotonic() - began < 10
 
 

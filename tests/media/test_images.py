@@ -213,7 +213,7 @@ def test_what_is_no_picture_says_what_it_is(tmp_path, photo, monkeypatch):
     photo.save(tmp_path / "photo.png")
     assert "no such file" in error_line(tmp_path / "missing.png")
     assert "0 bytes" in error_line(tmp_path / "empty.png")
-    assert "not a picture" in error_line(tmp_path / "text.png")
+    assert "not an image" in error_line(tmp_path / "text.png")
     assert "cannot be read" in error_line(tmp_path)
     assert "16 bits" in error_line(tmp_path / "float.tif")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)

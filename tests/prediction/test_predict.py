@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from h264_stream import frame_qps
 from moving import make_clip
 from skimage import data
 
@@ -20,7 +21,6 @@ from common.core.errors import UserError
 from common.core.names import one_line
 from common.core.row_file import RowFile
 from common.core.terminal import Listing
-from common.media import ffmpeg
 from common.media.clips import extract_frames
 from common.media.images import write_png
 from common.prediction import inputs
@@ -175,7 +175,7 @@ def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tm
     assert list(report["path"]) == list(levels.index) and list(report["qp"]) == [int(level) for level in levels]
     assert str(folder / "deep" / "a9.mp4") in set(report["target"])
     for target, qp in zip(report["target"], report["qp"]):
-        assert {of_frame for _, of_frame in ffmpeg.frame_qps(target)} == {qp}
+        assert {of_frame for _, of_frame in frame_qps(target)} == {qp}
     assert report["saving %"].iloc[0] == pytest.approx(100 * (1 - report["bytes"][0] / report["baseline bytes"][0]))
     assert "5 files coded" in printed.out and "less than all of it at QP 5" in printed.out
     # What is missing is coded, what is there is left alone.
@@ -275,5 +275,9 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path):
         os.mkfifo(tmp_path / name)
     paths = [tmp_path / "pipe.png", tmp_path / "pipe.mp4", Path("/dev/null")]
     found = [str(wrong) for _, wrong in inputs.prepare_inputs(enumerate(paths), LAT.input, "stretch", "first")]
-    kinds = ("a named pipe, no file; expected a picture", "a named pipe, no file; expected a clip", "a device, no file")
+    kinds = [
+        "a named pipe; expected a file, save the image as one",
+        "a named pipe; expected a file, save the clip as one",
+        "a device; expected a file, save the image as one",
+    ]
     assert len(found) == 3 and all(f"{path}: {kind}" in said for path, kind, said in zip(paths, kinds, found))
