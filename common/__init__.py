@@ -1,25 +1,22 @@
-"""What the seven scripts share, one subject a file.  Nothing here imports a script.
+"""What the scripts share, a package a storey; docs/architecture.md is the map.
 
-`from common import load` is the way in for other programs: a model that predicts the levels of pictures.
-What a user can mend is raised as `UserError`.
+`load` gives a model that predicts, `train` trains one, `list_models` names them.  What a user can mend is raised as
+`UserError`.
 """
 
+import importlib
 
-def __getattr__(name):
-    if name in ("load", "Predictor", "Prediction"):  # only when asked for: NumPy and Pillow take their time
-        from common.prediction import predictor
+_WHERE = {
+    "load": "prediction.predictor",
+    "Predictor": "prediction.predictor",
+    "Prediction": "prediction.predictor",
+    "train": "training.train",
+    "list_models": "models.registry",
+    "UserError": "core.errors",
+}
 
-        return getattr(predictor, name)
-    if name == "train":
-        from common.training.train import train
 
-        return train
-    if name == "list_models":
-        from common.models.registry import list_models
-
-        return list_models
-    if name == "UserError":
-        from common.core.errors import UserError
-
-        return UserError
-    raise AttributeError(f"module 'common' has no attribute {name!r}")
+def __getattr__(name: str):
+    if name not in _WHERE:  # the others wait until they are asked for: NumPy and Pillow take their time
+        raise AttributeError(f"module 'common' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"common.{_WHERE[name]}"), name)
