@@ -18,7 +18,7 @@ from common.cli import script
 from common.core.errors import UserError
 from LAT import LAT
 
-EPOCHS = 6
+EPOCHS, LEARNING_RATE = 6, 1e-5  # the paper's
 SIZE = ("--input_size", 64, 64)  # the smallest, for tests that end today
 
 
@@ -62,13 +62,16 @@ def weights_of(folder):
         return arrays
 
 
-def assert_same(folder, other, rtol=1e-5):
-    """Two trainings are alike: epoch by epoch, in the best weights, in the state that they end with."""
-    pd.testing.assert_frame_equal(log_of(folder), log_of(other), rtol=rtol)
-    for arrays in zip(weights_of(folder), weights_of(other), strict=True):
-        np.testing.assert_allclose(*arrays, rtol=1e-5, atol=1e-7)
-    for arrays in zip(state_of(folder), state_of(other), strict=True):
-        np.testing.assert_allclose(*arrays, rtol=1e-5, atol=1e-6)
+def assert_same(folder, other):
+    """Two trainings are alike: epoch by epoch, in the best weights, in the state that they end with.
+
+    Weights differ by less than half of one step of Adam.  The scale is that of a step, because a bias in front of
+    BatchNormalization changes nothing: its gradient is rounding noise, other noise on another processor, and Adam makes
+    whole steps of it.
+    """
+    pd.testing.assert_frame_equal(log_of(folder), log_of(other), rtol=1e-5)
+    for arrays in (*zip(weights_of(folder), weights_of(other)), *zip(state_of(folder), state_of(other), strict=True)):
+        np.testing.assert_allclose(*arrays, rtol=1e-5, atol=LEARNING_RATE / 2)
 
 
 @pytest.fixture(scope="module")
