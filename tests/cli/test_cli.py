@@ -84,15 +84,3 @@ def test_a_stopped_program_leaves_nothing_half_written(number, tmp_path):
         """
     )
     assert done.returncode == 128 + number and list(tmp_path.iterdir()) == []
-
-
-def test_a_full_disk_names_the_file(tmp_path):
-    """h5py says the number only in its text, over two lines."""
-    done = ends(
-        f"""
-        from common.core.files import atomic_write
-        with atomic_write({str(tmp_path / "x.h5")!r}) as temporary:
-            raise OSError("Can't write (errno = 28,\\n error message = 'No space left on device', buf = 0x55)")
-        """
-    )
-    assert done.stderr == f"error: {tmp_path / 'x.h5'}: No space left on device\n"

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from common.core.errors import UserError
-from common.core.names import natural_key
 from common.data.dataset import list_images, match_images, read_splits
 from common.data.labels import write_labels
 
@@ -35,12 +34,6 @@ def error_of(call, *arguments, **options):
 
 
 PLAIN = [[20, 30, 31], [21, 31, 32.5], [22, 33, 34]]
-
-
-def test_natural_order():
-    names = ["b.png", "img10.png", "Img2.PNG", "img01.png", "img1.png", "img2b.png", "10.png", "9.png", "img.png"]
-    expected = ["9.png", "10.png", "b.png", "img.png", "img01.png", "img1.png", "Img2.PNG", "img2b.png", "img10.png"]
-    assert sorted(names, key=natural_key) == sorted(reversed(names), key=natural_key) == expected
 
 
 def test_rows_belong_to_images_in_natural_order(tmp_path):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from golden import seeded
 from skimage import data
 
 from common.cli import script
-from common.core import files
 from common.core.errors import UserError
 from common.media.images import resize, write_png
 from common.prediction import export
@@ -226,42 +224,3 @@ def test_overwriting_replaces_a_savedmodel_and_no_other_folder(weight_files, tmp
     with pytest.raises(UserError, match="this is a folder"):
         call(*flags)
     assert (target / "diary.txt").read_text() == "mine"
-
-
-def test_a_group_of_files_is_whole_or_not_there(tmp_path):
-    def write(fail=False, text="new"):
-        with files.atomic_group(tmp_path / "a.xml") as folder:
-            (folder / "a.bin").write_text(text)
-            (folder / "a.xml").write_text(text)
-            if fail:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write(fail=True)
-    assert list(tmp_path.iterdir()) == []
-    write(text="old")
-    with pytest.raises(KeyboardInterrupt):
-        write(fail=True)
-    assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}
-    (tmp_path / ".part-a.xml").mkdir()
-    (tmp_path / ".part-a.xml" / "rest of a killed run").touch()
-    write()
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.xml": "new", "a.bin": "new"}
-
-
-def test_the_file_that_one_opens_comes_last(tmp_path, monkeypatch):
-    """And the old one goes first: a kill in between leaves none, never one that is not of a piece."""
-    for name in ("a.xml", "a.bin", "z.json"):
-        (tmp_path / name).write_text("old")
-    moved, replace = [], os.replace
-
-    def watched(source, target):
-        moved.append((source.name, target.name))
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", watched)
-    with files.atomic_group(tmp_path / "a.xml") as folder:
-        for name in ("a.xml", "a.bin", "z.json"):
-            (folder / name).write_text("new")
-    assert moved[0][0] == "a.xml" and moved[0][1] not in ("a.bin", "z.json") and moved[-1] == ("a.xml", "a.xml")
-    assert [(tmp_path / name).read_text() for name in ("a.xml", "a.bin", "z.json")] == ["new"] * 3

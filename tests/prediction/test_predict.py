@@ -18,9 +18,6 @@ import MTJND
 from common import load
 from common.cli import script
 from common.core.errors import UserError
-from common.core.names import one_line
-from common.core.row_file import RowFile
-from common.core.terminal import Listing
 from common.media.clips import extract_frames
 from common.media.images import write_png
 from common.prediction import inputs
@@ -218,28 +215,6 @@ def test_a_stopped_run_goes_on_where_it_was(predict, photographs, weight_files, 
     with pytest.raises(UserError, match="other columns than this run writes"):
         output.write_text("path,JND2\na,1\n")
         predict(photographs, "--output", output, "--resume")
-
-
-def test_rows_are_on_disk_at_once_and_one_run_writes_them(tmp_path):
-    first, second = (RowFile(tmp_path / "a.csv", ["path", "JND1"]) for _ in range(2))
-    first.write([{"path": "a.png", "JND1": 20}])
-    assert (tmp_path / ".part-a.csv").read_text().split() == ["path,JND1", "a.png,20"]  # whatever kills it now
-    for another in (lambda: second.write([]), lambda: RowFile(tmp_path / "a.csv", ["path", "JND1"], resume=True)):
-        with pytest.raises(UserError, match="a.csv: another run is writing it"):
-            another()
-    first.finish()
-    assert RowFile(tmp_path / "a.csv", ["path", "JND1"], resume=True).kept_paths == {"a.png"}
-
-
-def test_lines_fit_the_terminal_and_are_whole_elsewhere(monkeypatch, capsys):
-    name, note = f"{'holiday/' * 8}sunset 日没 😀\n.jpg", "  27.31  1920x1080 to 640x352; seen 2 times wider"
-    monkeypatch.setenv("COLUMNS", "60")
-    Listing([name], room=25).print(name, note)
-    assert capsys.readouterr().out == one_line(name) + note + "\n"
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    Listing([name], room=25).print(name, note)
-    # 60 columns, of which three characters take two each.
-    assert capsys.readouterr().out == "holiday/holiday/h…set 日没 😀\\n.jpg  27.31  1920x1080 to 64…\n"
 
 
 def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, capsys):
