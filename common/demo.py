@@ -1,52 +1,40 @@
-"""The main job from photographs to a table, on photographs that installed packages bring: python3 -m common.demo
+"""The main job from photographs to a table, on photographs that installed packages contain: python3 -m common.demo
 
-Prepares a dataset, trains the JND1 autoencoder and LAT on it, and tests LAT, each by the command that it prints, so
-that you can go on from any of them with pictures of your own.  Everything lies in demo/; a second run reuses what is
-done.
+Prepares a dataset, trains the JND1 autoencoder and LAT on it, and tests LAT.  Each step prints its command, so that you
+can go on from any of them with images of your own.  Everything lies in demo/; a second run keeps the steps that are
+complete.
 
 The labels are pseudo-labels: a metric (VMAF) chose them, no viewer did.  The weights come from minutes of training on a
-dozen photographs: a demonstration, not the papers'.
+dozen photographs: they are a demonstration, not the papers'.
 """
 
 import importlib.util
 import shlex
 import shutil
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from common.cli import program
 from common.core.errors import UserError
 from common.core.files import atomic_write
+from common.core.plotting import png_figure
+from common.core.processes import run_python
 
 PHOTOGRAPHS = {
     "skimage": (
         "data",
-        (
-            "astronaut.png",
-            "brick.png",
-            "camera.png",
-            "chelsea.png",
-            "coffee.png",
-            "coins.png",
-            "grass.png",
-            "gravel.png",
-            "hubble_deep_field.jpg",
-            "ihc.png",
-            "moon.png",
-            "motorcycle_left.png",
-            "retina.jpg",
-            "rocket.jpg",
-        ),
+        "astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png gravel.png "
+        "hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg",
     ),
-    "matplotlib": ("mpl-data/sample_data", ("grace_hopper.jpg",)),
+    "matplotlib": ("mpl-data/sample_data", "grace_hopper.jpg"),
 }
+"""{package: (folder in it, names of photographs)}."""
+
 NOTICE = (
     "The labels are pseudo-labels, chosen by VMAF, not by viewers; "
     "the weights are a demonstration, trained for minutes, not the papers'."
 )
 
-
-# Each command, and the file that shows that it has ended well.
 STEPS = (
     (
         "-m common.prepare photos {folder}/photographs --data_dir {folder}/rootdir --crops 5 --split 9 2 4 --enlarge",
@@ -69,12 +57,11 @@ STEPS = (
         "results/JND1test_results.csv",
     ),
 )
+"""(command, the file that it writes last) of each step."""
 
 
-def main(arguments=None):
-    """Run the steps that are not done yet and print the table; returns the exit code."""
-    from common.cli import program
-
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the steps that are not complete yet and print the table; returns the exit code."""
     parser = program.Parser(prog="python3 -m common.demo", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
     folder = parser.parse_args(arguments).folder
@@ -84,100 +71,86 @@ def main(arguments=None):
     return 0
 
 
-def collect(folder):
-    """Copy the photographs out of the packages that bring them; a package that is not installed brings none."""
+def collect(folder: Path) -> None:
+    """Copy the photographs of all packages that are installed."""
     folder.mkdir(parents=True, exist_ok=True)
     for package, (place, names) in PHOTOGRAPHS.items():
-        found = importlib.util.find_spec(package)
-        for name in names if found else ():
-            source = Path(found.origin).parent / place / name
+        module = importlib.util.find_spec(package)
+        if module is None or module.origin is None:
+            continue
+        for name in names.split():
+            source = Path(module.origin).parent / place / name
             if source.is_file() and not (folder / name).is_file():
                 shutil.copyfile(source, folder / name)
     if not any(folder.iterdir()):
         raise UserError(f"no photographs found in the packages {', '.join(PHOTOGRAPHS)}; `make setup` installs them")
 
 
-def run_steps(folder):
-    """Run each step as its own program, but for the first ones that ended well here before, word for word."""
+def run_steps(folder: Path) -> None:
+    """Run each step, except the first ones that an earlier run completed with the same commands."""
     record = folder / "steps.txt"
-    done = record.read_text().splitlines() if record.is_file() else []
+    complete = record.read_text().splitlines() if record.is_file() else []
     for number, (step, output) in enumerate(STEPS):
         arguments = [part.format(folder=folder) for part in step.split()]
-        shown = shlex.join(["python3", *arguments])
-        if done[number : number + 1] == [shown] and (folder / output).is_file():
-            print(f"done before: {shown}")
+        command = shlex.join(["python3", *arguments])
+        if complete[number : number + 1] == [command] and (folder / output).is_file():
+            print(f"done before: {command}")
             continue
-        done = done[:number]  # what follows a step that runs again runs again
-        print(f"\n$ {shown}", flush=True)
-        with subprocess.Popen([sys.executable, *arguments]) as process:
-            try:
-                code = process.wait()
-            except KeyboardInterrupt:  # which the step got as well: let it put away what it has in hand
-                process.wait()
-                raise
+        complete = complete[:number]  # what follows a step that runs again runs again
+        print(f"\n$ {command}", flush=True)
+        code = run_python(*arguments)
         if code:
             raise UserError(f"the command above ended with code {code}; mend what it says and run this again")
-        done.append(shown)
+        complete.append(command)
         with atomic_write(record) as temporary:
-            temporary.write_text("\n".join(done) + "\n")
+            temporary.write_text("\n".join(complete) + "\n")
 
 
-def show(root, results):
+def show(root: Path, results: Path) -> None:
     """Print the result table with its errors and draw it."""
+    import numpy as np
     import pandas as pd
 
     from common.data import dataset
     from common.data.levels import median_baseline, qp_mae
 
-    file = results / "JND1test_results.csv"
-    table = pd.read_csv(file)
-    error = qp_mae(table["JND1"], table["JND1_label"])
-    train = dataset.read_splits(root, ("train",), decode=False)[0]["train"].labels[:, 0]
-    floor = median_baseline(train, table["JND1_label"])
-    shown = table.rename(columns={"image": "picture", "JND1_label": "pseudo-label", "JND1": "prediction"})
-    shown["error"] = shown["prediction"] - shown["pseudo-label"]
-    print(f"\n{shown[['picture', 'pseudo-label', 'prediction', 'error']].to_string(index=False, float_format='%.1f')}")
-    print(f"\nmean absolute error: LAT {error:.2f} QP, always answering the training median {floor:.2f} QP")
-    picture = draw(
-        table, root / "test", f"LAT {error:.2f} QP, training median {floor:.2f} QP", results / "JND1test_results.png"
-    )
-    print(f"results: {file}\npicture: {picture}\n{NOTICE}")
+    file, plot = results / "JND1test_results.csv", results / "JND1test_results.png"
+    table = pd.read_csv(file).rename(columns={"JND1_label": "pseudo-label", "JND1": "prediction"})
+    table = table[["image", "pseudo-label", "prediction"]]
+    table["error"] = table["prediction"] - table["pseudo-label"]
+    train = np.asarray(dataset.load_splits(root, ("train",), decode=False)["train"].labels)[:, 0]
+    error = qp_mae(table["prediction"], table["pseudo-label"])
+    baseline = median_baseline(train, table["pseudo-label"])
+    print(f"\n{table.to_string(index=False, float_format='%.1f')}")
+    print(f"\nmean absolute error: LAT {error:.2f} QP, always predicting the training median {baseline:.2f} QP")
+    draw(table, root / "test", f"LAT {error:.2f} QP, training median {baseline:.2f} QP", plot)
+    print(f"results: {file}\nplot: {plot}\n{NOTICE}")
 
 
-def draw(table, folder, title, target):
-    """The test pictures with their pseudo-labels and predictions, the worst error last, as a PNG at `target`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+def draw(table, folder: Path, errors: str, target: Path) -> None:
+    """Draw all predictions, and up to six test images from the smallest to the largest error, as a PNG file."""
     import numpy as np
 
     from common.media.images import read_image
 
-    errors = (table["JND1"] - table["JND1_label"]).abs()
-    chosen = errors.sort_values().index[np.linspace(0, len(errors) - 1, min(6, len(errors))).astype(int)]
-    figure = plt.figure(figsize=(14, 6), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6))
-    axes = left.subplots()
-    limits = (table[["JND1", "JND1_label"]].min().min() - 1, table[["JND1", "JND1_label"]].max().max() + 1)
-    axes.plot(limits, limits, color="0.7", zorder=0)
-    axes.scatter(table["JND1_label"], table["JND1"])
-    axes.set(xlabel="JND1 pseudo-label (QP)", ylabel="predicted (QP)", xlim=limits, ylim=limits, aspect="equal")
-    axes.set_title(f"mean absolute error: {title}", fontsize=10)
-    for axes, index in zip(right.subplots(2, 3).flat, chosen):
-        row = table.loc[index]
-        axes.imshow(read_image(folder / row["image"]))
-        axes.set_title(f"{row['image']}\npseudo-label {row['JND1_label']:.0f}, predicted {row['JND1']:.1f}", fontsize=8)
-    for axes in right.axes:
-        axes.axis("off")
-    figure.suptitle(NOTICE, fontsize=9)
-    with atomic_write(target) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plt.close(figure)
-    return target
+    order = table["error"].abs().sort_values().index
+    chosen = order[np.linspace(0, len(order) - 1, min(6, len(order))).astype(int)]
+    with png_figure(target, NOTICE, (14, 6)) as figure:
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6))
+        levels = table[["prediction", "pseudo-label"]]
+        ends = levels.min().min() - 1, levels.max().max() + 1
+        axes = left.subplots()
+        axes.plot(ends, ends, color="0.7", zorder=0)
+        axes.scatter(table["pseudo-label"], table["prediction"])
+        axes.set(xlabel="JND1 pseudo-label (QP)", ylabel="predicted (QP)", xlim=ends, ylim=ends, aspect="equal")
+        axes.set_title(f"mean absolute error: {errors}", fontsize=10)
+        for axes, row in zip(right.subplots(2, 3).flat, table.loc[chosen].to_dict("records")):
+            axes.imshow(read_image(folder / row["image"]))
+            title = f"{row['image']}\npseudo-label {row['pseudo-label']:.0f}, predicted {row['prediction']:.1f}"
+            axes.set_title(title, fontsize=8)
+        for axes in right.axes:
+            axes.axis("off")
 
 
 if __name__ == "__main__":
-    from common.cli import program
-
     program.run(main)

@@ -105,6 +105,12 @@ def write_csv(table, path: str | Path) -> None:
         table.to_csv(temporary, index=False, errors="surrogateescape")
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write text as a UTF-8 file, whole or not at all; names that are no UTF-8 are escaped in it."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def file_or_default(path: str | Path, name: str) -> Path:
     """`path` where it names a file, having a suffix; otherwise the file `name` in the folder `path`."""
     path = Path(path)

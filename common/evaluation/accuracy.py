@@ -1,33 +1,36 @@
 """How good predicted JND levels are: the papers' errors and some more, with bootstrap intervals.
 
-A prediction is coded at the nearest whole QP from 1 to 51.  Where that is above the true level, a viewer sees damage:
-an overshoot.  What is lost or won is the difference between the frame coded there and the one coded at the true level.
+An image is coded at the whole QP, 1 to 51, that is nearest to the prediction.  Where that QP is above the true level, a
+viewer sees damage: an overshoot.  The loss or gain is the difference between the frame coded at that QP and the frame
+coded at the true level.
 """
 
 import numpy as np
 import pandas as pd
 
+from common.data.levels import HIGHEST_QP, LOWEST_QP, nearest_qp
+
 RESAMPLES = 2000
 MEASURES = {
     "MAE": ("MAE, QP", "mean absolute error, predicted (not rounded) against true level"),
-    "floor": ("floor, QP", "the MAE of always answering the training median"),
-    "skill": ("skill", "1 - MAE / floor; 0 where nothing was learned of the pictures"),
+    "floor": ("floor, QP", "the MAE of the median baseline, which always predicts the training median"),
+    "skill": ("skill", "1 - MAE / floor; 0 where the model has learned nothing from the images"),
     "RMSE": ("RMSE, QP", "root of the mean squared error"),
     "bias": ("bias, QP", "mean of predicted - true"),
     "Pearson": ("Pearson", "linear correlation of predicted and true levels"),
     "Spearman": ("Spearman", "correlation of their ranks"),
-    "within 1": ("within 1 QP", "share of pictures"),
-    "within 2": ("within 2 QP", "share of pictures"),
-    "within 3": ("within 3 QP", "share of pictures"),
+    "within 1": ("within 1 QP", "share of images"),
+    "within 2": ("within 2 QP", "share of images"),
+    "within 3": ("within 3 QP", "share of images"),
     "PSNR": ("PSNR, dB", "mean absolute difference between the frames coded at the predicted and at the true QP"),
     "SSIM": ("SSIM", "likewise"),
     "VMAF": ("VMAF", "likewise"),
-    "overshoot": ("overshoot", "share of pictures whose coded QP is above the true level: visible damage"),
+    "overshoot": ("overshoot", "share of images whose coded QP is above the true level: visible damage"),
     "overshoot QP": ("its cost, QP", "mean of coded - true, of the overshoots"),
     "overshoot dB": ("its cost, dB", "mean PSNR lost against the frame at the true QP, of the overshoots"),
     "rate saved": (
         "rate saved",
-        "share of bytes saved against one fixed QP for all pictures that overshoots as often on the same pictures "
+        "share of bytes saved against one fixed QP for all images that overshoots as often on the same images "
         "(between two QPs, the mixture that does)",
     ),
     "satisfied": (
@@ -38,86 +41,94 @@ MEASURES = {
 """{measure: (heading, meaning)}, in the order of the tables."""
 
 
-def coded_qp(levels):
-    """The whole QPs, 1 to 51, at which levels (N,) are coded: the nearest, halves upwards."""
-    return np.clip(np.floor(np.asarray(levels, float) + 0.5), 1, 51).astype(int)
+def equal_risk(true: np.ndarray, share: float) -> tuple[int, int, float] | None:
+    """Find the mixture of two neighbouring fixed QPs that overshoots as often as a model does.
 
+    Args:
+        true: The true levels in QP, (N,).
+        share: The share of images in which the model overshoots.
 
-def equal_risk(true, share):
-    """(lower QP, upper QP, weight of the upper): the fixed QPs whose mixture overshoots in `share` of the pictures.
-
-    None where that is all of them: any high QP does.
+    Returns:
+        (lower QP, upper QP, weight of the upper), or None for a share of 1: any high QP overshoots that often.
     """
-    risks = np.array([(qp > np.asarray(true)).mean() for qp in range(1, 52)])
-    upper = int(np.searchsorted(risks, share, side="right"))  # the first that overshoots more often
-    if upper == len(risks):
+    shares = np.array([(qp > np.asarray(true)).mean() for qp in range(LOWEST_QP, HIGHEST_QP + 1)])
+    upper = int(np.searchsorted(shares, share, side="right"))  # the first QP that overshoots more often
+    if upper == len(shares):
         return None
     if upper == 0:
-        return 1, 1, 0.0
-    low, high = risks[upper - 1], risks[upper]
+        return LOWEST_QP, LOWEST_QP, 0.0
+    low, high = shares[upper - 1], shares[upper]
     return upper, upper + 1, float((share - low) / (high - low))
 
 
-def measure(table, seed=0):
-    """The MEASURES of one model and level, as a dict: the measure, and its 95 % interval as `MEASURE low`, `high`.
+def measure(table: pd.DataFrame, seed: int = 0) -> dict[str, float]:
+    """Compute the MEASURES of one model and level.
 
-    table: a row a picture: `true`, `predicted` (QP); `median` of the training labels; `source`, the photograph or clip;
-        `PSNR`, `SSIM`, `VMAF`: those of the frame at the coded QP minus those at the true one; `bytes` at the coded QP
-        and `fixed bytes` at the fixed QP of equal risk; `satisfied`, a share.  NaN where not known.
-    The intervals are percentiles of a bootstrap, which draws whole sources, because pictures of one source are alike;
-    none where there are fewer than three.
+    A 95 % interval is made of the percentiles of a bootstrap that draws whole sources, because images of one source
+    are alike.  There is none with fewer than three sources.
+
+    Args:
+        table: A row per image with the columns `true` and `predicted` (QP); `median` of the training labels (QP);
+            `source`, the photograph or clip; `PSNR`, `SSIM`, `VMAF` of the frame at the coded QP minus those of the
+            frame at the true QP; `bytes` at the coded QP; `fixed bytes` at the fixed QP of `equal_risk`; `satisfied`, a
+            share of subjects.  NaN stands for an unknown value.
+
+    Returns:
+        {measure: value}, with the ends of the intervals as `MEASURE low` and `MEASURE high`.
     """
-    means, source = per_picture(table), pd.factorize(table["source"])[0]
-    ranks = table["predicted"].to_numpy(), table["true"].to_numpy(), source
-    found = {**summary(means.mean()), "Spearman": spearman(*ranks, np.ones((1, source.max() + 1)))[0]}
+    means, source = per_image(table), pd.factorize(table["source"])[0]
+    ranked = table["predicted"].to_numpy(), table["true"].to_numpy(), source
+    measures = {**_summary(means.mean()), "Spearman": spearman(*ranked, np.ones((1, source.max() + 1)))[0]}
     sums = means.groupby(source).sum()
     if len(sums) >= 3:
         draws = np.random.default_rng(seed).multinomial(len(sums), [1 / len(sums)] * len(sums), RESAMPLES)
-        pictures = draws @ np.bincount(source)
-        drawn = summary(pd.DataFrame(draws @ sums.to_numpy() / pictures[:, None], columns=sums.columns))
-        for name, values in {**drawn, "Spearman": spearman(*ranks, draws)}.items():
+        images = draws @ np.bincount(source)
+        drawn = _summary(pd.DataFrame(draws @ sums.to_numpy() / images[:, None], columns=sums.columns))
+        for name, values in {**drawn, "Spearman": spearman(*ranked, draws)}.items():
             values = np.asarray(values)[np.isfinite(values)]
-            if len(values) and np.isfinite(found[name]):
-                found[f"{name} low"], found[f"{name} high"] = np.percentile(values, [2.5, 97.5])
-    return found
+            if len(values) and np.isfinite(measures[name]):
+                measures[f"{name} low"], measures[f"{name} high"] = np.percentile(values, [2.5, 97.5])
+    return measures
 
 
-def spearman(a, b, source, draws):
-    """The rank correlation of a and b (pictures,) in each of many draws of sources; NaN where either is flat.
+def spearman(a: np.ndarray, b: np.ndarray, source: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return the rank correlation of a and b, both (images,), in each draw of sources; NaN where either is constant.
 
-    source: the number, from 0, of each picture's source.  draws: how often each source is drawn, (draws, sources).
+    Args:
+        source: The number of each image's source, from 0, (images,).
+        draws: How often each source is drawn, (draws, sources).
     """
-    found = []
+    correlations = []
     for drawn in draws:
         weights = drawn[source]
         x, y = (_ranks(values, weights) for values in (a, b))
         x, y = (ranks - np.average(ranks, weights=weights) for ranks in (x, y))
-        spreads = [np.average(ranks**2, weights=weights) for ranks in (x, y)]
+        variances = [np.average(ranks**2, weights=weights) for ranks in (x, y)]
         covariance = np.average(x * y, weights=weights)
-        found.append(covariance / np.sqrt(np.prod(spreads)) if min(spreads) > 1e-9 else np.nan)
-    return np.array(found)
+        correlations.append(covariance / np.sqrt(np.prod(variances)) if min(variances) > 1e-9 else np.nan)
+    return np.array(correlations)
 
 
 def _ranks(values, weights):
-    """The rank of each of `values` (N,) where each stands as often as `weights` say; equal ones share theirs."""
+    """The rank of each of `values` (N,), counted as often as `weights` (N,) say; equal values share one rank."""
     _, inverse = np.unique(values, return_inverse=True)
     counts = np.bincount(inverse, weights)
     return (np.cumsum(counts) - counts / 2)[inverse]
 
 
-def per_picture(table):
-    """What the measures are made of, a row a picture."""
-    error, over = table["predicted"] - table["true"], coded_qp(table["predicted"]) - table["true"]
+def per_image(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the quantities whose means give the measures, a row per image.  table: see `measure`."""
+    error, over = table["predicted"] - table["true"], nearest_qp(table["predicted"], clip=True) - table["true"]
     return pd.DataFrame(
         {
             "absolute": error.abs(),
             "squared": error**2,
             "error": error,
-            "floor": (table["median"] - table["true"]).abs(),
+            "baseline": (table["median"] - table["true"]).abs(),
             **{f"within {limit}": (error.abs() <= limit) * 1.0 for limit in (1, 2, 3)},
             **{name: table[name].abs() for name in ("PSNR", "SSIM", "VMAF")},
             "over": (over > 0) * 1.0,
-            "over QP": over.clip(lower=0),
+            "over QP": np.maximum(over, 0),
             "over dB": -table["PSNR"] * (over > 0),
             "true": table["true"],
             "true squared": table["true"] ** 2,
@@ -126,24 +137,24 @@ def per_picture(table):
             "product": table["predicted"] * table["true"],
             **{name: table[name] for name in ("bytes", "fixed bytes")},
             "satisfied": table["satisfied"].fillna(0),
-            "sampled": table["satisfied"].notna() * 1.0,  # the others have no share in the mean
+            "sampled": table["satisfied"].notna() * 1.0,  # images without samples do not count in the mean
         }
     )
 
 
-def summary(mean):
-    """The measures that follow from the means of `per_picture`: one number each, or as many as `mean` has rows."""
+def _summary(mean):
+    """The measures that follow from the means of `per_image`: numbers of a Series, columns of a table."""
     with np.errstate(all="ignore"):  # 0 / 0 is NaN: no overshoot has no cost
-        spreads = [mean[f"{name} squared"] - mean[name] ** 2 for name in ("true", "predicted")]
+        variances = [mean[f"{name} squared"] - mean[name] ** 2 for name in ("true", "predicted")]
         covariance = mean["product"] - mean["true"] * mean["predicted"]
-        flat = np.minimum(*spreads) < 1e-9
+        constant = np.minimum(*variances) < 1e-9
         return {
             "MAE": mean["absolute"],
-            "floor": mean["floor"],
-            "skill": 1 - np.divide(mean["absolute"], mean["floor"]),
+            "floor": mean["baseline"],
+            "skill": 1 - np.divide(mean["absolute"], mean["baseline"]),
             "RMSE": np.sqrt(mean["squared"]),
             "bias": mean["error"],
-            "Pearson": np.where(flat, np.nan, covariance / np.sqrt(np.prod(spreads, axis=0)))[()],
+            "Pearson": np.where(constant, np.nan, covariance / np.sqrt(np.prod(variances, axis=0)))[()],
             **{name: mean[name] for name in ("within 1", "within 2", "within 3", "PSNR", "SSIM", "VMAF")},
             "overshoot": mean["over"],
             "overshoot QP": np.divide(mean["over QP"], mean["over"]),

@@ -1,129 +1,163 @@
-"""Predictions beside labels, and the images coded at both."""
+"""Predicted levels compared with labels, and the images coded at both."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from common.core.errors import UserError
+from common.data import check, dataset, sur, videoset
+from common.data.levels import HIGHEST_QP, nearest_qp
+from common.data.tables import read_list
+from common.encoding.coded_images import EncodedImages
+from common.evaluation import accuracy
+from common.evaluation.trials import Trial
 
 
-class Data(NamedTuple):
-    """What the models are tried on.
+@dataclass(frozen=True, eq=False)
+class EvaluationData:
+    """The test images of a dataset, with all that is known of them.
 
-    name: the rootdir as the command line gives it.  split: its test pictures, with levels in QP.  medians: of the
-        training levels, NaN without.  labels: what kind they are.  sources: the photograph or clip of each picture.
-    samples: {picture's path: three arrays of the subjects' levels}, empty where these are not given.
+    Attributes:
+        name: The rootdir as the command line gives it.
+        split: The test images and their true levels in QP, `split.labels`.
+        medians: The medians of the training levels in QP, (3,); NaN without a train folder.
+        label_kind: The kind of the labels, such as "human (VideoSet 1920x1080, jnd)".
+        sources: The photograph or clip of each image.
+        samples: {image: the subjects' own levels in QP, an array for each level}, of the images where these are known.
     """
 
     name: str
-    split: object
-    medians: object
-    labels: str
-    sources: list
-    samples: dict
+    split: dataset.Split
+    medians: np.ndarray
+    label_kind: str
+    sources: Sequence[str]
+    samples: dict[Path, Sequence[np.ndarray]]
 
     @property
-    def pseudo(self):
-        return self.labels.startswith("pseudo")
+    def pseudo(self) -> bool:
+        return self.label_kind.startswith("pseudo")
+
+    @property
+    def noun(self) -> str:
+        """What a label is called: computed labels are always called pseudo-labels."""
+        return "pseudo-label" if self.pseudo else "label"
 
 
-def read_data(root, sheets):
-    """The Data of a rootdir.  Raises UserError where its labels are not fit to compare with."""
-    import numpy as np
+def read_data(root: Path, sheets: Path | None = None) -> EvaluationData:
+    """Read the test split of a rootdir.
 
-    from common.data import check, dataset
+    Args:
+        sheets: The folder of VideoSet's label sheets; without it, the subjects' levels are those of the manifest.
 
-    found = check.Report()
-    manifest = check.read_manifest(root, found)
-    if found.faults:
-        raise UserError(f"{root}: {found.faults[0]}")
-    unit = next(iter(manifest.get("unit", [])), "QP")
+    Raises:
+        UserError: There is no test split with labels in QP, or the manifest contradicts itself.
+    """
+    report = check.Report()
+    manifest = check.read_manifest(root, report)
+    if report.faults:
+        raise UserError(f"{root}: {report.faults[0]}")
+    unit = _first(manifest, "unit", "QP")
     if unit != "QP":
-        raise UserError(f"{root / 'manifest.csv'}: labels in {unit}; expected QP, at which pictures can be coded")
+        raise UserError(f"{root / 'manifest.csv'}: labels in {unit}; expected QP, at which images can be coded")
     split = dataset.load_splits(root, ("test",))["test"]
     medians = np.full(3, np.nan)
     if (root / "train").is_dir():
-        medians = np.median(dataset.load_splits(root, ("train",), decode=False)["train"].labels, axis=0)
-    kind = next(iter(manifest.get("labels", [])), "of unknown origin: there is no manifest.csv")
+        train = dataset.load_splits(root, ("train",), decode=False)["train"]
+        medians = np.median(np.asarray(train.labels), axis=0)
+    label_kind = _first(manifest, "labels", "of unknown origin: there is no manifest.csv")
     rows = manifest[manifest["split"] == "test"].set_index("image") if len(manifest) else manifest
     column = next((name for name in ("clip", "photograph", "picture") if name in rows), None)
     sources = [str(rows[column].get(path.name, path.name)) if column else path.name for path in split.images]
     if sheets:
-        samples = read_samples(Path(sheets), kind, dict(zip(split.images, sources)))
+        samples = sheet_samples(sheets, label_kind, dict(zip(split.images, sources)))
     else:
-        samples = kept_samples(root, rows, split.images)
-    return Data(str(root), split, medians, kind, sources, samples)
+        samples = manifest_samples(root, rows, split.images)
+    return EvaluationData(str(root), split, medians, label_kind, sources, samples)
 
 
-def read_samples(folder, kind, clips):
-    """{picture: three arrays of the subjects' levels} from VideoSet's sheets of the size that `kind` names."""
-    from common.data import videoset
+def _first(manifest, column, default):
+    return next(iter(manifest[column]), default) if column in manifest else default
 
-    size = re.search(r"VideoSet (\d+x\d+)", kind)
+
+def sheet_samples(sheets: Path, label_kind: str, clips: dict[Path, str]) -> dict[Path, Sequence[np.ndarray]]:
+    """Read the subjects' levels in QP, {image: an array for each level}, from VideoSet's label sheets.
+
+    Args:
+        label_kind: The kind of the labels, which names the size of the clips.
+        clips: {image: its clip, such as "SRC001"}.
+    """
+    size = re.search(r"VideoSet (\d+x\d+)", label_kind)
     if not size:
         raise UserError(
-            f"--sheets {folder}: the dataset's labels are {kind}; expected VideoSet's, as common.prepare does"
+            f"--sheets {sheets}: the dataset's labels are {label_kind}; expected those of VideoSet, as common.prepare "
+            "writes them"
         )
-    levels = {f"SRC{number:03}": samples for number, samples in videoset.read_samples(folder, size[1]).items()}
+    levels = {f"SRC{number:03}": samples for number, samples in videoset.read_samples(sheets, size[1]).items()}
     return {path: levels[clip] for path, clip in clips.items() if clip in levels}
 
 
-def kept_samples(root, rows, pictures):
-    """The same from the manifest's `rows` of the split, where common.prepare kept them there."""
-    from common.data.tables import read_list
-
-    columns = [f"samples at JND{level}" for level in (1, 2, 3)]
+def manifest_samples(root: Path, rows: pd.DataFrame, images: Sequence[Path]) -> dict[Path, Sequence[np.ndarray]]:
+    """Read the same from `rows`, the manifest's of the split: common.prepare keeps the samples of MCL-JCI there."""
+    columns = [f"samples at {level}" for level in dataset.LEVELS]
     if not set(columns) <= set(rows):
         return {}
-    kept = {path: [rows[column].get(path.name) for column in columns] for path in pictures}
+    texts = {path: [rows[column].get(path.name) for column in columns] for path in images}
     return {
-        path: [read_list(text, 51, f"{root / 'manifest.csv'}: {path.name}: samples") for text in texts]
-        for path, texts in kept.items()
-        if all(texts)
+        path: [read_list(text, HIGHEST_QP, f"{root / 'manifest.csv'}: {path.name}: samples") for text in fields]
+        for path, fields in texts.items()
+        if all(fields)
     }
 
 
-def compare(data, runs, coded, options):
-    """Every prediction of every run, a row each: what common.evaluation.accuracy.measure wants, and where it comes from."""
-    import numpy as np
-    import pandas as pd
+def compare(
+    data: EvaluationData, trials: Sequence[Trial], encoded_images: EncodedImages, *, psnr: str, jobs: int
+) -> pd.DataFrame:
+    """Return a row per prediction: model, level and image, and the columns that `accuracy.measure` needs.
 
-    from common.data import sur
-    from common.evaluation import accuracy
-
+    Args:
+        trials: Their result files must exist.
+        encoded_images: Encodes each image at the predicted, the true and the fixed QPs.
+        psnr: What PSNR is computed of, "luma" or "rgb".
+        jobs: How many images are encoded at a time.
+    """
     parts, mixtures = [], {}
-    for run in runs:
-        answers = pd.read_csv(run.result)
-        for level in [run.level] if run.level else [1, 2, 3]:
-            true = data.split.labels[:, level - 1].astype(float)
+    for trial in trials:
+        predicted = pd.read_csv(trial.result, encoding_errors="surrogateescape")
+        for level in trial.levels:
+            true = np.asarray(data.split.labels, float)[:, level - 1]
             part = pd.DataFrame({"image": [path.name for path in data.split.images], "source": data.sources})
-            part.insert(0, "model", run.model)
+            part.insert(0, "model", trial.model)
             part.insert(1, "level", level)
-            part = part.assign(true=true, predicted=answers[f"JND{level}"], median=data.medians[level - 1])
-            part["coded QP"], part["true QP"] = accuracy.coded_qp(part["predicted"]), accuracy.coded_qp(true)
-            mixtures[run.model, level] = accuracy.equal_risk(true, (part["coded QP"] > part["true"]).mean())
+            part = part.assign(true=true, predicted=predicted[f"JND{level}"], median=data.medians[level - 1])
+            part["coded QP"], part["true QP"] = (nearest_qp(part[name], clip=True) for name in ("predicted", "true"))
+            mixtures[trial.model, level] = accuracy.equal_risk(true, (part["coded QP"] > part["true"]).mean())
             parts.append(part.assign(path=data.split.images))
     table = pd.concat(parts, ignore_index=True)
-    wanted = {
-        path: {*rows["coded QP"].tolist(), *rows["true QP"].tolist()}
+    fixed = {qp for mixture in mixtures.values() if mixture for qp in mixture[:2]}
+    qps = {
+        path: {*rows["coded QP"].tolist(), *rows["true QP"].tolist(), *fixed}
         for path, rows in table.groupby("path", sort=False)
     }
-    fixed = {qp for mixture in mixtures.values() if mixture for qp in mixture[:2]}
-    quality = coded.measure({path: qps | fixed for path, qps in wanted.items()}, options.jobs)
+    quality = encoded_images.measure(qps, jobs)
 
-    def row(one):
-        by_qp, si = quality[one["path"]]
-        here, there = by_qp[one["coded QP"]], by_qp[one["true QP"]]
-        names = {"PSNR": f"psnr {options.psnr}", "SSIM": "ssim", "VMAF": "vmaf"}
-        low, high, weight = mixtures[one["model"], one["level"]] or (None, None, np.nan)
-        samples = data.samples.get(one["path"])
+    def row(prediction):
+        by_qp, si = quality[prediction["path"]]
+        coded, reference = by_qp[prediction["coded QP"]], by_qp[prediction["true QP"]]
+        low, high, weight = mixtures[prediction["model"], prediction["level"]] or (None, None, np.nan)
+        samples = data.samples.get(prediction["path"])
         return {
-            **{name: here[key] - there[key] for name, key in names.items()},
-            "bytes": here["bytes"],
+            "PSNR": coded[f"psnr {psnr}"] - reference[f"psnr {psnr}"],
+            "SSIM": coded["ssim"] - reference["ssim"],
+            "VMAF": coded["vmaf"] - reference["vmaf"],
+            "bytes": coded["bytes"],
             "fixed bytes": (1 - weight) * by_qp[low]["bytes"] + weight * by_qp[high]["bytes"] if low else np.nan,
-            "satisfied": sur.satisfied(samples[one["level"] - 1], one["coded QP"]) if samples else np.nan,
+            "satisfied": sur.satisfied(samples[prediction["level"] - 1], prediction["coded QP"]) if samples else np.nan,
             "SI": si,
         }
 
-    rows = pd.DataFrame([row(one) for one in table.to_dict("records")])
+    rows = pd.DataFrame([row(prediction) for prediction in table.to_dict("records")])
     return pd.concat([table.drop(columns="path"), rows], axis=1)

@@ -1,95 +1,78 @@
-"""The page of `python3 -m common.evaluate`: one HTML file with everything in it, which fetches nothing."""
+"""The page of an evaluation: one HTML file that holds everything it shows and fetches nothing."""
 
 import base64
-import html
 import io
-import json
 from pathlib import Path
 
+import jinja2
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-from common.core.files import atomic_write
+from common.core.files import write_text
+from common.encoding.coded_images import EncodedImages
 from common.evaluation import report
+from common.evaluation.report import Evaluation
 from common.media.images import read_image
 
-WIDEST, HIGHEST = 640, 360  # pixels; of larger pictures the middle is shown, because scaling would hide the damage
-# Of WebP, in which every browser since 2020 takes half of JPEG's bytes.  Frames coded at QP 26 are 37.5 dB from their
-# photograph, and here 46.2 dB from themselves; what WebP halves, the colours' resolution, H.264 has halved before.
+WIDEST, HIGHEST = 640, 360  # pixels; of larger images the page shows the middle, because scaling would hide the damage
+# Of WebP, which takes half of JPEG's bytes and which every browser since 2020 shows.  Frames coded at QP 26 are 37.5 dB
+# from their photograph, and the page's copies are 46.2 dB from these frames; WebP halves the resolution of the colours,
+# as H.264 has done before.
 RAW_QUALITY, CODED_QUALITY = 100, 94
 PLOT_QUALITY = 90
-TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def write(rows, tables, table, data, drawn, coded, costs, options, target):
-    """Write the page.  rows and tables: of `common.evaluation.report`; table: of `common.evaluation.comparison.compare`; costs:
-    of `common.evaluation.trials.costs`.
+def write(evaluation: Evaluation, predictions: pd.DataFrame, encoded_images: EncodedImages) -> None:
+    """Write index.html into the output folder.
+
+    Args:
+        predictions: See `common.evaluation.comparison.compare`.
+        encoded_images: Must hold each image at the predicted QPs.
     """
-    parts = {
-        "title": html.escape(f"JND levels predicted on {data.name}"),
-        "about": html.escape(" ".join(report.about(data, rows))),
-        "tables": "\n".join(_table(*one) for one in tables),
-        "costs": "\n".join(f"<p>{_with_code(line)}</p>" for line in report.about_costs(costs, rows, options)),
-        "not run": _not_run(report.not_run(data)),
-        "legend": "\n".join(f"<li>{html.escape(line)}</li>" for line in report.legend(options.psnr)),
-        "plots": "\n".join(
-            f'<figure><img alt="{html.escape(title)}" src="{_webp(read_image(file), PLOT_QUALITY)}"></figure>'
-            for title, file in drawn
-        ),
-        "pictures": json.dumps(_pictures(table, data, coded, options.pictures)).replace("</", "<\\/"),
-        "label": "pseudo-label" if data.pseudo else "label",
-    }
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name, part in parts.items():
-        text = text.replace(f"{{{{{name}}}}}", part)
-    with atomic_write(target) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def _table(title, headings, cells):
-    head = "".join(f'<th scope="col"><button>{html.escape(heading)}</button></th>' for heading in headings)
-    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells)
-    return (
-        f"<h2>{html.escape(title)}</h2>\n"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    config, data = evaluation.config, evaluation.data
+    videoset = report.videoset_results(data)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {}  # keep the order of the models
+    text = environment.get_template("page.html").render(
+        title=f"JND levels predicted on {data.name}",
+        about=" ".join(report.about(data, evaluation.results.iloc[0])),
+        tables=evaluation.tables,
+        cost_notes=evaluation.cost_notes,
+        legend=report.legend(config.psnr),
+        videoset_tables=[] if videoset is None else report.tables(videoset),
+        videoset_commands=report.VIDEOSET_COMMANDS,
+        images=_images(predictions, data.split.images, encoded_images, config.images),
+        noun=data.noun,
+        plots=[(title, _webp(read_image(file), PLOT_QUALITY)) for title, file in evaluation.plots],
+    )
+    write_text(config.output / "index.html", text)
 
 
-def _with_code(line):
-    """A line of Markdown as HTML."""
-    parts = html.escape(line).split("`")
-    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
-
-
-def _cell(text):
-    number, bracket, interval = html.escape(text).partition(" (")
-    return f"<td>{number}{f' <small>({interval}</small>' if bracket else ''}</td>"
-
-
-def _not_run(rows):
-    if rows is None:
-        return ""
-    commands, made = html.escape("\n".join(report.FILL)), "\n".join(_table(*one) for one in report.tables(rows))
-    return f"<details><summary>VideoSet: not run</summary>\n<pre>{commands}</pre>\n{made}\n</details>"
-
-
-def _pictures(table, data, coded, count):
-    """Pictures from the smallest to the largest mean error, evenly: raw and coded, with their predictions."""
-    mean = (table["predicted"] - table["true"]).abs().groupby(table["image"]).mean().sort_values(kind="stable")
+def _images(predictions, paths, encoded_images, count):
+    """What the page shows of up to `count` images, evenly from the smallest to the largest mean error."""
+    mean = (predictions["predicted"] - predictions["true"]).abs().groupby(predictions["image"]).mean()
+    mean = mean.sort_values(kind="stable")
     chosen = mean.index[np.unique(np.linspace(0, len(mean) - 1, min(count, len(mean))).astype(int))]
-    paths = {path.name: path for path in data.split.images}
-    shown = []
+    path_of = {path.name: path for path in paths}
+    images = []
     for name in chosen:
-        rows, path = table[table["image"] == name], paths[name]
+        rows, path = predictions[predictions["image"] == name], path_of[name]
         raw = read_image(path)
-        shown.append(
+        images.append(
             {
                 "name": name,
                 "size": [min(raw.shape[1], WIDEST), min(raw.shape[0], HIGHEST)],
                 "raw": _webp(_middle(raw), RAW_QUALITY),
                 "coded": {
-                    int(qp): _webp(_middle(coded.decode(path, qp)), CODED_QUALITY)
-                    for qp in sorted(set(rows["coded QP"]))  # where models agree, they share a frame
+                    int(qp): _webp(_middle(encoded_images.decode(path, qp)), CODED_QUALITY)
+                    for qp in sorted(set(rows["coded QP"]))  # models that give the same QP share a frame
                 },
                 "rows": {
                     f"{row['model']} JND{row['level']}": {
@@ -102,7 +85,7 @@ def _pictures(table, data, coded, count):
                 },
             }
         )
-    return shown
+    return images
 
 
 def _middle(pixels):
@@ -111,7 +94,7 @@ def _middle(pixels):
 
 
 def _webp(pixels, quality):
-    """Pixels, uint8 (H, W, 3), as a URI that holds them."""
+    """Pixels, uint8 (H, W, 3), as a data URI."""
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "WEBP", quality=quality, method=6, use_sharp_yuv=True)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,65 +1,70 @@
-"""The README.md of the evaluation's results: what was run on which data, so that a stranger can run it again."""
+"""The README.md of an evaluation's results: what was run on which data, so that a stranger can run it again."""
 
 import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-from common.core import environment, files
-from common.core.files import atomic_write, sha256
+from common.core import environment
+from common.core.files import content_digest, sha256, write_text
 from common.core.keras_backend import backend_name
 from common.evaluation import accuracy, report
+from common.evaluation.report import Evaluation
 from common.media.ffmpeg import VIDEOSET_X264
 from common.media.ffmpeg_process import find_ffmpeg
 
 
-def write(rows, data, good, left_out, costs, options, command, minutes, target):
-    """Write it.  rows: of `report.results`; good: the Runs that count; costs: of `trials.costs`; command: how this
-    program was called, as a list.
+def write(evaluation: Evaluation, command: Sequence[str], minutes: float) -> None:
+    """Write README.md into the output folder.
+
+    Args:
+        command: The command line of this evaluation; empty where it was started from Python.
+        minutes: How long the evaluation took.
     """
+    data = evaluation.data
+    others = "" if report.videoset_results(data) is None else ", and VideoSet, whose tables stay empty until it is"
     lines = [
         "# What was run",
         "",
         f"On {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, in {minutes:.1f} minutes beside what was kept of earlier "
         f"runs, in the programs' folder{_at_commit()}:",
         "",
-        f"    {shlex.join(command)}",
+        f"    {shlex.join(command) or evaluation.config}",
         "",
         "## Data",
         "",
-        *(f"- {line}" for line in report.about(data, rows)[:-1]),
+        *(f"- {line}" for line in report.about(data, evaluation.results.iloc[0])[:-1]),
         *(f"- {line}" for line in _origin(data)),
         "",
         "## Models",
         "",
-        "Each command writes a file of `predictions/`. Not run: every model that is not in this list"
-        f"{'' if report.not_run(data) is None else ', and VideoSet, whose tables stay empty until it is'}.",
+        f"Each command writes a file of `predictions/`. Not run: every model that is not in this list{others}.",
         "",
     ]
-    for run in good:
-        lines += [f"- {run.name}, weights of SHA-256 `{sha256(run.weights)}`{_trained(run)}:", ""]
-        lines += [f"      {shlex.join(['python3', *run.command])}", ""]
-    lines += [*(f"- left out: {line}" for line in left_out), *[""] * bool(left_out)]
-    lines += ["## Numbers", "", *(f"- {line}" for line in _numbers(data, rows, costs, options))]
+    for trial in evaluation.trials:
+        lines += [f"- {trial.name}, weights of SHA-256 `{sha256(trial.weights)}`{_training(trial)}:", ""]
+        lines += [f"      {shlex.join(['python3', *trial.command])}", ""]
+    lines += [*(f"- left out: {line}" for line in evaluation.left_out), *[""] * bool(evaluation.left_out)]
+    lines += ["## Numbers", "", *(f"- {line}" for line in _numbers(evaluation))]
     lines += ["", "## With", "", *(f"- {line}" for line in _environment())]
-    with atomic_write(target) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+    write_text(evaluation.config.output / "README.md", "\n".join(lines) + "\n")
 
 
 def _origin(data):
-    """Where the dataset is from, what it weighs in digests and medians."""
+    """Sentences: the training medians, a digest of the data, the command that made the dataset."""
     medians = ", ".join(f"{median:g}" for median in data.medians)
-    unknown = "There is no train folder: no training median, no floor."
-    lines = [unknown if "nan" in medians else f"Training medians, of which the floor is made: {medians} QP."]
-    found = files.content_digest(data.split.images, data.split.labels)
-    lines.append(f"Digest of test pictures and labels, by `common.core.files.content_digest`: `{found}`.")
+    unknown = "There is no train folder: no training median, no median baseline."
+    lines = [unknown if "nan" in medians else f"Training medians, which the median baseline predicts: {medians} QP."]
+    digest = content_digest(data.split.images, data.split.labels)
+    lines.append(f"Digest of test images and labels, by `common.core.files.content_digest`: `{digest}`.")
     try:
         plan = json.loads((Path(data.name) / ".prepare" / "plan.json").read_text())
         command = shlex.join(["python3", "-m", *plan["made by"].split(), "SOURCES", *_flags(plan["settings"])])
-        lines.append(f"Made by `{command} --data_dir {data.name}`; its `manifest.csv` has each picture's source.")
+        lines.append(f"Made by `{command} --data_dir {data.name}`; its `manifest.csv` has each image's source.")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         lines.append("How it was made is not recorded there: no `.prepare/plan.json`, as common.prepare leaves it.")
     return lines
@@ -84,23 +89,25 @@ def _at_commit():
     return f", commit `{commit.removesuffix('+')}`" + (", with files changed since" if commit.endswith("+") else "")
 
 
-def _trained(run):
-    """Where it stands how a model's weights were trained, if this project trained them."""
-    record = run.weights.with_name(f"run{f'JND{run.level}' if run.level else ''}.json")
+def _training(trial):
+    """The record of the training that made the weights, if this project trained them."""
+    record = trial.weights.with_name(f"run{f'JND{trial.level}' if trial.level else ''}.json")
     return f", trained as `{record}` says" if record.is_file() else ""
 
 
-def _numbers(data, rows, costs, options):
-    """Where the numbers come from."""
+def _numbers(evaluation):
+    """Sentences: where the numbers come from."""
+    config = evaluation.config
     settings = ":".join(f"{name}={value}" for name, value in VIDEOSET_X264.items())
-    samples = "not known here" if not data.samples else options.sheets or "the manifest's"
+    samples = "not known here" if not evaluation.data.samples else config.sheets or "the manifest's"
     return [
         "`pictures.csv` has every prediction and what coding at it gives. `results.csv`, `results.md` and `index.html` "
-        f"follow from it by `common/evaluation/accuracy.py`; the intervals are of {accuracy.RESAMPLES} draws from seed 0.",
-        f"Frames in `coded/` are H.264 intra frames of libx264, `qp=N:{settings}`; PSNR is that of {options.psnr}, "
+        "follow from it by `common/evaluation/accuracy.py`; "
+        f"the intervals are of {accuracy.RESAMPLES} draws from seed 0.",
+        f"Frames in `coded/` are H.264 intra frames of libx264, `qp=N:{settings}`; PSNR is that of {config.psnr}, "
         "VMAF that of libvmaf's default model.",
         f"Samples of subjects, for the share of satisfied ones: {samples}.",
-        *report.about_costs(costs, rows, options),
+        *evaluation.cost_notes,
     ]
 
 
@@ -109,10 +116,10 @@ def _environment():
     backend = backend_name()
     names = dict.fromkeys((backend, "keras", "numpy", "pillow", "scikit-image", "pandas"))
     ffmpeg = find_ffmpeg()
-    said = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, errors="replace", timeout=60).stdout
+    output = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, errors="replace", timeout=60).stdout
     packages = ", ".join(f"{name} {version(name)}" for name in names)
     return [
         f"Python {sys.version.split()[0]}, {packages}; KERAS_BACKEND {backend}",
-        said.split(" Copyright")[0].strip() or ffmpeg,
+        output.split(" Copyright")[0].strip() or ffmpeg,
         environment.machine(),
     ]

@@ -1,130 +1,156 @@
 """The models' own `test` commands, run for the weight files that are there.
 
-Each is a process of its own: memory is that of one model, and `common` need not know the scripts.
+Each trial is a process of its own: the memory that it needs is that of one model.
 """
 
+import csv
 import re
 import shlex
 import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from common.core.environment import PROJECT
 from common.core.errors import UserError
 from common.core.files import atomic_write
-from common.data.tables import read_table
+from common.core.processes import run_python
+from common.data.dataset import Split
+from common.data.labels import LABEL_FILE
+from common.models import released
 
 
-class Run(NamedTuple):
-    """A model's test.  level: 1 to 3, None where it answers all.  result: the CSV file; command: what writes it."""
+@dataclass(frozen=True)
+class Trial:
+    """One run of a model's `test` command.
+
+    Attributes:
+        model: As the papers write it.
+        level: 1 to 3; None for a model that predicts all three levels.
+        weights: The weight file.
+        result: The CSV file that the command writes.
+        command: The script and its arguments.
+    """
 
     model: str
     level: int | None
     weights: Path
     result: Path
-    command: list
+    command: list[str]
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"{self.model} JND{self.level}" if self.level else self.model
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The numbers of the levels that it predicts."""
+        return (self.level,) if self.level else (1, 2, 3)
 
-def find_runs(folder, root, results):
-    """([Run of each model's weight file in or below `folder`], [why another file is left out, ...])."""
-    from common.models import released
 
-    runs, left_out = {}, []
+class _Model(NamedTuple):
+    """What a weight file says of its model.  order: the model's place in the papers' tables; head: for MTJND.py."""
+
+    order: int
+    name: str
+    script: str
+    needs_level: bool
+    head: str | None
+
+
+def _identify(file: Path, shown: str) -> _Model | None:
+    """Return the model of a weight file, None for an autoencoder's.  shown: the file as messages name it.
+
+    MT_3LJND and MT_3LJND_VA have the same shapes, so VA in the file's or a folder's name decides between them.
+
+    Raises:
+        UserError: The file fits no model.
+    """
+    network, line = released.describe(file, shown)
+    if network is None:
+        raise UserError(line)
+    entries = [entry for entry in released.RELEASED if entry.network is network]
+    marked = re.search(r"(?<![A-Za-z])VA(?![A-Za-z])", shown)
+    entry = next((entry for entry in entries if marked and entry.model.endswith("VA")), entries[0])
+    if entry.model == "autoencoder":
+        return None
+    head = entry.model if network.program == "MTJND.py" else None
+    return _Model(released.RELEASED.index(entry), entry.model, network.program, entry.level is not None, head)
+
+
+def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], list[str]]:
+    """Make a trial of each weight file in or below `folder`.
+
+    Args:
+        root: The rootdir whose test split is predicted.
+        results: The folder of the result files.
+
+    Returns:
+        The trials in the papers' order, and a line about each file that had to be left out.
+
+    Raises:
+        UserError: There is no usable weight file, or two for the same model and level.
+    """
+    trials, left_out = {}, []
     for file in released.find_files(folder):
         shown = str(file.relative_to(folder))
-        network, line = released.describe(file, shown)
-        if network is None:
-            left_out.append(line)
-            continue
-        entries = [entry for entry in released.RELEASED if entry.network is network]
-        marked = re.search(r"(?<![A-Za-z])VA(?![A-Za-z])", shown)
-        model = next((e.model for e in entries if marked and e.model.endswith("VA")), entries[0].model)
-        level = re.search("JND([123])", file.name) if entries[0].level else None
-        if model == "autoencoder":
-            continue
-        if entries[0].level and not level:
-            left_out.append(f"{shown}: {model}, but neither JND1, JND2 nor JND3 is in its name; rename it")
-            continue
-        level = int(level[1]) if level else None
-        name = f"{model} JND{level}" if level else model
-        if name in runs:
-            first = runs[name].weights.relative_to(folder)
-            raise UserError(f"{folder}: {first} and {shown} are both {name}; keep one of them in this folder")
-        result = results / f"{name.replace(' ', '_')}.csv"
-        command = [network.program, "test", "--data_dir", str(root), "--model_weights_path", str(file)]
-        command += ["--result_path", str(result)]
-        command += ["--head", model] if network.program == "MTJND.py" else []
-        command += ["--jnd_value", f"JND{level}"] if level else []
-        runs[name] = Run(model, level, file, result, command)
-    if not runs:
-        raise UserError(
-            f"{folder}: no model's weights in or below this folder; python3 -m common.weights fetch brings the "
-            "released files"
-        )
-    order = list(dict.fromkeys(entry.model for entry in released.RELEASED))
-    return sorted(runs.values(), key=lambda run: (order.index(run.model), run.level or 0)), left_out
-
-
-def bring(run, split):
-    """See that a run's result file is there and newer than what it comes from; returns what went wrong, or None."""
-    import pandas as pd
-
-    note, shown = run.result.with_suffix(".txt"), shlex.join(["python3", *run.command])
-    sources = [run.weights, split.folder, *split.images, split.folder / "JND-Levels.txt"]
-    try:
-        # The time of the last change, which copying does not set back as it does the modification's.
-        newest = max(max(path.stat().st_mtime, path.stat().st_ctime) for path in sources)
-        names = list(pd.read_csv(run.result)["image"].astype(str))
-        fresh = run.result.stat().st_mtime > newest and names == [path.name for path in split.images]
-        if fresh and note.read_text() == f"{shown}\n":
-            print(f"{run.name}: done before")
-            return None
-    except (OSError, ValueError, KeyError):
-        pass
-    print(f"$ {shown}", flush=True)
-    code = start(PROJECT / run.command[0], *run.command[1:])
-    if code:
-        return f"its test ended with exit code {code}, for the reason that it gives above"
-    with atomic_write(note) as temporary:
-        temporary.write_text(f"{shown}\n")
-
-
-def start(*arguments, **how):
-    """Run a Python program, without what it prints but with its progress and errors; returns its exit code."""
-    with subprocess.Popen([sys.executable, *map(str, arguments)], stdout=subprocess.DEVNULL, **how) as process:
         try:
-            return process.wait()
-        except KeyboardInterrupt:  # which the program got as well: let it put away what it has in hand
-            process.wait()
-            raise
+            model = _identify(file, shown)
+        except UserError as error:
+            left_out.append(str(error))
+            continue
+        if model is None:
+            continue
+        match = re.search("JND([123])", file.name) if model.needs_level else None
+        if model.needs_level and not match:
+            left_out.append(f"{shown}: {model.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
+            continue
+        level = int(match[1]) if match else None
+        name = f"{model.name}_JND{level}" if level else model.name
+        result = results / f"{name}.csv"
+        command = [model.script, "test", "--data_dir", str(root), "--model_weights_path", str(file)]
+        command += ["--result_path", str(result)]
+        command += ["--head", model.head] if model.head else []
+        command += ["--jnd_value", f"JND{level}"] if level else []
+        trial = Trial(model.name, level, file, result, command)
+        first = trials.setdefault((model.order, level or 0), trial)
+        if first is not trial:
+            other = first.weights.relative_to(folder)
+            raise UserError(f"{folder}: {other} and {shown} are both {trial.name}; keep one of them in this folder")
+    if not trials:
+        raise UserError(
+            f"{folder}: no model's weights in or below this folder; python3 -m common.weights fetch "
+            "downloads the released files"
+        )
+    return [trials[key] for key in sorted(trials)], left_out
 
 
-def costs(models, file, measure):
-    """The table that benchmarks.complexity wrote into `file`, as far as it is of `models`; None without any.
+def run_trial(trial: Trial, split: Split) -> None:
+    """Write the trial's result file, unless it is there and newer than the weights and the images.
 
-    measure: whether to measure, and add to the file, what it has nothing of.
+    Raises:
+        UserError: The command failed; it has printed the reason.
     """
-    import pandas as pd
+    command, note = shlex.join(["python3", *trial.command]), trial.result.with_suffix(".txt")
+    if _is_current(trial, split) and note.is_file() and note.read_text() == f"{command}\n":
+        print(f"{trial.name}: done before")
+        return
+    print(f"$ {command}", flush=True)
+    code = run_python(PROJECT / trial.command[0], *trial.command[1:], stdout=subprocess.DEVNULL)
+    if code:
+        raise UserError(f"its test ended with exit code {code}, for the reason that it gives above")
+    with atomic_write(note) as temporary:
+        temporary.write_text(f"{command}\n")
 
-    def read():
-        if not file.exists():
-            return pd.DataFrame({"model": []})
-        read_table(file, ("model", "backend", "precision"), {})  # refuses another file
-        table = pd.read_csv(file)
-        return table[table["model"].isin(models)]
 
-    found = read()
-    lacking = [model for model in models if model not in set(found["model"])]
-    if measure and lacking:
-        arguments = ["-m", "benchmarks.complexity", "--csv", str(file.absolute()), "--models", *lacking]
-        print(f"$ {shlex.join(['python3', *arguments])}", flush=True)
-        code = start(*arguments, cwd=PROJECT)
-        if code:
-            raise UserError(f"benchmarks.complexity ended with exit code {code}; leave out --complexity")
-        found = read()
-    return found if len(found) else None
+def _is_current(trial, split):
+    """Whether the result file names the split's images and is newer than what it was made of."""
+    sources = [trial.weights, split.folder, *split.images, split.folder / LABEL_FILE]
+    try:
+        # Copying sets the time of the modification back, but not the time of the last change.
+        newest = max(max(path.stat().st_mtime, path.stat().st_ctime) for path in sources)
+        with open(trial.result, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            names = [row["image"] for row in csv.DictReader(file)]
+        return trial.result.stat().st_mtime > newest and names == [path.name for path in split.images]
+    except (OSError, ValueError, KeyError, csv.Error):
+        return False

@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,13 +12,13 @@ from common.core.errors import UserError
 from common.core.files import sha256
 from common.data.dataset import Split
 from common.data.levels import qp_mae
-from common.evaluation import accuracy, comparison, trials
+from common.evaluation import accuracy, comparison, costs, trials
 from common.media import ffmpeg, metrics
 from common.media.images import read_image
 
 
-def predictions(**columns):
-    """Four pictures of four sources, predicted 2 QP too high, 1 too low, 0.4 and 1 too high."""
+def four_images(**columns):
+    """Four images of four sources, predicted 2 QP too high, 1 too low, 0.4 and 1 too high."""
     table = {
         "true": [24.0, 26, 28, 30],
         "predicted": [26.0, 25, 28.4, 31],
@@ -36,7 +35,7 @@ def predictions(**columns):
 
 
 def test_measures_are_those_of_a_pocket_calculator():
-    found = accuracy.measure(predictions())
+    found = accuracy.measure(four_images())
     expected = {
         "MAE": 1.1,
         "floor": (3 + 1 + 1 + 3) / 4,
@@ -59,17 +58,17 @@ def test_measures_are_those_of_a_pocket_calculator():
     assert found["Pearson"] == pytest.approx(np.corrcoef([24, 26, 28, 30], [26, 25, 28.4, 31])[0, 1])
     for name, least, most in (("MAE", 0, 2), ("Pearson", -1, 1), ("Spearman", -1, 1)):
         assert least <= found[f"{name} low"] < found[name] < found[f"{name} high"] <= most
-    assert found == accuracy.measure(predictions())  # the same draws again
+    assert found == accuracy.measure(four_images())  # the same draws again
 
 
 def test_what_is_not_known_is_not_a_number():
-    found = accuracy.measure(predictions(predicted=25.0, satisfied=np.nan, median=np.nan))
+    found = accuracy.measure(four_images(predicted=25.0, satisfied=np.nan, median=np.nan))
     for name in ("Pearson", "Spearman", "satisfied", "floor", "skill"):
         assert np.isnan(found[name]) and f"{name} low" not in found
 
 
-def test_the_rank_correlation_of_a_draw_is_that_of_the_pictures_drawn():
-    table, draw = pd.concat([predictions()] * 2, ignore_index=True), np.array([2, 0, 1, 1])
+def test_the_rank_correlation_of_a_draw_is_that_of_the_images_drawn():
+    table, draw = pd.concat([four_images()] * 2, ignore_index=True), np.array([2, 0, 1, 1])
     table["predicted"] += [0, 0, 0, 0, 3, -1, 1, -2]
     source = np.tile(range(4), 2)
     found = accuracy.spearman(table["predicted"].to_numpy(), table["true"].to_numpy(), source, draw[None])
@@ -77,17 +76,17 @@ def test_the_rank_correlation_of_a_draw_is_that_of_the_pictures_drawn():
     assert found == pytest.approx([drawn["predicted"].rank().corr(drawn["true"].rank())])
 
 
-def test_pictures_whose_subjects_are_not_known_count_in_no_share():
-    found = accuracy.measure(predictions(satisfied=[0.5, np.nan, 0.6, 0.7]))
+def test_images_whose_subjects_are_not_known_count_in_no_share():
+    found = accuracy.measure(four_images(satisfied=[0.5, np.nan, 0.6, 0.7]))
     assert found["satisfied"] == pytest.approx(0.6) and 0.5 <= found["satisfied low"] <= 0.6 <= found["satisfied high"]
 
 
-def test_pictures_of_one_source_count_as_one_draw():
-    """Twice the pictures, of the same sources, are no more certain; two sources give no interval."""
-    once, twice = predictions(), pd.concat([predictions()] * 2)
+def test_images_of_one_source_count_as_one_draw():
+    """Twice the images of the same sources give the same interval; two sources give none."""
+    once, twice = four_images(), pd.concat([four_images()] * 2)
     width = [found["MAE high"] - found["MAE low"] for found in map(accuracy.measure, (once, twice))]
     assert width[0] == pytest.approx(width[1])
-    assert "MAE low" not in accuracy.measure(predictions(source=list("aabb")))
+    assert "MAE low" not in accuracy.measure(four_images(source=list("aabb")))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_the_fixed_qp_of_equal_risk(share, mixture):
 
 
 def test_each_level_is_compared_with_its_own_labels(tmp_path):
-    """Of a model that gives all three, on three pictures: a QP too high, a QP too low, right."""
+    """A model predicts all three levels of three images: a QP too high, a QP too low, and right."""
 
     class Coded:
         @staticmethod
@@ -113,22 +112,22 @@ def test_each_level_is_compared_with_its_own_labels(tmp_path):
     predicted = levels + [[1], [-1], [0]]
     pd.DataFrame(predicted, columns=["JND1", "JND2", "JND3"]).to_csv(tmp_path / "MJ-LAT.csv", index=False)
     split = Split("test", tmp_path, tuple(tmp_path / name for name in names), levels)
-    data = comparison.Data("root", split, np.array([23.0, 28.5, 35.0]), "human", names, {})
-    runs = [trials.Run("MJ-LAT", None, None, tmp_path / "MJ-LAT.csv", [])]
-    table = comparison.compare(data, runs, Coded, SimpleNamespace(psnr="luma", jobs=1))
+    data = comparison.EvaluationData("root", split, np.array([23.0, 28.5, 35.0]), "human", names, {})
+    trial = trials.Trial("MJ-LAT", None, tmp_path / "MJLAT.h5", tmp_path / "MJ-LAT.csv", [])
+    table = comparison.compare(data, [trial], Coded, psnr="luma", jobs=1)
     for level, true, median in ((1, 24, 23), (2, 29, 28.5), (3, 34, 35)):
         part = table[table["level"] == level]
         assert list(part["true"]) == [true] * 3 and list(part["median"]) == [median] * 3
         assert list(part["predicted"]) == [true + 1, true - 1, true]
         assert list(part["PSNR"]) == [-1, 1, 0] and list(part["VMAF"]) == [-2, 2, 0]
         assert list(part["bytes"]) == [990 - 10 * true, 1010 - 10 * true, 1000 - 10 * true]
-        # As often too high, one time of three, as two pictures at the true QP and one a QP above.
+        # The mixture with the same risk of one in three: two images at the true QP, one a QP above.
         assert part["fixed bytes"].to_numpy() == pytest.approx(1000 - 10 * (true + 1 / 3))
 
 
 @pytest.fixture(scope="module")
 def dataset(rootdir, tmp_path_factory):
-    """The small rootdir, as if of VideoSet's clips: with a manifest and sheets; each picture a clip."""
+    """The small rootdir with a manifest and sheets, as if each image were a clip of VideoSet."""
     root = tmp_path_factory.mktemp("evaluate") / "root"
     shutil.copytree(rootdir, root)
     rows = [
@@ -150,7 +149,7 @@ def dataset(rootdir, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def output(dataset, weight_files):
-    """What the command writes of it."""
+    """The folder that the command writes for this dataset."""
     folder = dataset.parent / "results"
     assert command(dataset, weight_files, folder, "--sheets", dataset) == 0
     return folder
@@ -161,17 +160,17 @@ def command(root, weights, output, *more):
 
 
 def test_the_tables_say_what_the_predictions_are_worth(dataset, output):
-    answers = pd.read_csv(output / "predictions" / "LAT_JND1.csv")
+    predicted = pd.read_csv(output / "predictions" / "LAT_JND1.csv")
     row, *others = pd.read_csv(output / "results.csv").to_dict("records")
     assert not others
     assert (row["model"], row["level"], row["pictures"], row["labels"]) == ("LAT", 1, 3, "human (VideoSet 8x8, jnd)")
-    error = qp_mae(answers["JND1"], answers["JND1_label"])
+    error = qp_mae(predicted["JND1"], predicted["JND1_label"])
     assert row["MAE"] == pytest.approx(error) and row["floor"] == pytest.approx(1.5)
     differences, satisfied = [], []
-    for name, predicted, true in answers.itertuples(index=False):
-        picture, qp = read_image(dataset / "test" / name), round(predicted)
-        lumas = [metrics.luma(ffmpeg.encode_intra(picture, int(at)).pixels) for at in (qp, true)]
-        db = [metrics.psnr(metrics.luma(picture), coded) for coded in lumas]
+    for name, level, true in predicted.itertuples(index=False):
+        image, qp = read_image(dataset / "test" / name), round(level)
+        lumas = [metrics.luma(ffmpeg.encode_intra(image, int(at)).pixels) for at in (qp, true)]
+        db = [metrics.psnr(metrics.luma(image), coded) for coded in lumas]
         differences.append(abs(db[0] - db[1]))
         satisfied.append((51 - qp) / 52)
     assert row["PSNR"] == pytest.approx(np.mean(differences))
@@ -190,20 +189,20 @@ def test_the_readme_has_the_commands_that_make_it_again(dataset, output, weight_
     evaluation, test = (command[command.index("python3") + 1 :] for command in commands)
     assert evaluation[:2] == ["-m", "common.evaluate"] and test[:2] == ["LAT.py", "test"]
     again = [argument.replace(str(output), str(tmp_path)) for argument in test]
-    assert trials.start(*again, cwd=trials.PROJECT) == 0
+    assert trials.run_python(*again, cwd=trials.PROJECT) == 0
     name = "predictions/LAT_JND1.csv"
     assert (tmp_path / name).read_bytes() == (output / name).read_bytes()
 
 
-def test_pseudo_labels_stand_alone(dataset, output, weight_files, tmp_path, capsys, monkeypatch):
+def test_pseudo_labels_are_not_compared_with_the_papers(dataset, output, weight_files, tmp_path, capsys, monkeypatch):
     manifest, other = pd.read_csv(dataset / "manifest.csv"), tmp_path / "results"
     shutil.copytree(output, other)
     for note in (other / "predictions").glob("*.txt"):
         note.write_text(note.read_text().replace(str(output), str(other)))
-    how = {"model": "LAT", "backend": ["jax", "torch"], "precision": "bfloat16", "GMAC": [8.8, np.nan]}
-    costs = pd.DataFrame({**how, "failed": [np.nan, "no reason"], "machine": "a machine, 2 cores"})
-    costs.to_csv(other / "complexity.csv", index=False)
-    monkeypatch.setattr(trials, "subprocess", None)  # pictures and weights are as they were: nothing is
+    rows = {"model": "LAT", "backend": ["jax", "torch"], "precision": "bfloat16", "GMAC": [8.8, np.nan]}
+    table = pd.DataFrame({**rows, "failed": [np.nan, "no reason"], "machine": "a machine, 2 cores"})
+    table.to_csv(other / "complexity.csv", index=False)
+    monkeypatch.setattr(trials, "run_python", None)  # images and weights have not changed: nothing is
     monkeypatch.setattr(ffmpeg, "encode_intra", None)  # predicted or coded again
     try:
         manifest.assign(labels="pseudo-label (VMAF)").to_csv(dataset / "manifest.csv", index=False)
@@ -223,10 +222,10 @@ def test_pseudo_labels_stand_alone(dataset, output, weight_files, tmp_path, caps
     assert (other / "index.html").read_text().count('"size": [320, 180]') == 3
 
 
-@pytest.mark.parametrize("changed", ["weights", "picture"])
+@pytest.mark.parametrize("changed", ["weights", "image"])
 def test_what_changed_is_predicted_again(changed, dataset, output, weight_files, monkeypatch):
-    monkeypatch.setattr(trials, "start", lambda *arguments: 2)
-    (dataset / "test" / "img2.png" if changed == "picture" else weight_files / "LATJND1.h5").touch()
+    monkeypatch.setattr(trials, "run_python", lambda *arguments, **settings: 2)
+    (dataset / "test" / "img2.png" if changed == "image" else weight_files / "LATJND1.h5").touch()
     with pytest.raises(UserError, match="none of the weight files could be used; first, LAT JND1: its test ended"):
         command(dataset, weight_files, output)
 
@@ -240,7 +239,7 @@ def test_bad_input_is_one_line(dataset, weight_files, tmp_path):
 
     (tmp_path / "complexity.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="complexity.csv: no column model, backend, precision; expected a CSV file"):
-        trials.costs(["LAT"], tmp_path / "complexity.csv", False)
+        costs.read_costs(["LAT"], tmp_path / "complexity.csv", measure=False)
     root, weights = tmp_path / "root", tmp_path / "weights"
     shutil.copytree(dataset, root)
     weights.mkdir()

@@ -11,9 +11,10 @@ from skimage import data as photographs
 
 from common.data.dataset import Split
 from common.evaluation import comparison, page, report
+from common.evaluation.config import EvaluationConfig
 from common.media.images import write_png
 
-HOW = "apt-get install chromium chromium-driver; pip install selenium==4.51.0"
+INSTALL = "apt-get install chromium chromium-driver; pip install selenium==4.51.0"
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
@@ -22,13 +23,13 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The page of three models on two pictures, whose errors sort as numbers otherwise than as text."""
+    """The page of three models on two images, whose errors sort as numbers otherwise than as text."""
     folder = tmp_path_factory.mktemp("page")
     paths = [folder / "test" / f"img{number}.png" for number in (1, 2)]
     for path, pixels in zip(paths, (photographs.astronaut(), photographs.coffee())):
         write_png(path, pixels[:400, :500])
     split = Split("test", folder / "test", paths, np.array([[22, 27, 31], [24, 29, 33]]))
-    data = comparison.Data("ROOT", split, np.full(3, 23.0), "pseudo-label (VMAF)", ["a", "b"], {})
+    data = comparison.EvaluationData("ROOT", split, np.full(3, 23.0), "pseudo-label (VMAF)", ["a", "b"], {})
     rows = [
         {"model": model, "level": 1, "image": path.name, "source": source, "true": true, "predicted": true + off}
         for model, off in {"LAT": 9.5, "REC": 10.25, "MJ-LAT": -1.0}.items()
@@ -37,27 +38,27 @@ def written(tmp_path_factory):
     known = {"median": 23.0, "PSNR": -1.5, "SSIM": -0.01, "VMAF": -4.0, "bytes": 9, "fixed bytes": 10, "SI": 50.0}
     table = pd.DataFrame(rows).assign(**known, satisfied=np.nan)
     table["coded QP"] = table["predicted"].round().astype(int)
-    coded = SimpleNamespace(decode=lambda path, qp: np.full((400, 500, 3), qp * 5, np.uint8))
+    encoded_images = SimpleNamespace(decode=lambda path, qp: np.full((400, 500, 3), qp * 5, np.uint8))
     results = report.results(table, data)
-    options = SimpleNamespace(pictures=12, psnr="luma", output=folder)
-    page.write(results, report.tables(results), table, data, [], coded, None, options, folder / "index.html")
+    config = EvaluationConfig(data_dir=folder, output=folder)
+    page.write(report.Evaluation(config, data, [], [], results, report.tables(results), [], []), table, encoded_images)
     return folder / "index.html"
 
 
 def test_frames_are_shared_and_light(written):
     text = written.read_text()
-    (pictures,) = (part.split("</script>")[0] for part in text.split('id="data">')[1:])
-    for picture, qps in zip(json.loads(pictures), (["21", "32"], ["23", "34"])):  # LAT and REC agree in a whole QP
-        assert sorted(picture["coded"]) == qps and len(picture["rows"]) == 3 and picture["size"] == [500, 360]
+    (images,) = (part.split("</script>")[0] for part in text.split('id="data">')[1:])
+    for image, qps in zip(json.loads(images), (["21", "32"], ["23", "34"])):  # LAT and REC agree in a whole QP
+        assert sorted(image["coded"]) == qps and len(image["rows"]) == 3 and image["size"] == [500, 360]
     assert len(text) < 400_000 and "http:" not in text and "https:" not in text
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    selenium = pytest.importorskip("selenium.webdriver", reason=f"no selenium to drive a browser: {HOW}")
+    selenium = pytest.importorskip("selenium.webdriver", reason=f"no selenium to drive a browser: {INSTALL}")
     paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if not all(paths):
-        pytest.skip(f"no chromium, or no chromedriver, to open the page in: {HOW}")
+        pytest.skip(f"no chromium, or no chromedriver, to open the page in: {INSTALL}")
     options = selenium.ChromeOptions()
     options.binary_location = paths[0]
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
@@ -80,7 +81,7 @@ def shown(browser, written):
     return shown
 
 
-def test_the_slider_shows_more_or_less_of_the_coded_picture(browser, shown, tmp_path):
+def test_the_slider_shows_more_or_less_of_the_coded_image(browser, shown, tmp_path):
     from PIL import Image
     from selenium.webdriver import Keys
     from selenium.webdriver.common.by import By
@@ -89,7 +90,7 @@ def test_the_slider_shows_more_or_less_of_the_coded_picture(browser, shown, tmp_
     view, slider = (browser.find_element(By.CSS_SELECTOR, one) for one in (".compare", "input[type=range]"))
 
     def coded_columns():
-        """How many columns of the picture are the flat grey that stands for the coded one, QP 32."""
+        """The share of columns that have the flat grey of the image coded at QP 32."""
         view.screenshot(str(tmp_path / "view.png"))
         line = np.asarray(Image.open(tmp_path / "view.png").convert("RGB"))[100].astype(int)
         return (np.abs(line - 160).max(axis=1) < 4).mean()
@@ -105,7 +106,7 @@ def test_another_model_shows_another_frame(shown):
     run = shown(1280)
     before, after = (
         run(f"""const choice = document.getElementById("run"); choice.value = "{name}";
-        choice.dispatchEvent(new Event("change")); const figure = document.querySelector(".pictures figure");
+        choice.dispatchEvent(new Event("change")); const figure = document.querySelector(".images figure");
         return [figure.querySelector("img + img").src, figure.textContent];""")
         for name in ("LAT JND1", "MJ-LAT JND1")
     )

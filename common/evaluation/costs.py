@@ -1,0 +1,84 @@
+"""What the models cost: the table that `python3 -m benchmarks.complexity` writes."""
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.core.environment import PROJECT
+from common.core.errors import UserError
+from common.core.processes import run_python
+from common.data.tables import read_table
+from common.evaluation.report import Table
+
+
+def read_costs(models: Sequence[str], file: Path, *, measure: bool) -> pd.DataFrame:
+    """Return the rows of `file` that are about `models`.
+
+    Args:
+        file: The table of benchmarks.complexity; it need not exist.
+        measure: First measure the models that it lacks, and add them to it.
+
+    Raises:
+        UserError: The file is another table, or the measurement failed.
+    """
+
+    def read():
+        if not file.exists():
+            return pd.DataFrame({"model": []})
+        read_table(file, ("model", "backend", "precision"), {})  # refuses another table
+        table = pd.read_csv(file)
+        return pd.DataFrame(table[table["model"].isin(models)])
+
+    costs = read()
+    lacking = [model for model in models if model not in set(costs["model"])]
+    if measure and lacking:
+        arguments = ["-m", "benchmarks.complexity", "--csv", str(file.absolute()), "--models", *lacking]
+        print(f"$ {shlex.join(['python3', *arguments])}", flush=True)
+        code = run_python(*arguments, cwd=PROJECT, stdout=subprocess.DEVNULL)
+        if code:
+            raise UserError(f"benchmarks.complexity ended with exit code {code}; leave out --complexity")
+        costs = read()
+    return costs
+
+
+def tables(costs: pd.DataFrame) -> list[Table]:
+    """Return the costs as a table, a row per model, backend and precision; none where nothing was measured."""
+    if costs.empty:
+        return []
+    title = "Costs"
+    machines = costs["machine"].dropna().unique() if "machine" in costs else []
+    if len(machines) == 1:
+        title, costs = f"Costs, on {machines[0]}", costs.drop(columns="machine")
+    rows = [[_cell(value) for value in row] for row in costs.itertuples(index=False)]
+    return [Table(title, list(costs.columns), rows)]
+
+
+def _cell(value):
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{value:,.10g}"
+
+
+def notes(models: Sequence[str], costs: pd.DataFrame, file: Path) -> list[str]:
+    """Return sentences: the command that measured the costs, and the command for the models that `costs` lacks."""
+    sentences = []
+    if not costs.empty:
+        flags = " ".join(
+            f"--{name}s {' '.join(dict.fromkeys(costs[name]))}" for name in ("model", "backend", "precision")
+        )
+        sentences.append(f"Costs by `python3 -m benchmarks.complexity {flags}`.")
+    measured = costs[costs["failed"].isna()] if "failed" in costs else costs
+    if lacking := [model for model in models if model not in set(measured["model"])]:
+        command = (
+            f"python3 -m benchmarks.complexity --backends installed --csv {shlex.quote(str(file))} "
+            f"--models {' '.join(lacking)}"
+        )
+        sentences.append(
+            f"The cost of {', '.join(lacking)} was not measured: `{command}`, or `--complexity` here for the default "
+            "backend."
+        )
+    return sentences
