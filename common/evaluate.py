@@ -41,7 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="VideoSet's label sheets: their samples give satisfied subjects (those of MCL-JCI are in the manifest)",
     )
     count = flags.positive(int)
-    add("--pictures", dest="images", type=count, default=EvaluationConfig.images, help="how many the page shows")
+    add(
+        "--pictures",
+        dest="images",
+        metavar="N",
+        type=count,
+        default=EvaluationConfig.images,
+        help="how many the page shows",
+    )
     add(
         "--complexity",
         action="store_true",
