@@ -14,11 +14,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from common.cli import program
 from common.core.errors import UserError
 from common.core.files import atomic_write
 from common.core.plotting import png_figure
 from common.core.processes import run_python
+from common.data import dataset
+from common.data.levels import median_baseline, qp_mae
+from common.media.images import read_image
 
 PHOTOGRAPHS = {
     "skimage": (
@@ -108,11 +113,7 @@ def run_steps(folder: Path) -> None:
 
 def show(root: Path, results: Path) -> None:
     """Print the result table with its errors and draw it."""
-    import numpy as np
     import pandas as pd
-
-    from common.data import dataset
-    from common.data.levels import median_baseline, qp_mae
 
     file, plot = results / "JND1test_results.csv", results / "JND1test_results.png"
     table = pd.read_csv(file).rename(columns={"JND1_label": "pseudo-label", "JND1": "prediction"})
@@ -129,10 +130,6 @@ def show(root: Path, results: Path) -> None:
 
 def draw(table, folder: Path, errors: str, target: Path) -> None:
     """Draw all predictions, and up to six test images from the smallest to the largest error, as a PNG file."""
-    import numpy as np
-
-    from common.media.images import read_image
-
     order = table["error"].abs().sort_values().index
     chosen = order[np.linspace(0, len(order) - 1, min(6, len(order))).astype(int)]
     with png_figure(target, NOTICE, (14, 6)) as figure:
