@@ -115,7 +115,7 @@ def chosen(options):
 
 def command(script, what, variant, **flags):
     """The command line of a script: `what` it is to do, and with flags for the head and the level of `variant`."""
-    flags |= {"head": variant.name} if variant.level_by_column else {}
+    flags |= {"head": variant.name} if variant.is_one_of_several else {}
     flags |= {"jnd_value": "JND1"} if variant.needs_level else {}
     return [sys.executable, f"{script}.py", what, *(str(part) for name in flags for part in (f"--{name}", flags[name]))]
 

@@ -9,7 +9,6 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from common.core.environment import PROJECT
 from common.core.errors import UserError
@@ -18,6 +17,7 @@ from common.core.processes import run_python
 from common.data.dataset import Split
 from common.data.labels import LABEL_FILE
 from common.models import released
+from common.models.registry import ModelSpec, get_model, list_models
 
 
 @dataclass(frozen=True)
@@ -48,34 +48,26 @@ class Trial:
         return (self.level,) if self.level else (1, 2, 3)
 
 
-class _Model(NamedTuple):
-    """What a weight file says of its model.  order: the model's place in the papers' tables; head: for MTJND.py."""
-
-    order: int
-    name: str
-    script: str
-    needs_level: bool
-    head: str | None
-
-
-def _identify(file: Path, shown: str) -> _Model | None:
+def _identify(file: Path, shown: str) -> ModelSpec | None:
     """Return the model of a weight file, None for an autoencoder's.  shown: the file as messages name it.
 
-    MT_3LJND and MT_3LJND_VA have the same shapes, so VA in the file's or a folder's name decides between them.
+    The released models' files are known by their shapes, other models' by their names.  MT_3LJND and MT_3LJND_VA have
+    the same shapes, so VA in the file's or a folder's name decides between them.
 
     Raises:
         UserError: The file fits no model.
     """
+    papers = {entry.model for entry in released.RELEASED}
+    for spec in map(get_model, list_models()):
+        if spec.name not in papers and file.name in {spec.weights.format(jnd=jnd) for jnd in (1, 2, 3)}:
+            return spec
     network, line = released.describe(file, shown)
     if network is None:
         raise UserError(line)
-    entries = [entry for entry in released.RELEASED if entry.network is network]
+    models = [entry.model for entry in released.RELEASED if entry.network is network]
     marked = re.search(r"(?<![A-Za-z])VA(?![A-Za-z])", shown)
-    entry = next((entry for entry in entries if marked and entry.model.endswith("VA")), entries[0])
-    if entry.model == "autoencoder":
-        return None
-    head = entry.model if network.program == "MTJND.py" else None
-    return _Model(released.RELEASED.index(entry), entry.model, network.program, entry.level is not None, head)
+    name = next((name for name in models if marked and name.endswith("VA")), models[0])
+    return None if name == "autoencoder" else get_model(name)
 
 
 def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], list[str]]:
@@ -95,25 +87,25 @@ def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], l
     for file in released.find_files(folder):
         shown = str(file.relative_to(folder))
         try:
-            model = _identify(file, shown)
+            spec = _identify(file, shown)
         except UserError as error:
             left_out.append(str(error))
             continue
-        if model is None:
+        if spec is None:
             continue
-        match = re.search("JND([123])", file.name) if model.needs_level else None
-        if model.needs_level and not match:
-            left_out.append(f"{shown}: {model.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
+        match = re.search("JND([123])", file.name) if spec.needs_level else None
+        if spec.needs_level and not match:
+            left_out.append(f"{shown}: {spec.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
             continue
         level = int(match[1]) if match else None
-        name = f"{model.name}_JND{level}" if level else model.name
+        name = f"{spec.name}_JND{level}" if level else spec.name
         result = results / f"{name}.csv"
-        command = [model.script, "test", "--data_dir", str(root), "--model_weights_path", str(file)]
+        command = [Path(spec.script).name, "test", "--data_dir", str(root), "--model_weights_path", str(file)]
         command += ["--result_path", str(result)]
-        command += ["--head", model.head] if model.head else []
+        command += ["--head", spec.name] if spec.is_one_of_several else []
         command += ["--jnd_value", f"JND{level}"] if level else []
-        trial = Trial(model.name, level, file, result, command)
-        first = trials.setdefault((model.order, level or 0), trial)
+        trial = Trial(spec.name, level, file, result, command)
+        first = trials.setdefault((list_models().index(spec.name), level or 0), trial)
         if first is not trial:
             other = first.weights.relative_to(folder)
             raise UserError(f"{folder}: {other} and {shown} are both {trial.name}; keep one of them in this folder")

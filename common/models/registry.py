@@ -111,6 +111,11 @@ class ModelSpec:
         """Whether a level must be chosen; else the model predicts all that it knows at once."""
         return any(output.level is None and output.target in ("label", "frame") for output in self.outputs)
 
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether its script holds other models too, among which `--head` chooses."""
+        return sum(spec.script == self.script for spec in _MODELS.values()) > 1
+
     def at(self, level: str | None) -> tuple[Output, ...]:
         """The outputs of the model for one level, "JND1" to "JND3", or for all at once."""
         return tuple(replace(output, level=output.level or level) for output in self.outputs)
