@@ -12,7 +12,7 @@ from common.core.keras_backend import load_keras
 from common.core.names import one_line
 from common.core.row_file import RowFile
 from common.core.terminal import Listing
-from common.data.sur import at_sur
+from common.data.levels import at_sur
 from common.media.clips import is_clip
 from common.models.weight_files import find_weights, level_names
 from common.prediction import inputs

@@ -1,11 +1,12 @@
-"""Attention maps as files: rootdir/vatrain/ and vavalid/ hold a gray picture for each picture of train/ and valid/.
+"""Attention maps as files: rootdir/vatrain/ and vavalid/ hold a gray image for each image of train/ and valid/.
 
-A map is named as its picture, of any size, and brighter where people look, black where nobody does: measured gaze (a
-map of fixations, smoothed), or what `python3 -m common.prepare attention` computes (see `common.data.saliency`).  Computed
-maps say so in their PNG text, so that nobody has to take one kind for the other.
+A map has the name of its image and any size.  It is brighter where people look and black where nobody does: measured
+gaze (a map of fixations, smoothed), or what `python3 -m common.prepare attention` computes (see
+`common.data.saliency`).  Computed maps say so in their PNG text, so that nobody mistakes one kind for the other.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,95 +14,105 @@ from PIL import Image, PngImagePlugin
 
 from common.core.errors import UserError
 from common.core.files import PART, atomic_write
-from common.core.threads import parallel_map, prefetch
-from common.data import dataset
+from common.core.threads import CORES, parallel_map, prefetch
+from common.data.dataset import Split, list_images, match_images
 from common.media.images import read_image
 
-# Stands in maps that exist, so it never changes, whatever becomes of the module that it names.
 COMPUTED = "computed saliency (common.saliency, Boolean Map Saliency), not measured gaze"
-COLOUR = 16  # levels that the channels of a gray JPEG may differ by
+"""What a computed map says of itself.  Existing maps hold this text, so it never changes, although the module moved."""
+COLOUR = 16  # the channels of a gray JPEG may differ by so much, of 255
 
 
-def load_map(path, size):
+def load_map(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Return the map in the file `path` as a distribution over places: float32 (*size, 1), at least 0, of sum 1.
 
-    size: height and width; each place has the mean of the pixels that it covers.  Raises UserError as `read_image`
-    does, and for a picture in colour or all black.
+    Args:
+        path: A gray image; it may be stored in colour.
+        size: Height and width; each place has the mean of the pixels that it covers.
+
+    Raises:
+        UserError: As `read_image`, and for an image in colour or all black.
     """
     pixels = read_image(path)
     if (np.ptp(pixels, axis=-1) > COLOUR).any():
         raise UserError(f"{path}: in colour; expected a gray map, brighter where people look")
-    gray = Image.fromarray(pixels.mean(axis=-1, dtype=np.float32))
-    places = np.asarray(gray.resize(size[::-1], Image.Resampling.BOX), np.float64)
+    gray, (height, width) = Image.fromarray(pixels.mean(axis=-1, dtype=np.float32)), size
+    places = np.asarray(gray.resize((width, height), Image.Resampling.BOX), np.float64)
     if not places.any():
         raise UserError(f"{path}: all black; expected a gray map, brighter where people look")
     return (places / places.sum()).astype(np.float32)[..., None]
 
 
-def read_maps(split, root, size):
-    """Return the maps of a common.data.dataset.Split, float32 (N, *size, 1), in its order, and how many are computed.
+def read_maps(split: Split, root: str | Path, size: tuple[int, int]) -> tuple[np.ndarray, int]:
+    """Return the maps of a split from `root`/va{split.name}, float32 (N, *size, 1), and how many are computed.
 
-    They lie in `root`/va{split.name}.  Raises UserError where one is missing, ambiguous or as `load_map` refuses it.
+    Raises:
+        UserError: A map is missing, ambiguous, or `load_map` refuses it.
     """
     folder = Path(root) / f"va{split.name}"
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: no such folder; expected gray attention maps named as the pictures of {split.folder}; "
+            f"{folder}: no such folder; expected gray attention maps with the names of the images in {split.folder}; "
             f"`python3 -m common.prepare attention --data_dir {root}` computes some"
         )
-    paths = dataset.match_images(split, folder, decode=False)
-    with prefetch(lambda path: load_map(path, size), paths) as loaded:
-        maps = list(loaded)
-    return np.stack(maps), sum(map(is_computed, paths))
+    paths = match_images(split, folder, decode=False)
+    with prefetch(lambda path: load_map(path, size), paths) as maps:
+        return np.stack(list(maps)), sum(map(is_computed, paths))
 
 
-def is_computed(path):
+def is_computed(path: Path) -> bool:
     """Whether the map in the file `path` says that `make_map` made it."""
     try:
-        with Image.open(path) as picture:
-            return picture.info.get("Description") == COMPUTED
-    except Exception:  # what it is instead, its reader will say
+        with Image.open(path) as image:
+            return image.info.get("Description") == COMPUTED
+    except Exception:  # whoever reads the map says what is wrong with the file
         return False
 
 
-def make_map(picture, path):
-    """Compute the map of the file `picture` and write it as the 8-bit gray PNG `path`, of the picture's size."""
-    from common.data.saliency import saliency
+def make_map(image: Path, path: Path) -> None:
+    """Compute the map of the file `image` and write it as the 8-bit gray PNG `path`, of the image's size."""
+    from common.data.saliency import saliency  # needs scikit-image, which reading maps does not
 
-    gray = Image.fromarray(np.rint(255 * saliency(read_image(picture))).astype(np.uint8))
+    gray = Image.fromarray(np.rint(255 * saliency(read_image(image))).astype(np.uint8))
     note = PngImagePlugin.PngInfo()
     note.add_text("Description", COMPUTED)
     with atomic_write(path) as temporary:
         gray.save(temporary, format="PNG", pnginfo=note)
 
 
-def make_maps(arguments):
-    """`python3 -m common.prepare attention`: returns 1 where a picture could not be read, else 0.
+def make_maps(
+    data_dir: str | Path,
+    *,
+    splits: Sequence[str] = ("train", "valid"),
+    jobs: int = CORES,
+    overwrite: bool = False,
+) -> int:
+    """Compute the maps that the images of `splits` lack; return 1 where an image could not be read, else 0.
 
-    A map that is there is kept, whoever made it and whatever its suffix; --overwrite makes those named .png anew.
+    Existing maps are kept, whoever made them and whatever their suffix; `overwrite` replaces those that end in .png.
     """
-    root, todo, kept = Path(arguments.data_dir), [], []
-    for split in dict.fromkeys(arguments.splits):
-        pictures, folder = _pictures(root / split), root / f"va{split}"
-        there = {}
+    root, todo, kept = Path(data_dir), [], []
+    for split in dict.fromkeys(splits):
+        images, folder = _images_by_stem(root / split), root / f"va{split}"
+        existing = {}
         if folder.is_dir():
-            for path in folder.glob(f"{PART}*"):  # what a killed run left half written
+            for path in folder.glob(f"{PART}*"):  # a killed run left it
                 path.unlink()
-            there = {path.stem: path for path in dataset.list_images(folder)}
-        for stem, picture in pictures.items():
-            path = there.get(stem)
-            if path and not (arguments.overwrite and path.suffix == ".png"):
+            existing = {path.stem: path for path in list_images(folder)}
+        for stem, image in images.items():
+            path = existing.get(stem)
+            if path and not (overwrite and path.suffix == ".png"):
                 kept.append(path)
             else:
-                todo.append((picture, folder / f"{stem}.png"))
+                todo.append((image, folder / f"{stem}.png"))
 
-    def make(pair):
+    def make(paths):
         try:
-            make_map(*pair)
+            make_map(*paths)
         except UserError as error:
             return str(error)
 
-    unreadable = [problem for problem in parallel_map(make, todo, arguments.jobs, "map") if problem]
+    unreadable = [problem for problem in parallel_map(make, todo, jobs, "map") if problem]
     for problem in unreadable:
         print(f"left out: {problem}", file=sys.stderr)
     others = len(kept) - sum(map(is_computed, kept))
@@ -113,13 +124,13 @@ def make_maps(arguments):
     return 1 if unreadable else 0
 
 
-def _pictures(folder):
-    """{stem: path} of the pictures in `folder`."""
-    pictures = {}
-    for picture in dataset.list_images(folder) if folder.is_dir() else ():
-        other = pictures.setdefault(picture.stem, picture)
-        if other is not picture:
-            raise UserError(f"{picture}: named as {other.name}, so that a map could be of either; rename one")
-    if not pictures:
-        raise UserError(f"{folder}: no pictures; expected some, or other --splits")
-    return pictures
+def _images_by_stem(folder):
+    """{stem: path} of the images in `folder`."""
+    images = {}
+    for image in list_images(folder) if folder.is_dir() else ():
+        other = images.setdefault(image.stem, image)
+        if other is not image:
+            raise UserError(f"{image}: same name as {other.name}, so a map could belong to either; rename one")
+    if not images:
+        raise UserError(f"{folder}: no images; expected some, or other --splits")
+    return images

@@ -1,87 +1,99 @@
 """Whether a dataset in the rootdir layout is fit to train on: `python3 -m common.prepare check`.
 
-Faults spoil a training or its result: a picture in two splits, levels in the wrong order, JND frames of other pictures.
+Faults spoil a training or its result: an image in two splits, labels in the wrong order, coded images of other images.
 Remarks are for a person to look at.
 
-Alike are two pictures whose gray 16 x 16 versions correlate above 0.95.  Of 36 photographs, any two stayed below
+Two images are alike where their gray 16 x 16 versions correlate above 0.95.  Of 36 photographs, any two stayed below
 0.63, and each stayed above 0.97 with its own copy of half the size, as a JPEG of quality 10, and a seventh brighter.
 A copy cut by more than a hundredth at each side can pass unseen.
 """
 
 import hashlib
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from common.core.errors import UserError
 from common.core.plotting import png_figure
-from common.core.threads import parallel_map
-from common.data import dataset
-from common.data.dataset import LEVELS, SPLITS, split_folder
-from common.data.labels import LABEL_FILE
+from common.core.threads import CORES, parallel_map
+from common.data.dataset import LEVELS, SPLITS, match_images, read_splits, split_folder
+from common.data.labels import LABEL_FILE, Unit
 from common.data.levels import median_baseline
-from common.media import metrics
+from common.data.tables import MANIFEST, SHOWN, count_with_examples, distinct, read_manifest
 from common.media.images import read_image
+from common.media.metrics import psnr
 
 ALIKE = 0.95
 SLIP = 1  # QP or QF: means of different subjects may pass each other by as much (VideoSet's clip 36 at 1080p: by 0.1)
 DB_SLIP = 0.1  # dB: frames one QP apart may, if one is a B frame and the other is not
-OTHER_DB = 15  # dB: a frame further than this from its picture shows something else
-SHOWN = 5  # examples of one kind
+OTHER_DB = 15  # dB: a coded image further than this from the raw one shows something else
 
 
-class Look(NamedTuple):
-    """What is kept of a picture: its digest, (W, H), gray thumbnail of norm 1, PSNR of its frame at each level, None
-    where there is no frame, and what is wrong with the files.
+class Inspection(NamedTuple):
+    """What is kept of an image.
+
+    Attributes:
+        name: Its split and file name.
+        digest: Of its pixels; None where it cannot be read, as the next two.
+        size: (W, H).
+        thumbnail: Gray, (256,), of norm 1.
+        dbs: PSNR of its coded image at each level, None where there is none.
+        faults: What is wrong with the files.
     """
 
     name: str
-    digest: str
-    size: tuple
-    thumbnail: np.ndarray
-    dbs: list
-    faults: list
+    digest: str | None
+    size: tuple[int, int] | None
+    thumbnail: np.ndarray | None
+    dbs: list[float | None]
+    faults: list[str]
 
 
+@dataclass
 class Report:
-    """What was found, in the order found."""
+    """Lines for a person, in the order found."""
 
-    def __init__(self):
-        self.faults, self.remarks = [], []
-
-    def some(self, kind, text, found):
-        """Add to `kind`, faults or remarks, a line with how many were `found` and the first of them."""
-        if found:
-            more = f" ... and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            kind.append(f"{len(found)} {text}: {'; '.join(found[:SHOWN])}{more}")
+    faults: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
-def check(arguments):
-    """Print the report and draw the labels; returns 1 where something would spoil a training, else 0."""
-    root, report = Path(arguments.data_dir), Report()
-    manifest = read_manifest(root, report)
-    unit = arguments.label_unit or next(iter(manifest.get("unit", [])), "QP")
+def check_dataset(
+    data_dir: str | Path, *, label_unit: Unit | None = None, plot: str | Path | None = None, jobs: int = CORES
+) -> int:
+    """Print what is in a dataset and what is wrong with it, and draw its labels.
+
+    Args:
+        data_dir: The folder of the dataset.
+        label_unit: Of the labels, by default what the manifest says, else QP.
+        plot: Where the PNG with the histogram of the labels goes, by default check.png in `data_dir`.
+        jobs: How many images at a time.
+
+    Returns:
+        The exit code: 1 where something would spoil a training, else 0.
+    """
+    root, report = Path(data_dir), Report()
+    manifest, report.faults = read_manifest(root)
+    unit = label_unit or next(iter(distinct(manifest, "unit")), "QP")
     if unit not in ("QP", "QF"):
-        raise UserError(f"{root / 'manifest.csv'}: unit {unit!r}; expected QP or QF, or give --label_unit")
-    splits = read_splits(root, unit, report)
-    looks = look_at(splits, root, arguments.jobs, report)
-    compare_pictures(looks, report)
-    for name, split in splits.items():
-        if split.labels is not None:
-            check_order(split, unit, report)
-            check_frames(split, looks[name], unit, report)
-    kinds = list(dict.fromkeys(manifest.get("labels", [])))
-    print(f"{root}: labels in {unit}, {' and '.join(kinds) or 'of unknown origin: there is no manifest.csv'}")
-    print(pictures_table(splits, looks))
-    labelled = {name: split for name, split in splits.items() if split.labels is not None}
-    if labelled:
-        target = Path(arguments.picture or root / "check.png")
-        print(labels_table(labelled, unit))
-        draw(labelled, unit, f"{root.resolve().name}: {' and '.join(kinds) or 'labels of unknown origin'}", target)
+        raise UserError(f"{root / MANIFEST}: unit {unit!r}; expected QP or QF, or give --label_unit")
+    splits = _read_splits(root, unit, report)
+    inspections = _inspect_images(splits, root, jobs, report)
+    _compare_images(inspections, report)
+    labels = {name: split.labels for name, split in splits.items() if split.labels is not None}
+    for name in labels:
+        _check_order(splits[name], unit, report)
+        _check_coded_images(splits[name], inspections[name], unit, report)
+    kinds = " and ".join(distinct(manifest, "labels"))
+    print(f"{root}: labels in {unit}, {kinds or f'of unknown origin: there is no {MANIFEST}'}")
+    print(_images_table(splits, inspections))
+    if labels:
+        target = Path(plot or root / "check.png")
+        print(_labels_table(labels, unit))
+        _draw(labels, unit, f"{root.resolve().name}: {kinds or 'labels of unknown origin'}", target)
         print(f"histogram: {target}")
     for line in report.remarks:
         print(f"look at: {line}")
@@ -91,38 +103,18 @@ def check(arguments):
     return 1 if report.faults else 0
 
 
-def read_manifest(root, report):
-    """ROOT/manifest.csv as a table, empty where there is none; what it says against itself joins the faults."""
-    try:
-        file = root / "manifest.csv"
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
-    except FileNotFoundError:
-        return pd.DataFrame()
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        report.faults.append(f"manifest.csv: cannot be read ({' '.join(str(error).split())}); make the dataset again")
-        return pd.DataFrame()
-    for column in ("unit", "labels"):
-        if table.get(column, pd.Series()).nunique() > 1:
-            kinds = " and ".join(table[column].unique())
-            report.faults.append(f"manifest.csv: labels of two kinds, {kinds}; keep them apart")
-    for source in {"clip", "photograph", "picture"} & set(table) if "split" in table else ():
-        places = table.groupby(source)["split"].nunique()
-        report.some(report.faults, f"{source}s in two splits", list(places.index[places > 1]))
-    return table
-
-
-def read_splits(root, unit, report):
-    """{name: common.data.dataset.Split} of what is there; what cannot be read joins the faults."""
+def _read_splits(root, unit, report):
+    """{name: Split} of the splits that can be read; why others cannot joins the report."""
     names = [name for name in SPLITS if (root / name).is_dir()]
     if not names:
         raise UserError(f"{root}: no {', '.join(SPLITS)} folder in it; expected a dataset in the rootdir layout")
     splits = {}
     absent = [f"{name}/" for name in SPLITS if name not in names]
-    report.some(report.remarks, "folders are not there", absent)
+    report.remarks += count_with_examples("folders are not there", absent)
     for name in names:
         for labels in ("required", "ignored"):
             try:
-                splits |= dataset.read_splits(root, [name], labels=labels, unit=unit, decode=False)[0]
+                splits |= read_splits(root, [name], labels=labels, unit=unit, decode=False)[0]
                 break
             except UserError as error:
                 optional = name == "test" and not (root / name / LABEL_FILE).exists()
@@ -130,151 +122,157 @@ def read_splits(root, unit, report):
     return splits
 
 
-def look_at(splits, root, jobs, report):
-    """{split: [Look of each picture, None where it cannot be read]}; what is wrong joins the faults."""
-    frames = {name: [[] for _ in split.images] for name, split in splits.items()}
+def _inspect_images(splits, root, jobs, report):
+    """{split: [Inspection of each image]}; what is wrong with the files joins the faults."""
+    todo = []
     for name, split in splits.items():
+        columns = []
         for level in LEVELS:
-            folder, found = root / split_folder(name, level), [None] * len(split)
+            folder, matches = root / split_folder(name, level), [None] * len(split)
             if folder.is_dir():
                 try:
-                    found = dataset.match_images(split, folder, decode=False)
+                    matches = match_images(split, folder, decode=False)
                 except UserError as error:
                     report.faults.append(str(error))
-            for own, frame in zip(frames[name], found):
-                own.append(frame)
-    todo = [(name, *pair) for name, split in splits.items() for pair in zip(split.images, frames[name])]
-    done = iter(parallel_map(lambda item: look(*item), todo, jobs, "picture"))
-    looks = {name: [next(done) for _ in split.images] for name, split in splits.items()}
-    broken = [fault for found in looks.values() for one in found for fault in one.faults]
-    report.some(report.faults, "pictures cannot be used", broken)
-    return looks
+            columns.append(matches)
+        todo += [(name, image, coded) for image, *coded in zip(split.images, *columns)]
+    results = iter(parallel_map(lambda item: _inspect(*item), todo, jobs, "image"))
+    inspections = {name: [next(results) for _ in split.images] for name, split in splits.items()}
+    broken = [fault for of_split in inspections.values() for one in of_split for fault in one.faults]
+    report.faults += count_with_examples("images cannot be used", broken)
+    return inspections
 
 
-def look(split, path, frames):
+def _inspect(split, path, coded):
+    """The Inspection of an image, whose coded images have the paths `coded`, or None."""
     name = f"{split}/{path.name}"
     try:
         pixels = read_image(path)
     except UserError as error:
-        return Look(name, None, None, None, [None] * len(frames), [str(error)])
+        return Inspection(name, None, None, None, [None] * len(coded), [str(error)])
     faults, dbs = [], []
-    for frame in frames:
+    for file in coded:
         db = None
         try:
-            coded = None if frame is None else read_image(frame)
-            if coded is not None and coded.shape != pixels.shape:
-                faults.append(f"{frame}: its size is not that of {name}")
-            elif coded is not None:
-                db = metrics.psnr(pixels, coded)
+            other = None if file is None else read_image(file)
+            if other is not None and other.shape != pixels.shape:
+                faults.append(f"{file}: its size is not that of {name}")
+            elif other is not None:
+                db = psnr(pixels, other)
         except UserError as error:
             faults.append(str(error))
         dbs.append(db)
-    size = pixels.shape[1::-1]
+    height, width = pixels.shape[:2]
+    size = width, height
     thumbnail = np.asarray(Image.fromarray(pixels).convert("L").resize((16, 16), Image.Resampling.BOX), np.float32)
     thumbnail = thumbnail.ravel() - thumbnail.mean()
     norm = np.linalg.norm(thumbnail)
     digest = hashlib.sha256(f"{size}".encode() + pixels.tobytes()).hexdigest()
-    return Look(name, digest, size, thumbnail / norm if norm > 1 else thumbnail * 0, dbs, faults)
+    return Inspection(name, digest, size, thumbnail / norm if norm > 1 else thumbnail * 0, dbs, faults)
 
 
-def compare_pictures(looks, report):
-    """Find pictures that are the same or alike: between splits a fault, within one a remark."""
-    found = [(split, one) for split, many in looks.items() for one in many if one.digest]
-    if not found:
+def _compare_images(inspections, report):
+    """Find images that are the same or alike: between splits a fault, within one a remark."""
+    readable = [(split, one) for split, of_split in inspections.items() for one in of_split if one.digest]
+    if not readable:
         return
     same = {}
-    for split, one in found:
+    for split, one in readable:
         same.setdefault(one.digest, {}).setdefault(split, []).append(one.name)
-    between = [places for places in same.values() if len(places) > 1]
-    report.some(
-        report.faults, "pictures in two splits", [" = ".join(map(first_of, places.values())) for places in between]
-    )
+    between = [" = ".join(map(_first, places.values())) for places in same.values() if len(places) > 1]
+    report.faults += count_with_examples("images in two splits", between)
     within = [names for places in same.values() if len(places) == 1 for names in places.values() if len(names) > 1]
-    report.some(report.remarks, "pictures more than once in a split", [" = ".join(names[:2]) for names in within])
-    thumbnails, alike = np.array([one.thumbnail for _, one in found]), {True: [], False: []}
-    for index, (split, one) in enumerate(found):
+    within = [" = ".join(names[:2]) for names in within]
+    report.remarks += count_with_examples("images more than once in a split", within)
+    thumbnails, alike = np.array([one.thumbnail for _, one in readable]), {True: [], False: []}
+    for index, (split, one) in enumerate(readable):
         for other in np.flatnonzero(thumbnails[:index] @ one.thumbnail > ALIKE):
-            if found[other][1].digest != one.digest:
-                alike[found[other][0] == split].append(f"{found[other][1].name} ~ {one.name}")
-    report.some(report.faults, "pairs of pictures alike, in two splits", alike[False])
-    report.some(report.remarks, "pairs of pictures alike in a split, as frames of a still scene are", alike[True])
+            if readable[other][1].digest != one.digest:
+                alike[readable[other][0] == split].append(f"{readable[other][1].name} ~ {one.name}")
+    report.faults += count_with_examples("pairs of images alike, in two splits", alike[False])
+    report.remarks += count_with_examples(
+        "pairs of images alike in a split, as frames of a still scene are", alike[True]
+    )
 
 
-def first_of(names):
+def _first(names):
     return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
 
 
-def check_order(split, unit, report):
-    """Levels must ascend in QP and descend in QF: a little off is a remark, more is a fault."""
+def _check_order(split, unit, report):
+    """Labels must ascend in QP and descend in QF: a little off is a remark, more is a fault."""
     steps = np.diff(split.labels, axis=1) * (1 if unit == "QP" else -1)
-    names = np.array([f"{split.name}/{picture.name}" for picture in split.images])
-    way = "ascend" if unit == "QP" else "descend"
+    names = np.array([f"{split.name}/{image.name}" for image in split.images])
+    order = "ascend" if unit == "QP" else "descend"
     wrong = (steps < -SLIP).any(axis=1)
     slight = (steps < 0).any(axis=1) & ~wrong
-    report.some(report.remarks, f"rows of levels that do not {way}, by at most {SLIP} {unit}", list(names[slight]))
-    if wrong.sum() > len(wrong) / 2:
+    report.remarks += count_with_examples(
+        f"rows of levels that do not {order}, by at most {SLIP} {unit}", list(names[slight])
+    )
+    if wrong.sum() > len(split) / 2:
         other = "QF" if unit == "QP" else "QP"
         report.faults.append(
-            f"{split.folder / LABEL_FILE}: {wrong.sum()} of {len(wrong)} rows do not {way}; are they {other}? "
+            f"{split.folder / LABEL_FILE}: {wrong.sum()} of {len(split)} rows do not {order}; are they {other}? "
             f"Say so by --label_unit {other}; or else columns are swapped"
         )
     else:
-        report.some(report.faults, f"rows of levels that do not {way}", list(names[wrong]))
+        report.faults += count_with_examples(f"rows of levels that do not {order}", list(names[wrong]))
 
 
-def check_frames(split, looks, unit, report):
-    """The PSNR of JND frames must fall as their levels get worse, and be that of the same picture."""
+def _check_coded_images(split, inspections, unit, report):
+    """The PSNR of coded images must fall as their labels get worse, and be that of the same image."""
     contrary, other, raw = [], [], []
-    for levels, one in zip(split.labels * (1 if unit == "QP" else -1), looks):
-        known = [(level, db, name) for level, db, name in zip(levels, one.dbs, LEVELS) if db is not None]
-        for (level, db, name), (next_level, next_db, next_name) in zip(known, known[1:]):
-            if (next_level - level) * (next_db - db) > 0 and abs(next_db - db) > DB_SLIP:
-                shown = (
-                    f"{one.name} {name} {abs(level):g} {db:.1f} dB, {next_name} {abs(next_level):g} {next_db:.1f} dB"
+    for labels, one in zip(split.labels * (1 if unit == "QP" else -1), inspections):
+        known = [(label, db, name) for label, db, name in zip(labels, one.dbs, LEVELS) if db is not None]
+        for (label, db, name), (next_label, next_db, next_name) in zip(known, known[1:]):
+            if (next_label - label) * (next_db - db) > 0 and abs(next_db - db) > DB_SLIP:
+                contrary.append(
+                    f"{one.name} {name} {abs(label):g} {db:.1f} dB, {next_name} {abs(next_label):g} {next_db:.1f} dB"
                 )
-                contrary.append(shown)
         other += [f"{one.name} {name} {db:.1f} dB" for _, db, name in known if db < OTHER_DB]
-        raw += [f"{one.name} {name}" for level, db, name in known if db == np.inf and level]
-    report.some(report.faults, "pairs of JND frames whose PSNR contradicts their levels", contrary)
-    report.some(report.faults, f"JND frames of another picture (PSNR below {OTHER_DB} dB)", other)
-    report.some(report.faults, "JND frames that are the picture itself, not coded", raw)
+        raw += [f"{one.name} {name}" for label, db, name in known if db == np.inf and label]
+    report.faults += count_with_examples("pairs of coded images whose PSNR contradicts their levels", contrary)
+    report.faults += count_with_examples(f"coded images of another image (PSNR below {OTHER_DB} dB)", other)
+    report.faults += count_with_examples("coded images that are the image itself, not coded", raw)
 
 
-def pictures_table(splits, looks):
-    lines = ["split   pictures   with frames at JND1 JND2 JND3   sizes"]
+def _images_table(splits, inspections):
+    """The table of numbers and sizes, as text."""
+    lines = ["split     images   coded at JND1 JND2 JND3   sizes"]
     for name, split in splits.items():
-        counts = [sum(one.dbs[i] is not None for one in looks[name]) for i in range(len(LEVELS))]
-        sizes = Counter("{}x{}".format(*one.size) for one in looks[name] if one.size).most_common()
-        shown = ", ".join(f"{size} ({count})" for size, count in sizes[:SHOWN]) + (
-            ", ..." if len(sizes) > SHOWN else ""
-        )
-        lines.append(f"{name:6}{len(split):10}   " + "{:>19}{:5}{:5}".format(*counts) + f"   {shown}")
+        counts = [sum(one.dbs[i] is not None for one in inspections[name]) for i in range(len(LEVELS))]
+        sizes = Counter("{}x{}".format(*one.size) for one in inspections[name] if one.size).most_common()
+        more = ", ..." if len(sizes) > SHOWN else ""
+        shown = ", ".join(f"{size} ({count})" for size, count in sizes[:SHOWN]) + more
+        lines.append(f"{name:6}{len(split):10}   " + "{:>13}{:5}{:5}".format(*counts) + f"   {shown}")
     return "\n".join(lines)
 
 
-def labels_table(splits, unit):
-    """Statistics a level and split; the floor is the error of always answering the training median."""
-    lines = [f"level  split    mean    SD  median     range   floor ({unit}: error of always answering train's median)"]
+def _labels_table(labels, unit):
+    """The table of each level and split, with the error of the median baseline, as text."""
+    lines = [
+        f"level  split    mean    SD  median     range   baseline ({unit}: error of always predicting train's median)"
+    ]
     for index, level in enumerate(LEVELS):
-        for name, split in splits.items():
-            jnd = split.labels[:, index]
-            floor = f"{median_baseline(splits['train'].labels[:, index], jnd):.2f}" if "train" in splits else "-"
+        for name, of_split in labels.items():
+            column = of_split[:, index]
+            error = f"{median_baseline(labels['train'][:, index], column):.2f}" if "train" in labels else "-"
             lines.append(
-                f"{level}   {name:6} {jnd.mean():6.1f} {jnd.std():5.1f} {np.median(jnd):7.1f} "
-                f"{f'{jnd.min():g}-{jnd.max():g}':>9}   {floor}"
+                f"{level}   {name:6} {column.mean():6.1f} {column.std():5.1f} {np.median(column):7.1f} "
+                f"{f'{column.min():g}-{column.max():g}':>9}   {error}"
             )
     return "\n".join(lines)
 
 
-def draw(splits, unit, title, target):
-    """Histograms of the levels, one below the other, the splits stacked, as a PNG."""
-    levels = [split.labels for split in splits.values()]
-    bins = np.arange(np.floor(min(map(np.min, levels))), np.ceil(max(map(np.max, levels))) + 2) - 0.5
+def _draw(labels, unit, title, target):
+    """Draw histograms of the labels as a PNG: a row for each level, the splits stacked."""
+    columns = list(labels.values())
+    bins = np.arange(np.floor(min(map(np.min, columns))), np.ceil(max(map(np.max, columns))) + 2) - 0.5
     with png_figure(target, title, (9, 7)) as figure:
         axes = figure.subplots(len(LEVELS), sharex=True)
         for index, (axis, level) in enumerate(zip(axes, LEVELS)):
-            axis.hist([rows[:, index] for rows in levels], bins, stacked=True, label=list(splits))
-            axis.set_ylabel(f"{level}, pictures")
+            axis.hist([rows[:, index] for rows in columns], bins, stacked=True, label=list(labels))
+            axis.set_ylabel(f"{level}, images")
         axes[0].legend()
         axes[-1].set_xlabel(f"level ({unit})")
         axes[-1].xaxis.get_major_locator().set_params(integer=True)

@@ -22,6 +22,7 @@ from common.media.images import IMAGE_SUFFIXES, read_image
 
 SPLITS = ("train", "valid", "test")
 LEVELS = ("JND1", "JND2", "JND3")
+SPLIT_SHARES = (0.7, 0.15, 0.15)  # of the sources, by default
 Labels = Literal["required", "optional", "ignored"]
 
 

@@ -1,129 +1,115 @@
-"""Datasets of photographs: 16:9 crops of different place and scale, no photograph in two splits, with pseudo-labels.
-
-`python3 -m common.prepare photos`; what makes it go on where it stopped is in `common.data.builder`.
-"""
+"""Datasets of photographs: 16:9 crops of different place and scale, no photograph in two splits, with pseudo-labels."""
 
 import functools
 import hashlib
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
 from common.core.errors import UserError
-from common.core.names import one_line, safe_stem
-from common.data.builder import DatasetBuilder, assign_splits, find_sources
-from common.data.pseudolabels import HEIGHT, PSEUDO, WIDTH, check_thresholds, explain, write_labelled
+from common.core.names import safe_stem
+from common.core.threads import CORES, parallel_map
+from common.data.builder import DatasetBuilder
+from common.data.dataset import SPLIT_SHARES
+from common.data.pseudolabels import (
+    HEIGHT,
+    PSEUDO,
+    THRESHOLDS,
+    WIDTH,
+    check_thresholds,
+    describe_labels,
+    write_pseudo_labelled,
+)
+from common.media.ffmpeg import VIDEOSET_X264
+from common.media.ffmpeg_process import find_ffmpeg
+from common.media.images import IMAGE_SUFFIXES, read_image
 
 ALIKE = 0.8  # crops of one photograph that share more of their area than this are too alike
+Box = tuple[int, int, int, int]  # left, top, width, height
 
 
-class Frame(NamedTuple):
-    """One frame to make: its split and file name, and the `box` (left, top, width, height) of the photograph."""
+class Crop(NamedTuple):
+    """One crop to make: its split and file name, the name of its photograph and the `box` of it.
+
+    Plans on disk hold it as a list: the order of the fields must not change.
+    """
 
     split: str
     image: str
     photograph: str
-    box: tuple[int, int, int, int]
+    box: Box
 
 
-def photos(arguments):
-    """Make, or go on making, the dataset; returns 1 where a photograph could not be read, else 0."""
-    from common.media.ffmpeg import VIDEOSET_X264, find_ffmpeg
-    from common.media.images import IMAGE_SUFFIXES
+class Photograph(NamedTuple):
+    """A photograph that can be used: the digest of its pixels, and its size."""
 
-    root, folder = Path(arguments.data_dir), Path(arguments.photo_dir)
-    check_thresholds(arguments.vmaf)
-    find_ffmpeg()
-    names = find_sources(folder, IMAGE_SUFFIXES, root, "photograph")
-    sound, not_needed, unreadable = survey(folder, names, arguments.enlarge, arguments.jobs)
-    try:
-        splits = assign_splits(list(sound), arguments.split, arguments.seed)
-    except UserError as error:
-        rejected = unreadable + not_needed
-        if not rejected:
-            raise
-        raise UserError(f"{error} ({len(rejected)} cannot be used, such as {one_line(rejected[0])})") from None
-    frames = {Path(frame.image).stem: frame for frame in plan_frames(sound, splits, arguments.crops, arguments.seed)}
-    settings = {name: getattr(arguments, name) for name in ("crops", "split", "seed", "vmaf", "enlarge")}
-    plan = {"labels": PSEUDO, "coding": VIDEOSET_X264, "frames": list(frames.values())}
-    digests = {name: digest for name, (digest, _) in sound.items()}
-    making = DatasetBuilder(root, "photos", "photograph", settings, digests, plan, arguments.overwrite)
-
-    def make_frame(unit, target):
-        return [cut(folder, frames[unit], arguments.vmaf, target)]
-
-    not_needed += [f"{name}: not needed for the split" for name in sound if name not in splits]
-    about = functools.partial(explain, thresholds=arguments.vmaf)
-    return making.run(frames, make_frame, arguments.jobs, about, unreadable, not_needed, noun="frame")
+    digest: str
+    width: int
+    height: int
 
 
-def survey(folder, names, enlarge, jobs):
-    """Decode every photograph once.
+def build_photos(
+    photo_dir: str | Path,
+    data_dir: str | Path,
+    *,
+    crops: int = 4,
+    split: Sequence[float] = SPLIT_SHARES,
+    seed: int = 0,
+    vmaf: Sequence[float] | None = None,
+    enlarge: bool = False,
+    jobs: int = CORES,
+    overwrite: bool = False,
+) -> int:
+    """Make, or go on making, a dataset of 640x360 crops with pseudo-labels.
 
-    Returns {name: (digest of its pixels, (width, height))} of those to use, [why, ...] of those too small or there
-    already under another name, and [why, ...] of those that cannot be read.
+    Args:
+        photo_dir: A folder of photographs, searched recursively.
+        data_dir: The folder of the dataset.
+        crops: How many of each photograph, at most.
+        split, seed: See `DatasetBuilder.assign_splits`; the seed draws the crops too.
+        vmaf: Three descending thresholds, by default THRESHOLDS.
+        enlarge: Use photographs smaller than 640x360 too.
+        jobs, overwrite: See `DatasetBuilder`.
+
+    Returns:
+        The exit code: 1 where a photograph could not be read or a crop failed, else 0.
     """
-    from common.core.threads import parallel_map
-    from common.media.images import read_image
-
-    def look(name):
-        try:
-            pixels = read_image(folder / name)
-        except UserError as error:
-            return str(error)
-        height, width = pixels.shape[:2]
-        return hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest(), (width, height)
-
-    sound, not_needed, unreadable, owner = {}, [], [], {}
-    for name, found in zip(names, parallel_map(look, names, jobs, "photograph")):
-        if isinstance(found, str):
-            unreadable.append(found)
-            continue
-        digest, (width, height) = found
-        if digest in owner:
-            not_needed.append(f"{name}: the same picture as {owner[digest]}")
-        elif (width < WIDTH or height < HEIGHT) and not enlarge:
-            small = f"{width}x{height} is smaller than {WIDTH}x{HEIGHT}; --enlarge takes it all the same"
-            not_needed.append(f"{name}: {small}")
-        else:
-            owner[digest], sound[name] = name, found
-    return sound, not_needed, unreadable
-
-
-def plan_frames(sound, splits, crops, seed):
-    """The frames of all photographs, in natural order of photographs."""
-    frames, digits = [], len(str(len(sound)))
-    for number, (name, (digest, (width, height))) in enumerate(sound.items(), 1):
-        if name in splits:
-            for crop, box in enumerate(crop_boxes(width, height, crops, f"{seed} {digest}"), 1):
-                frames.append(Frame(splits[name], f"{number:0{digits}}_{safe_stem(name)}_{crop}.png", name, box))
-    return frames
-
-
-def cut(folder, frame, thresholds, target):
-    """Crop and scale a frame, find its levels and write it; returns its row of the manifest."""
-    import numpy as np
-    from PIL import Image
-
-    from common.media.images import read_image
-
-    left, top, width, height = frame.box
-    photograph = Image.fromarray(read_image(folder / frame.photograph))
-    pixels = np.asarray(
-        photograph.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
+    folder, thresholds = Path(photo_dir), list(vmaf or THRESHOLDS)
+    check_thresholds(thresholds)
+    find_ffmpeg()
+    builder = DatasetBuilder(data_dir, "photos", "photograph", jobs, overwrite, unit_noun="frame")
+    photographs = _survey(builder, folder, enlarge)
+    splits = builder.assign_splits(photographs, split, seed)
+    builder.not_needed += [f"{name}: not needed for the split" for name in photographs if name not in splits]
+    planned = {Path(crop.image).stem: crop for crop in plan_crops(photographs, splits, crops, seed)}
+    builder.claim(
+        settings={"crops": crops, "split": split, "seed": seed, "vmaf": thresholds, "enlarge": enlarge},
+        sources={name: photograph.digest for name, photograph in photographs.items()},
+        plan={"labels": PSEUDO, "coding": VIDEOSET_X264, "frames": list(planned.values())},
     )
-    try:
-        labels = write_labelled(pixels, thresholds, target, frame.split, frame.image)
-    except UserError as error:
-        raise UserError(f"{frame.photograph}: {error}") from None
-    place = {"left": left, "top": top, "width": width, "height": height}
-    return {"split": frame.split, "image": frame.image, "photograph": frame.photograph, **place, **labels}
+    units = {unit: functools.partial(_write_crop, folder, crop, thresholds) for unit, crop in planned.items()}
+    return builder.run(units, functools.partial(describe_labels, thresholds=thresholds))
 
 
-def crop_boxes(width, height, count, seed):
-    """Up to `count` 16:9 boxes (left, top, width, height), from the largest possible down to 640 x 360, anywhere.
+def plan_crops(photographs: dict[str, Photograph], splits: dict[str, str], count: int, seed: int) -> list[Crop]:
+    """Return up to `count` crops of each photograph that has a split, in natural order of photographs."""
+    crops, digits = [], len(str(len(photographs)))
+    for number, (name, (digest, width, height)) in enumerate(photographs.items(), 1):
+        if name in splits:
+            for index, box in enumerate(crop_boxes(width, height, count, f"{seed} {digest}"), 1):
+                crops.append(Crop(splits[name], f"{number:0{digits}}_{safe_stem(name)}_{index}.png", name, box))
+    return crops
 
-    Fewer where the photograph has no room for so many that differ.  One smaller than 640 x 360 gives its largest box.
+
+def crop_boxes(width: int, height: int, count: int, seed: str) -> list[Box]:
+    """Return up to `count` 16:9 boxes (left, top, width, height), from the largest possible down to 640x360, anywhere.
+
+    There are fewer where the photograph has no room for so many that differ.  A photograph smaller than 640x360 gives
+    its largest box.
     """
     chance, boxes = random.Random(seed), []
     widest = min(width, height * WIDTH / HEIGHT)
@@ -134,13 +120,53 @@ def crop_boxes(width, height, count, seed):
             across = widest * (narrowest / widest) ** ((index + chance.random()) / count)
             across, down = max(1, round(across)), max(1, round(across * HEIGHT / WIDTH))
             box = chance.randint(0, width - across), chance.randint(0, height - down), across, down
-            if all(overlap(box, other) < ALIKE for other in boxes):
+            if all(_overlap(box, other) < ALIKE for other in boxes):
                 boxes.append(box)
                 break
     return boxes
 
 
-def overlap(a, b):
+def _overlap(a, b):
     """Area that two boxes share over the area that they cover, 0 to 1."""
     across, down = (max(0, min(a[i] + a[i + 2], b[i] + b[i + 2]) - max(a[i], b[i])) for i in (0, 1))
     return across * down / (a[2] * a[3] + b[2] * b[3] - across * down)
+
+
+def _survey(builder, folder, enlarge):
+    """Decode every photograph once: {name: Photograph} of those to use; why the others are not joins the builder."""
+
+    def read(name):
+        try:
+            pixels = read_image(folder / name)
+        except UserError as error:
+            return str(error)
+        height, width = pixels.shape[:2]
+        return Photograph(hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest(), width, height)
+
+    names, usable, owner = builder.find_sources(folder, IMAGE_SUFFIXES), {}, {}
+    for name, found in zip(names, parallel_map(read, names, builder.jobs, "photograph")):
+        if isinstance(found, str):
+            builder.left_out.append(found)
+        elif found.digest in owner:
+            builder.not_needed.append(f"{name}: the same image as {owner[found.digest]}")
+        elif (found.width < WIDTH or found.height < HEIGHT) and not enlarge:
+            small = f"{found.width}x{found.height} is smaller than {WIDTH}x{HEIGHT}; --enlarge uses it all the same"
+            builder.not_needed.append(f"{name}: {small}")
+        else:
+            owner[found.digest], usable[name] = name, found
+    return usable
+
+
+def _write_crop(photographs, crop, thresholds, folder):
+    """Crop and scale a photograph, find the labels and write all into `folder`; returns the row of the manifest."""
+    left, top, width, height = crop.box
+    photograph = Image.fromarray(read_image(photographs / crop.photograph))
+    pixels = np.asarray(
+        photograph.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
+    )
+    try:
+        labels = write_pseudo_labelled(pixels, thresholds, folder, crop.split, crop.image)
+    except UserError as error:
+        raise UserError(f"{crop.photograph}: {error}") from None
+    place = {"left": left, "top": top, "width": width, "height": height}
+    return [{"split": crop.split, "image": crop.image, "photograph": crop.photograph, **place, **labels}]

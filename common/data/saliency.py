@@ -79,7 +79,8 @@ def _figures(channels):
 
     within_a_map = np.zeros((3, 3, 3), bool)
     within_a_map[1] = True  # eight neighbours
-    regions, count = ndimage.label(maps, within_a_map)
+    regions: np.ndarray
+    regions, count = ndimage.label(maps, within_a_map)  # type: ignore[misc]  # SciPy's types miss this pair
     is_figure = np.ones(count + 1, np.uint8)
     is_figure[0] = False
     for edge in (regions[:, 0], regions[:, -1], regions[:, :, 0], regions[:, :, -1]):

@@ -1,18 +1,30 @@
-"""Label sheets as CSV files, read with an eye for what is wrong in them."""
+"""CSV tables: the label sheets that datasets are downloaded with, and the manifest of a dataset that we made."""
 
 import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.core.errors import UserError
 
+MANIFEST = "manifest.csv"
+SOURCE_COLUMNS = ("clip", "photograph", "picture")  # of a manifest: what an image was made from
+SHOWN = 5  # examples of one kind
 
-def read_table(file, columns, limits, blanks=False):
+
+def read_table(
+    file: Path, columns: Collection[str], limits: Mapping[str, tuple[float, float]], blanks: bool = False
+) -> pd.DataFrame:
     """Read the `columns` of a CSV file as a table whose index is the line in the file; further columns are ignored.
 
-    limits: {column: (lowest, highest)} of those that hold numbers; blanks: whether these may be empty (NaN).
-    Raises UserError, which names file and line, where it is missing, no CSV, lacks a column or a number is none.
+    Args:
+        limits: {column: (lowest, highest)} of the columns that hold numbers; the others hold text.
+        blanks: Whether numbers may be left out (NaN).
+
+    Raises:
+        UserError: The file is missing or no CSV, a column is missing, or a value is not such a number.
     """
     expected = f"expected a CSV file with the columns {', '.join(columns)}"
     try:
@@ -25,10 +37,10 @@ def read_table(file, columns, limits, blanks=False):
     if missing:
         raise UserError(f"{file}: no column {', '.join(missing)}; {expected}")
     table.index += 2  # the header is line 1
-    table = table[list(columns)].apply(lambda column: column.str.strip())
-    table = table[(table != "").any(axis=1)]
+    table = pd.DataFrame({column: table[column].str.strip() for column in columns})
+    table = table.loc[(table != "").any(axis=1)]
     for column, (lowest, highest) in limits.items():
-        numbers = pd.to_numeric(table[column], errors="coerce")
+        numbers = pd.Series(pd.to_numeric(table[column], errors="coerce"))
         wrong = ~numbers.between(lowest, highest) & ~(blanks & (table[column] == ""))
         if wrong.any():
             line = wrong.idxmax()
@@ -39,20 +51,64 @@ def read_table(file, columns, limits, blanks=False):
     return table
 
 
-def refuse_repeats(table, column, file):
-    """Raise UserError where two rows of a table of `read_table` have one value in `column`."""
-    again = table[column].duplicated()
-    if again.any():
-        line = again.idxmax()
+def refuse_repeats(table: pd.DataFrame, column: str, file: Path) -> None:
+    """Raise UserError where two rows of a table of `read_table` have the same value in `column`."""
+    repeated = table[column].duplicated()
+    if repeated.any():
+        line = repeated.idxmax()
         raise UserError(f"{file}:{line}: {column} {table[column][line]} again; expected one row for each")
 
 
-def read_list(text, highest, where):
-    """The numbers of a field such as "[25, 23]" as an array.  where: of what, for the UserError where it is no such."""
+def read_list(text: str, highest: float, where: str) -> np.ndarray:
+    """Return the numbers of a field such as "[25, 23]", each from 0 to `highest`, as an array.
+
+    Raises:
+        UserError: The field holds anything else.  It begins with `where`, which names the file, the row and the field.
+    """
     try:
-        found = np.array(json.loads(text), float)
+        numbers = np.array(json.loads(text), float)
     except (ValueError, TypeError):
-        found = np.empty(0)
-    if found.ndim != 1 or not found.size or not ((0 <= found) & (found <= highest)).all():
+        numbers = np.empty(0)
+    if numbers.ndim != 1 or not numbers.size or not ((numbers >= 0) & (numbers <= highest)).all():
         raise UserError(f"{where} are {text!r}; expected a list of numbers from 0 to {highest}, such as [25, 23]")
-    return found
+    return numbers
+
+
+def read_manifest(root: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Return `root`/manifest.csv as a table of text, empty where there is none, and its faults, a line each."""
+    try:
+        file = root / MANIFEST
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
+    except FileNotFoundError:
+        return pd.DataFrame(), []
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        problem = f"{MANIFEST}: cannot be read ({' '.join(str(error).split())}); make the dataset again"
+        return pd.DataFrame(), [problem]
+    faults = []
+    for column in ("unit", "labels"):
+        if len(distinct(table, column)) > 1:
+            kinds = " and ".join(distinct(table, column))
+            faults.append(f"{MANIFEST}: labels of two kinds, {kinds}; keep them apart")
+    for column in SOURCE_COLUMNS:
+        if column in table and "split" in table:
+            splits = table.groupby(column)["split"].nunique()
+            faults += count_with_examples(
+                f"{column}s in two splits", [str(name) for name, count in splits.items() if count > 1]
+            )
+    return table, faults
+
+
+def count_with_examples(what: str, found: Sequence[str]) -> list[str]:
+    """Return ["2 clips in two splits: a; b"], a line that counts what was found and names the first; [] for nothing."""
+    more = f" ... and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [f"{len(found)} {what}: {'; '.join(found[:SHOWN])}{more}"] if found else []
+
+
+def distinct(manifest: pd.DataFrame, column: str) -> list[str]:
+    """Return the values of a column of a manifest, each once, in their order; [] where there is no such column."""
+    return list(dict.fromkeys(manifest[column])) if column in manifest else []
+
+
+def source_column(manifest: pd.DataFrame) -> str | None:
+    """Return the column of a manifest that says what each image was made from, or None."""
+    return next((column for column in SOURCE_COLUMNS if column in manifest), None)

@@ -1,122 +1,233 @@
-"""A user's own clips into the rootdir layout, pseudo-labelled or with labels given: `python3 -m common.prepare clips`.
+"""A user's own clips into the rootdir layout, with pseudo-labels or with given labels.
 
-With pseudo-labels each frame stands for itself, coded as an intra frame (see `common.data.pseudolabels`).  Labels given are
-of the whole clip: its frames share them, and their JND frames are those of the clip coded as VideoSet coded its own.
+With pseudo-labels each frame has its own, coded as an intra frame (see `common.data.pseudolabels`).  Given labels are
+of the whole clip: its frames share them, and their coded images are frames of the clip coded as VideoSet coded its own.
 """
 
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.core.errors import UserError
 from common.core.files import sha256
 from common.core.names import safe_stem
-from common.core.threads import parallel_map
-from common.data.builder import DatasetBuilder, assign_splits, find_sources
-from common.data.dataset import LEVELS
-from common.data.labelled_clip import LabelledClip
-from common.data.pseudolabels import HEIGHT, THRESHOLDS, WIDTH, check_thresholds, explain, write_labelled
+from common.core.threads import CORES, parallel_map
+from common.data.builder import DatasetBuilder
+from common.data.dataset import LEVELS, SPLIT_SHARES, split_folder
+from common.data.levels import nearest_qp
+from common.data.pseudolabels import (
+    HEIGHT,
+    THRESHOLDS,
+    WIDTH,
+    check_thresholds,
+    describe_labels,
+    write_pseudo_labelled,
+)
 from common.data.tables import read_table, refuse_repeats
-from common.media.clips import CLIP_SUFFIXES, extract_frames
+from common.media.clips import CLIP_SUFFIXES, count_frames, extract_frames
 from common.media.ffmpeg import VIDEOSET_X264, clip_size
 from common.media.ffmpeg_process import find_ffmpeg
+from common.media.images import write_png
 
 
-def clips(arguments):
-    """Make, or go on making, the dataset; returns 1 where a clip had to be left out, else 0."""
-    folder, root = Path(arguments.clip_dir), Path(arguments.data_dir)
-    thresholds = arguments.vmaf or list(THRESHOLDS)
-    check_thresholds(thresholds)
-    if arguments.labels and arguments.vmaf:
-        raise UserError("--labels and --vmaf: the labels are either given or found by VMAF; give one of them")
-    find_ffmpeg()
-    names = find_sources(folder, CLIP_SUFFIXES, root, "clip")
-    fit = wanted_size(arguments)
-    digests, left_out = survey(folder, names, fit, arguments.jobs)
-    levels = read_labels(arguments.labels, list(digests), left_out) if arguments.labels else {}
-    usable = [name for name in digests if name in levels or not arguments.labels]
-    splits = assign_splits(usable, arguments.split, arguments.seed, "clip")
-    digits = len(str(len(digests)))
-    units = {f"{number:0{digits}}_{safe_stem(name)}": name for number, name in enumerate(digests, 1) if name in splits}
-    settings = {name: getattr(arguments, name) for name in ("frames", "size", "split", "seed")}
-    settings |= {"labels": bool(arguments.labels), "vmaf": None if arguments.labels else thresholds}
-    sources = {name: {"digest": digests[name], "levels": levels.get(name)} for name in splits}
-    plan = {"coding": VIDEOSET_X264, "units": units, "splits": splits}
-    making = DatasetBuilder(root, "clips", "clip", settings, sources, plan, arguments.overwrite)
+@dataclass(frozen=True)
+class LabelledClip:
+    """A clip with labels: all its frames share them.
 
-    def make_clip(unit, target):
-        name, split = units[unit], splits[units[unit]]
-        path = folder / name
-        if not arguments.labels:
-            return pseudo_labelled(path, name, split, unit, arguments.frames, fit, thresholds, target)
-        labels = f"given ({Path(arguments.labels).name})"
-        return LabelledClip(name, split, levels[name], labels, {0: path}, fit=fit).make(unit, arguments.frames, target)
-
-    def about(rows):
-        given = f"the levels are those of {arguments.labels}, in QP"
-        return given if arguments.labels else explain(rows, thresholds)
-
-    not_needed = [f"{name}: not needed for the split" for name in usable if name not in splits]
-    return making.run(units, make_clip, arguments.jobs, about, left_out, not_needed)
-
-
-def pseudo_labelled(path, clip, split, unit, choice, fit, thresholds, folder):
-    """Write chosen frames of a clip, each with levels found for itself alone; returns their rows of the manifest."""
-    rows = []
-    for index, (number, seconds, pixels) in enumerate(extract_frames(path, choice, size=fit), 1):
-        image = f"{unit}_{index}.png"
-        place = {"clip": clip, "frame": number, "seconds": round(seconds, 3)}
-        labels = write_labelled(pixels, thresholds, folder, split, image)
-        rows.append({"split": split, "image": image, **place, **labels})
-    return rows
-
-
-def survey(folder, names, fit, jobs):
-    """({name: digest of the file}, [why one is left out, ...]).
-
-    Left out are clips whose first frame cannot be decoded or is smaller than `fit`, (H, W), and all but the first of
-    files that are the same.
+    Attributes:
+        clip: What the manifest calls it.
+        split: Of SPLITS.
+        qps: Its labels JND1, JND2, JND3; one with decimals has the frames of the nearest QP, halves upwards.
+        labels: What kind the labels are, for the manifest.
+        files: {QP: path}; 0 is the clip itself, the others are the same frames coded.
+        own_size: (H, W) that its frames must have, where that is known.
+        rate, size: See `extract_frames`.
     """
 
-    def look(name):
+    clip: str
+    split: str
+    qps: tuple[float, ...]
+    labels: str
+    files: Mapping[int, Path]
+    own_size: tuple[int, int] | None = None
+    rate: float | None = None
+    size: tuple[int, int] | None = None
+
+    def write(self, unit: str, frames: str, folder: Path) -> list[dict]:
+        """Write chosen frames, raw and as coded at each level, as PNG files into subfolders of `folder`.
+
+        Where no file has the QP of a level, the clip is coded here.
+
+        Args:
+            unit: How the names of the images begin.
+            frames: Which frames, see `extract_frames`.
+            folder: It is made.
+
+        Returns:
+            The rows of the manifest.
+
+        Raises:
+            UserError: As `extract_frames`, and where frames of two files differ in number or size.
+        """
+        coded_at = dict(zip(LEVELS, map(nearest_qp, self.qps)))
+        missing = {qp: folder / f"{qp}.264" for qp in coded_at.values() if qp not in self.files}
+        for qp in set(coded_at.values()) - missing.keys():  # a bare bitstream that ends early looks sound
+            count, due = count_frames(self.files[qp]), count_frames(self.files[0])
+            if count != due:
+                raise UserError(f"{self.files[qp]}: {count} frames, while {self.files[0]} has {due}; copy both again")
+        folder.mkdir(parents=True)
+        rows, size = [], self.own_size
+        for index, (number, seconds, pixels) in enumerate(
+            extract_frames(self.files[0], frames, self.rate, self.size, missing), 1
+        ):
+            size = size or pixels.shape[:2]
+            _check_size(self.files[0], pixels, size)
+            name = f"{unit}_{index}.png"
+            write_png(folder / split_folder(self.split) / name, pixels)
+            place = {"clip": self.clip, "frame": number, "seconds": round(seconds, 3)}
+            rows.append({"split": self.split, "image": name, **place, **dict(zip(LEVELS, self.qps))})
+        assert size, "extract_frames gives a frame, or raises"
+        height, width = size
+        for level, qp in coded_at.items():
+            file = missing.get(qp) or self.files[qp]
+            padded = (height + height % 2, width + width % 2) if qp in missing else size
+            for (_, _, pixels), row in zip(extract_frames(file, [row["frame"] for row in rows]), rows):
+                _check_size(file, pixels, padded)
+                write_png(folder / split_folder(self.split, level) / row["image"], pixels[:height, :width])
+                row |= {f"QP at {level}": qp, f"source at {level}": "coded here" if qp in missing else file.name}
+        for file in missing.values():
+            file.unlink()
+        return [{**row, "unit": "QP", "labels": self.labels} for row in rows]
+
+
+def build_clips(
+    clip_dir: str | Path,
+    data_dir: str | Path,
+    *,
+    labels: str | Path | None = None,
+    frames: str = "scenes",
+    size: str | None = None,
+    vmaf: Sequence[float] | None = None,
+    split: Sequence[float] = SPLIT_SHARES,
+    seed: int = 0,
+    jobs: int = CORES,
+    overwrite: bool = False,
+) -> int:
+    """Make, or go on making, a dataset of the frames of clips.
+
+    Args:
+        clip_dir: A folder of clips, searched recursively.
+        data_dir: The folder of the dataset.
+        labels: A CSV file of the columns name, JND1, JND2, JND3, a clip a row, in QP; else there are pseudo-labels.
+        frames: Which frames of a clip, see `extract_frames`.
+        size: Such as "640x360", or "own"; by default "own" with given labels, else that of the pseudo-labels.
+        vmaf: Three descending thresholds of the pseudo-labels, by default THRESHOLDS.
+        split, seed: See `DatasetBuilder.assign_splits`.
+        jobs, overwrite: See `DatasetBuilder`.
+
+    Returns:
+        The exit code: 1 where a clip had to be left out, else 0.
+    """
+    folder, thresholds = Path(clip_dir), list(vmaf or THRESHOLDS)
+    check_thresholds(thresholds)
+    if labels and vmaf:
+        raise UserError("--labels and --vmaf: the labels are either given or found by VMAF; give one of them")
+    find_ffmpeg()
+    builder = DatasetBuilder(data_dir, "clips", "clip", jobs, overwrite)
+    frame_size = _frame_size(size, own=bool(labels))
+    digests = _survey(builder, folder, frame_size)
+    given = _read_labels(builder, Path(labels), digests) if labels else {}
+    usable = [name for name in digests if name in given or not labels]
+    splits = builder.assign_splits(usable, split, seed)
+    builder.not_needed += [f"{name}: not needed for the split" for name in usable if name not in splits]
+    digits = len(str(len(digests)))
+    names = {f"{number:0{digits}}_{safe_stem(name)}": name for number, name in enumerate(digests, 1) if name in splits}
+    settings = {"frames": frames, "size": size, "split": split, "seed": seed, "labels": bool(labels)}
+    builder.claim(
+        settings={**settings, "vmaf": None if labels else thresholds},
+        sources={name: {"digest": digests[name], "levels": given.get(name)} for name in splits},
+        plan={"coding": VIDEOSET_X264, "units": names, "splits": splits},
+    )
+    units = {}
+    for unit, name in names.items():
+        if labels:
+            kind = f"given ({Path(labels).name})"
+            clip = LabelledClip(name, splits[name], given[name], kind, {0: folder / name}, size=frame_size)
+            units[unit] = functools.partial(clip.write, unit, frames)
+        else:
+            units[unit] = functools.partial(
+                _write_pseudo_labelled_clip, folder / name, name, splits[name], unit, frames, frame_size, thresholds
+            )
+    if labels:
+        return builder.run(units, lambda rows: f"the levels are those of {labels}, in QP")
+    return builder.run(units, functools.partial(describe_labels, thresholds=thresholds))
+
+
+def _frame_size(size, own):
+    """(H, W) that frames are scaled and cut to, or None.  own: whether they keep their size by default."""
+    if size == "own" or (own and not size):
+        return None
+    width, height = map(int, size.split("x")) if size else (WIDTH, HEIGHT)
+    return height, width
+
+
+def _survey(builder, folder, size):
+    """{name: digest of the file} of the usable clips; why the others are not joins the builder.
+
+    A clip is not usable where its first frame cannot be decoded or is smaller than `size`, (H, W), nor where it is the
+    same file as one before it.
+    """
+
+    def inspect(name):
         try:
             height, width = clip_size(folder / name)
         except UserError as error:
             return None, str(error)
-        if fit and (height < fit[0] or width < fit[1]):
-            return None, f"{name}: {width}x{height} is smaller than {fit[1]}x{fit[0]}; --size own takes it as it is"
+        if size and (height < size[0] or width < size[1]):
+            return None, f"{name}: {width}x{height} is smaller than {size[1]}x{size[0]}; --size own keeps its size"
         return sha256(folder / name), None
 
-    owner, left_out = {}, []
-    for name, (digest, why) in zip(names, parallel_map(look, names, jobs, "clip")):
-        if why:
-            left_out.append(why)
+    names, owner = builder.find_sources(folder, CLIP_SUFFIXES), {}
+    for name, (digest, problem) in zip(names, parallel_map(inspect, names, builder.jobs, "clip")):
+        if problem:
+            builder.left_out.append(problem)
         elif owner.setdefault(digest, name) != name:
-            left_out.append(f"{name}: the same file as {owner[digest]}")
-    return {name: digest for digest, name in owner.items()}, left_out
+            builder.left_out.append(f"{name}: the same file as {owner[digest]}")
+    return {name: digest for digest, name in owner.items()}
 
 
-def read_labels(file, names, left_out):
-    """{clip name: (JND1, JND2, JND3)} from a CSV file of the columns name, JND1, JND2, JND3, in QP.
+def _read_labels(builder, file, names: Iterable[str]):
+    """{clip's name: (JND1, JND2, JND3)} from a CSV file; rows without a clip and clips without a row join the builder.
 
-    A name is that of the file, with or without its folder; rows and clips that are alone join `left_out`.
+    A row names the file with or without its folder.
     """
-    file = Path(file)
     table = read_table(file, ("name", *LEVELS), {level: (0, 51) for level in LEVELS})
     refuse_repeats(table, "name", file)
-    levels = {}
+    labels = {}
     for line, name, *row in table.itertuples():
-        found = [own for own in names if name in (own, Path(own).name)]
-        if len(found) == 1:
-            levels[found[0]] = tuple(row)
+        matches = [own for own in names if name in (own, Path(own).name)]
+        if len(matches) == 1:
+            labels[matches[0]] = tuple(row)
         else:
-            few = f"matches {' and '.join(found)}; give its folder too" if found else "no such clip"
-            left_out.append(f"{file}:{line}: {name}: {few}")
-    left_out += [f"{name}: no row in {file}" for name in names if name not in levels]
-    return levels
+            problem = f"matches {' and '.join(matches)}; give its folder too" if matches else "no such clip"
+            builder.left_out.append(f"{file}:{line}: {name}: {problem}")
+    builder.left_out += [f"{name}: no row in {file}" for name in names if name not in labels]
+    return labels
 
 
-def wanted_size(arguments):
-    """(H, W) that frames are brought to, or None: labels given are of the clip as it is, thresholds of 640x360."""
-    if arguments.size == "own" or (arguments.labels and not arguments.size):
-        return None
-    width, height = map(int, arguments.size.split("x")) if arguments.size else (WIDTH, HEIGHT)
-    return height, width
+def _write_pseudo_labelled_clip(path, clip, split, unit, frames, size, thresholds, folder):
+    """Write chosen frames of a clip, each with labels of its own; returns their rows of the manifest."""
+    rows = []
+    for index, (number, seconds, pixels) in enumerate(extract_frames(path, frames, size=size), 1):
+        name = f"{unit}_{index}.png"
+        place = {"clip": clip, "frame": number, "seconds": round(seconds, 3)}
+        labels = write_pseudo_labelled(pixels, thresholds, folder, split, name)
+        rows.append({"split": split, "image": name, **place, **labels})
+    return rows
+
+
+def _check_size(file, pixels, size):
+    if pixels.shape[:2] != size:
+        found, due = (f"{width}x{height}" for height, width in (pixels.shape[:2], size))
+        raise UserError(f"{file}: frames of {found}; expected {due}, as its name or its reference says; copy it again")

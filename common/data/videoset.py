@@ -1,19 +1,24 @@
-"""VideoSet (arXiv 1701.01500) into the rootdir layout: `python3 -m common.prepare videoset`.
+"""VideoSet (arXiv 1701.01500) into the rootdir layout.
 
-A clip's frames come from its reference, qp_00; its frames at a level from the clip as it was coded at the QP of the
-level, or, where that is not there, coded here with VideoSet's settings.  `jnd` and `mean` are the columns of its label
-sheets; a mean has decimals, and its frames are those of the nearest QP (halves upwards).
+A clip's frames come from its reference, qp_00; their coded images come from the clip as it was coded at the QP of the
+level, or, where that is not there, coded here with VideoSet's settings.  `jnd` and `mean` are columns of its label
+sheets; a mean has decimals, and its images are those of the nearest QP (halves upwards).
 """
 
+import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from common.core.errors import UserError
-from common.data.builder import DatasetBuilder, assign_splits, find_sources
-from common.data.dataset import LEVELS, SPLITS
-from common.data.labelled_clip import LabelledClip
+from common.core.threads import CORES
+from common.data.builder import DatasetBuilder
+from common.data.dataset import LEVELS, SPLIT_SHARES, SPLITS
 from common.data.tables import read_list, read_table, refuse_repeats
+from common.data.videos import LabelledClip
 from common.media.clips import CLIP_SUFFIXES
 from common.media.ffmpeg import VIDEOSET_X264
 from common.media.ffmpeg_process import find_ffmpeg
@@ -24,62 +29,82 @@ EXAMPLE = "videoSRC005_{size}_30_qp_00.264"
 
 
 class Clip(NamedTuple):
-    """What is there of one clip: its frame rate, and {QP: file name relative to the folder}, QP 0 the reference."""
+    """The files of one clip: its frame rate, and {QP: file name relative to the folder}, QP 0 the reference."""
 
     rate: int
-    files: dict
+    files: dict[int, str]
 
 
-def videoset(arguments):
-    """Make, or go on making, the dataset; returns 1 where a clip had to be left out, else 0."""
-    folder, root = Path(arguments.clip_dir), Path(arguments.data_dir)
+def build_videoset(
+    clip_dir: str | Path,
+    sheet_dir: str | Path,
+    data_dir: str | Path,
+    *,
+    size: str = "640x360",
+    label: str = "jnd",
+    frames: str = "1s",
+    split: Sequence[float] = SPLIT_SHARES,
+    clips: Sequence[Sequence[int]] | None = None,
+    seed: int = 0,
+    jobs: int = CORES,
+    overwrite: bool = False,
+) -> int:
+    """Make, or go on making, the dataset.
+
+    Args:
+        clip_dir: A folder with VideoSet's clips, at any depth.
+        sheet_dir: A folder with its label sheets, such as 640x360_1st.csv.
+        data_dir: The folder of the dataset.
+        size: Which of VideoSet's sizes.
+        label: Which column of the sheets: "jnd" or "mean".
+        frames: Which frames of a clip, see `extract_frames`.
+        split, seed: See `DatasetBuilder.assign_splits`.
+        clips: The numbers of the clips in each split, instead of `split`.
+        jobs, overwrite: See `DatasetBuilder`.
+
+    Returns:
+        The exit code: 1 where a clip had to be left out, else 0.
+    """
+    folder = Path(clip_dir)
     find_ffmpeg()
-    levels = read_sheets(Path(arguments.sheet_dir), arguments.size, arguments.label)
-    clips, seen, left_out = find_clips(folder, arguments.size, root, levels)
-    splits, missing = split_clips(clips, arguments)
-    left_out += missing
-    units = {f"SRC{number:03}": number for number in sorted(splits)}
-    sources = {
-        unit: {
-            "levels": levels[number],
-            "files": {n: (folder / n).stat().st_size for n in clips[number].files.values()},
-        }
-        for unit, number in units.items()
-    }
-    settings = {name: getattr(arguments, name) for name in ("size", "frames", "label", "split", "clips", "seed")}
-    plan = {"coding": VIDEOSET_X264, "splits": {unit: splits[number] for unit, number in units.items()}}
-    making = DatasetBuilder(root, "videoset", "clip", settings, sources, plan, arguments.overwrite)
-
-    width, height = map(int, arguments.size.split("x"))
-
-    def make_clip(unit, target):
-        number = units[unit]
-        files = {qp: folder / name for qp, name in clips[number].files.items()}
-        labels = f"human (VideoSet {arguments.size}, {arguments.label})"
-        clip = LabelledClip(unit, splits[number], levels[number], labels, files, (height, width), clips[number].rate)
-        return clip.make(unit, arguments.frames, target)
-
-    def about(rows):
-        return f"the levels are VideoSet's of {arguments.size}, column {arguments.label}, in QP"
-
-    absent = len(levels.keys() - seen)
-    not_needed = [f"{absent} of the {len(levels)} clips in the sheets: no file of {arguments.size}"] if absent else []
-    return making.run(units, make_clip, arguments.jobs, about, left_out, not_needed)
+    builder = DatasetBuilder(data_dir, "videoset", "clip", jobs, overwrite)
+    labels = read_sheets(Path(sheet_dir), size, label)
+    found = _find_clips(builder, folder, size, labels)
+    splits = _splits_by_number(builder, clips, found) if clips else builder.assign_splits(found, split, seed)
+    numbers = {f"SRC{number:03}": number for number in sorted(splits)}
+    builder.claim(
+        settings={"size": size, "frames": frames, "label": label, "split": split, "clips": clips, "seed": seed},
+        sources={
+            unit: {
+                "levels": labels[number],
+                "files": {name: (folder / name).stat().st_size for name in found[number].files.values()},
+            }
+            for unit, number in numbers.items()
+        },
+        plan={"coding": VIDEOSET_X264, "splits": {unit: splits[number] for unit, number in numbers.items()}},
+    )
+    width, height = map(int, size.split("x"))
+    kind, units = f"human (VideoSet {size}, {label})", {}
+    for unit, number in numbers.items():
+        files = {qp: folder / name for qp, name in found[number].files.items()}
+        clip = LabelledClip(unit, splits[number], labels[number], kind, files, (height, width), found[number].rate)
+        units[unit] = functools.partial(clip.write, unit, frames)
+    return builder.run(units, lambda rows: f"the levels are VideoSet's of {size}, column {label}, in QP")
 
 
-def read_sheets(folder, size, label):
-    """{clip number: (JND1, JND2, JND3)}, in QP, of the sheets `folder`/640x360_1st.csv, _2nd and _3rd."""
-    levels = {}
+def read_sheets(folder: Path, size: str, label: str) -> dict[int, tuple[float, ...]]:
+    """Return {clip number: (JND1, JND2, JND3)}, in QP, from `folder`/640x360_1st.csv, _2nd and _3rd."""
+    labels = {}
     for file in (folder / f"{size}_{place}.csv" for place in PLACES):
         table = read_table(file, ("sequence_index", label), {"sequence_index": (1, 999), label: (0, 51)})
         refuse_repeats(table, "sequence_index", file)
-        for number, level in zip(table["sequence_index"], table[label]):
-            levels.setdefault(int(number), []).append(float(level))
-    return {number: tuple(found) for number, found in levels.items() if len(found) == len(LEVELS)}
+        for number, qp in zip(table["sequence_index"], table[label]):
+            labels.setdefault(int(number), []).append(float(qp))
+    return {number: tuple(qps) for number, qps in labels.items() if len(qps) == len(LEVELS)}
 
 
-def read_samples(folder, size):
-    """{clip number: (JND1's, JND2's, JND3's)}, each an array of its subjects' QPs, of the same sheets.
+def read_samples(folder: Path, size: str) -> dict[int, tuple[np.ndarray, ...]]:
+    """Return {clip number: (JND1's, JND2's, JND3's)}, each an array of its subjects' QPs, from the same sheets.
 
     A subject whose sample is QP q sees the difference at q and not yet at q - 1.
     """
@@ -88,58 +113,55 @@ def read_samples(folder, size):
         table = read_table(file, ("sequence_index", "samples"), {"sequence_index": (1, 999)})
         refuse_repeats(table, "sequence_index", file)
         for line, number, text in table[["sequence_index", "samples"]].itertuples():
-            found = read_list(text, 51, f"{file}:{line}: samples")
-            samples.setdefault(int(number), []).append(found)
-    return {number: tuple(found) for number, found in samples.items() if len(found) == len(LEVELS)}
+            samples.setdefault(int(number), []).append(read_list(text, 51, f"{file}:{line}: samples"))
+    return {number: tuple(arrays) for number, arrays in samples.items() if len(arrays) == len(LEVELS)}
 
 
-def find_clips(folder, size, root, levels):
-    """Find the clips of one size: {clip number: Clip} of those with a reference and `levels`, all numbers that have a
-    file, [why the others of these are left out, ...].
-    """
-    clips, left_out, others, twice = {}, [], set(), {}
-    for name in find_sources(folder, CLIP_SUFFIXES, root, "clip"):
+def _find_clips(builder, folder, size, labels):
+    """{clip number: Clip} of the clips of one size with a reference and `labels`; the others join the builder."""
+    clips, other_sizes, repeated = {}, set(), {}
+    for name in builder.find_sources(folder, CLIP_SUFFIXES):
         match = NAME.fullmatch(Path(name).name)
         if match and match[2] == size:
             number, rate, qp = (int(match[i]) for i in (1, 3, 4))
             clip = clips.setdefault(number, Clip(rate, {}))
             if clip.files.setdefault(qp, name) != name:
-                twice[number] = f"SRC{number:03}: two files of QP {qp}, {clip.files[qp]} and {name}; keep one of them"
+                repeated[number] = f"two files of QP {qp}, {clip.files[qp]} and {name}; keep one of them"
         elif match:
-            others.add(match[2])
+            other_sizes.add(match[2])
     if not clips:
-        seen = f"clips of {', '.join(sorted(others))} only; choose one by --size" if others else "no clip of VideoSet"
-        raise UserError(f"{folder}: {seen}; expected names such as {EXAMPLE.format(size=size)}")
-    seen = set(clips)
+        found = f"clips of {', '.join(sorted(other_sizes))} only; choose one by --size"
+        found = found if other_sizes else "no clip of VideoSet"
+        raise UserError(f"{folder}: {found}; expected names such as {EXAMPLE.format(size=size)}")
+    absent = len(labels.keys() - clips.keys())
+    if absent:
+        builder.not_needed.append(f"{absent} of the {len(labels)} clips in the sheets: no file of {size}")
+    usable = {}
     for number, clip in sorted(clips.items()):
-        if number in twice:
-            left_out.append(twice[number])
-        elif number not in levels:
-            left_out.append(f"SRC{number:03}: no row in the label sheets of {size}")
+        if number in repeated:
+            problem = repeated[number]
+        elif number not in labels:
+            problem = f"no row in the label sheets of {size}"
         elif 0 not in clip.files:
-            wanted = f"videoSRC{number:03}_{size}_{clip.rate}_qp_00.264"
-            left_out.append(f"SRC{number:03}: no reference; expected {wanted} beside {next(iter(clip.files.values()))}")
+            reference = f"videoSRC{number:03}_{size}_{clip.rate}_qp_00.264"
+            problem = f"no reference; expected {reference} next to {next(iter(clip.files.values()))}"
         else:
+            usable[number] = clip
             continue
-        del clips[number]
-    if not clips:
-        raise UserError(f"{folder}: no clip can be used ({len(left_out)} cannot, such as {left_out[0]})")
-    return clips, seen, left_out
+        builder.left_out.append(f"SRC{number:03}: {problem}")
+    return builder.require_some(usable, folder)
 
 
-def split_clips(clips, arguments):
-    """({clip number: split}, [why one that was asked for is left out, ...])."""
-    if not arguments.clips:
-        return assign_splits(sorted(clips), arguments.split, arguments.seed, "clip"), []
-    asked = [(number, split) for split, numbers in zip(SPLITS, arguments.clips) for number in numbers]
+def _splits_by_number(builder, numbers, clips):
+    """{clip number: split} as --clips asks; clips that cannot be used join the builder."""
+    asked = [(number, split) for split, of_split in zip(SPLITS, numbers) for number in of_split]
     splits = dict(asked)
     for number, split in asked:
         if splits[number] != split:
             raise UserError(f"--clips: {number} is in {split} and {splits[number]}; expected each clip in one split")
-    missing = [
-        f"SRC{number:03}: asked for by --clips, not among those usable" for number in splits.keys() - clips.keys()
-    ]
+    missing = sorted(splits.keys() - clips.keys())
+    builder.left_out += [f"SRC{number:03}: asked for by --clips, not among those usable" for number in missing]
     splits = {number: split for number, split in splits.items() if number in clips}
     if not splits:
         raise UserError(f"--clips: none of them can be used; {len(clips)} others can, such as {min(clips)}")
-    return splits, sorted(missing)
+    return splits

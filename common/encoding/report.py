@@ -16,7 +16,7 @@ from common.core.names import one_line
 from common.core.row_file import RowFile
 from common.core.terminal import Listing
 from common.core.threads import prefetch
-from common.data.sur import sur_column
+from common.data.levels import sur_column
 from common.encoding.codecs import coder
 from common.encoding.encode import encode_clip, encode_image, nearest, scene_qps
 from common.encoding.targets import targets_of

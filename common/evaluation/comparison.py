@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from common.core.errors import UserError
-from common.data import check, dataset, sur, videoset
-from common.data.levels import HIGHEST_QP, nearest_qp
-from common.data.tables import read_list
+from common.data import dataset, videoset
+from common.data.levels import HIGHEST_QP, nearest_qp, satisfied
+from common.data.tables import read_list, read_manifest
 from common.encoding.coded_images import EncodedImages
 from common.evaluation import accuracy
 from common.evaluation.trials import Trial
@@ -56,10 +56,9 @@ def read_data(root: Path, sheets: Path | None = None) -> EvaluationData:
     Raises:
         UserError: There is no test split with labels in QP, or the manifest contradicts itself.
     """
-    report = check.Report()
-    manifest = check.read_manifest(root, report)
-    if report.faults:
-        raise UserError(f"{root}: {report.faults[0]}")
+    manifest, faults = read_manifest(root)
+    if faults:
+        raise UserError(f"{root}: {faults[0]}")
     unit = _first(manifest, "unit", "QP")
     if unit != "QP":
         raise UserError(f"{root / 'manifest.csv'}: labels in {unit}; expected QP, at which images can be coded")
@@ -155,7 +154,7 @@ def compare(
             "VMAF": coded["vmaf"] - reference["vmaf"],
             "bytes": coded["bytes"],
             "fixed bytes": (1 - weight) * by_qp[low]["bytes"] + weight * by_qp[high]["bytes"] if low else np.nan,
-            "satisfied": sur.satisfied(samples[prediction["level"] - 1], prediction["coded QP"]) if samples else np.nan,
+            "satisfied": satisfied(samples[prediction["level"] - 1], prediction["coded QP"]) if samples else np.nan,
             "SI": si,
         }
 

@@ -113,12 +113,12 @@ def mix(root):
 @pytest.mark.parametrize(
     "spoil, said",
     [
-        (rename, "1 pictures in two splits: train/2.png = valid/1.png"),
-        (recompress, "1 pairs of pictures alike, in two splits: train/2.png ~ valid/3.jpg"),
+        (rename, "1 images in two splits: train/2.png = valid/1.png"),
+        (recompress, "1 pairs of images alike, in two splits: train/2.png ~ valid/3.jpg"),
         (disorder, "1 rows of levels that do not ascend: train/2.png"),
-        (swap, "1 pairs of JND frames whose PSNR contradicts their levels: train/2.png JND1 24"),
-        (mispair, "1 JND frames of another picture (PSNR below 15 dB): train/2.png JND3"),
-        (uncoded, "1 JND frames that are the picture itself, not coded: train/3.png JND1"),
+        (swap, "1 pairs of coded images whose PSNR contradicts their levels: train/2.png JND1 24"),
+        (mispair, "1 coded images of another image (PSNR below 15 dB): train/2.png JND3"),
+        (uncoded, "1 coded images that are the image itself, not coded: train/3.png JND1"),
         (qualities, "outside 0 to 51"),
         (unlabelled, "train/JND-Levels.txt: no such file"),
         (frameless, "jnd2train: no image for train/4.png"),
@@ -156,7 +156,7 @@ def test_what_is_only_to_be_looked_at(root, capsys):
     code, printed = check(root, capsys)
     assert code == 0, printed
     slight = "1 rows of levels that do not ascend, by at most 1 QP: train/2.png"
-    for said in (slight, "1 pictures more than once in a split", "test/JND-Levels.txt: no such file"):
+    for said in (slight, "1 images more than once in a split", "test/JND-Levels.txt: no such file"):
         assert [line for line in printed.splitlines() if line.startswith("look at: ") and said in line], printed
 
 

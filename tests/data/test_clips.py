@@ -13,8 +13,9 @@ from conftest import PROJECT
 from moving import PHOTOGRAPHS, make_clip, moving
 
 from common.core.errors import UserError
-from common.data import dataset, labelled_clip
+from common.data import dataset
 from common.data.dataset import LEVELS
+from common.data.videos import LabelledClip
 from common.media import clips, ffmpeg
 from common.media.ffmpeg_process import find_ffmpeg
 from common.media.images import read_image
@@ -93,9 +94,9 @@ def test_a_frame_that_is_not_there(downloads):
 
 def test_a_clip_of_another_size_than_its_name(downloads, tmp_path):
     path = next(downloads.rglob("videoSRC001*_00.264"))
-    clip = labelled_clip.LabelledClip("SRC001", "train", (22, 28, 33), "human", {0: path}, size=(50, 64))
+    clip = LabelledClip("SRC001", "train", (22, 28, 33), "human", {0: path}, own_size=(50, 64))
     with pytest.raises(UserError, match="_00.264: frames of 64x48; expected 64x50"):
-        clip.make("SRC001", "first", tmp_path / "new")
+        clip.write("SRC001", "first", tmp_path / "new")
 
 
 def test_damage_after_the_last_chosen_frame(downloads, tmp_path):
@@ -106,9 +107,9 @@ def test_damage_after_the_last_chosen_frame(downloads, tmp_path):
     bytes_[middle : middle + 1500] = b"\x55" * 1500
     coded.write_bytes(bytes_)
     path = next(downloads.rglob("videoSRC001*_00.264"))
-    clip = labelled_clip.LabelledClip("SRC001", "train", (22, 22, 22), "human", {0: path, 22: coded})
+    clip = LabelledClip("SRC001", "train", (22, 22, 22), "human", {0: path, 22: coded})
     with pytest.raises(UserError, match="decoding .*coded.mp4"):
-        clip.make("SRC001", "first", tmp_path / "new")
+        clip.write("SRC001", "first", tmp_path / "new")
 
 
 def test_videoset(downloads, tmp_path):

@@ -137,7 +137,7 @@ def test_what_cannot_be_used_is_named(downloads, tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (("--fold", "6"), "fold 6: no picture for valid and test; choose another --fold, or --split"),
+        (("--fold", "6"), "fold 6: no image for valid and test; choose another --fold, or --split"),
         (("--fold", "11"), "from 1 to 10"),
         (("--ratio", "75"), "a share between 0 and 1"),
     ],

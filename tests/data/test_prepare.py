@@ -205,7 +205,7 @@ def test_what_cannot_be_used_is_named(photos, tmp_path):
     result = prepare(*arguments)
     assert result.returncode == 1 and result.stderr.count("error") == 0
     assert "broken.jpg: cannot be decoded" in result.stdout
-    assert "same pixels.bmp: the same picture as astronaut.png" in result.stdout
+    assert "same pixels.bmp: the same image as astronaut.png" in result.stdout
     assert "small.png: 451x300 is smaller" in result.stdout and result.stdout.count("not needed for the split") == 2
     assert len(list(root.glob("train/*.png"))) == len(list(root.glob("test/*.png"))) == 1
     assert not (root / "valid").exists()

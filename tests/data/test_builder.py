@@ -3,27 +3,32 @@
 import pytest
 
 from common.core.errors import UserError
-from common.data import builder, dataset, photographs, pseudolabels
+from common.data import dataset, photographs, pseudolabels
+from common.data.builder import DatasetBuilder
 from common.media.ffmpeg import EncodedImage
+
+BUILDER = DatasetBuilder("nowhere", "test", "image", jobs=1)
 
 
 def test_a_record_counts_only_with_its_files_and_goes_with_its_plan(tmp_path):
-    def work(unit, folder):
+    def write(folder):
         (folder / "train").mkdir(parents=True)
         (folder / "train" / "a.png").touch()
         return [{"split": "train", "image": "a.png", "clip": "a", "JND1": 20, "JND2": 25, "JND3": 30}]
 
-    def make(**settings):
-        return builder.DatasetBuilder(tmp_path, "test", "clip", settings, {}, {}, overwrite=True)
+    def claim(**settings):
+        new = DatasetBuilder(tmp_path, "test", "clip", jobs=1, overwrite=True)
+        new.claim(settings, {}, {})
+        return new
 
-    first = make(size=1)
+    first = claim(size=1)
     assert first.rows("a") is None
-    assert first.run(["a"], work, 1, str) == 0
+    assert first.run({"a": write}, str) == 0
     assert first.rows("a")
     (tmp_path / "train" / "a.png").unlink()
     assert first.rows("a") is None
-    assert first.run(["a"], work, 1, str) == 0
-    assert make(size=2).rows("a") is None and not (tmp_path / "train" / "a.png").exists()
+    assert first.run({"a": write}, str) == 0
+    assert claim(size=2).rows("a") is None and not (tmp_path / "train" / "a.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -38,10 +43,10 @@ def test_a_record_counts_only_with_its_files_and_goes_with_its_plan(tmp_path):
 )
 def test_split_sizes(count, split, sizes):
     names = [f"p{i}.png" for i in range(count)]
-    given = builder.assign_splits(names, split, 0)
+    given = BUILDER.assign_splits(names, split, 0)
     assert [list(given.values()).count(name) for name in dataset.SPLITS] == sizes
-    assert given == builder.assign_splits(names[::-1], split, 0)
-    assert count < 10 or given != builder.assign_splits(names, split, 1)
+    assert given == BUILDER.assign_splits(names[::-1], split, 0)
+    assert count < 10 or given != BUILDER.assign_splits(names, split, 1)
 
 
 def test_crops_differ_in_place_and_scale():
@@ -72,10 +77,10 @@ def test_the_search(monkeypatch, knees, levels):
 
 def test_a_share_of_nothing_is_refused():
     with pytest.raises(UserError, match="0 usable"):
-        builder.assign_splits([], [0.7, 0.15, 0.15], 0)
+        BUILDER.assign_splits([], [0.7, 0.15, 0.15], 0)
 
 
 def test_plans_are_stable():
     """Crops and splits of a seed are part of a dataset: they must not change from one version to the next."""
     assert photographs.crop_boxes(1920, 1080, 2, "0 abc") == [(196, 107, 1181, 664), (834, 370, 903, 508)]
-    assert builder.assign_splits(["a", "b", "c"], [1.0, 1.0, 1.0], 0) == {"c": "train", "a": "valid", "b": "test"}
+    assert BUILDER.assign_splits(["a", "b", "c"], [1.0, 1.0, 1.0], 0) == {"c": "train", "a": "valid", "b": "test"}
