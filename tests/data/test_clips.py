@@ -13,6 +13,7 @@ from conftest import PROJECT
 from moving import PHOTOGRAPHS, make_clip, moving
 
 from common.core.errors import UserError
+from common.core.names import natural_key
 from common.data import dataset
 from common.data.dataset import LEVELS
 from common.data.videos import LabelledClip
@@ -147,7 +148,7 @@ def test_videoset(downloads, tmp_path):
             ffmpeg.encode_h264(reference, file, qp)
             frame = read_image(root / f"{level.lower()}{row['split']}" / row["image"])
             assert np.array_equal(frame, list(ffmpeg.decode_frames(file))[10])
-    train = table[table["split"] == "train"].sort_values("image", key=lambda names: names.map(names.natural_key))
+    train = table[table["split"] == "train"].sort_values("image", key=lambda names: names.map(natural_key))
     assert np.array_equal(splits["train"].labels, train[list(LEVELS)])
     again = prepare(*arguments)
     assert again.returncode == 0 and "0 clips made, 4 were there" in again.stdout

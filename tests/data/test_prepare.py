@@ -16,6 +16,7 @@ from PIL import Image
 from skimage import data
 
 from common.core.errors import UserError
+from common.core.names import natural_key
 from common.data import dataset
 from common.media.ffmpeg import encode_intra
 from common.media.images import read_image
@@ -105,7 +106,7 @@ def test_the_manifest_and_no_photograph_in_two_splits(made, photos):
         assert row.left + row.width <= photograph.width and row.top + row.height <= photograph.height
         assert abs(row.width / row.height - 16 / 9) < 0.01 and row.width >= 640
     for split, rows in table.groupby("split"):  # the label file has the manifest's rows, in natural order of names
-        rows = rows.sort_values("image", key=lambda names: names.map(names.natural_key))
+        rows = rows.sort_values("image", key=lambda names: names.map(natural_key))
         assert np.array_equal(np.loadtxt(root / split / "JND-Levels.txt"), rows[list(dataset.LEVELS)])
 
 
