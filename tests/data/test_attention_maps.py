@@ -116,11 +116,11 @@ def test_a_map_is_loaded_as_a_distribution(tmp_path):
 def test_files_that_are_no_maps(tmp_path):
     Image.fromarray(np.zeros((9, 16), np.uint8)).save(tmp_path / "black.png")
     Image.fromarray(data.astronaut()).save(tmp_path / "colour.png")
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     for name, problem in (
         ("black", "all black"),
         ("colour", "in colour"),
-        ("text", "not a picture"),
+        ("text", "not an image"),
         ("gone", "no such file"),
     ):
         with pytest.raises(UserError, match=rf"{name}\.png: .*{problem}"):
