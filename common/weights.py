@@ -8,34 +8,36 @@ of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.
 """
 
 import os
+from pathlib import Path
 
 from common.cli.program import Parser, run
 from common.core.environment import PRETRAINED
-from common.models.released import ARCHIVES, fetch, show, verify
+from common.models import released
 from common.models.zenodo import ZENODO
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = Parser(prog="python3 -m common.weights", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    folder = {"default": str(PRETRAINED), "metavar": "F", "help": "the folder of weights"}
+    folder = {"type": Path, "default": PRETRAINED, "metavar": "F", "help": "the folder of weights"}
 
     command = commands.add_parser("fetch", help="download the released weights from Zenodo")
     command.add_argument("--folder", **folder)
-    command.add_argument(
-        "--record", type=int, nargs="+", choices=[archive.record for archive in ARCHIVES], help="only these records"
-    )
+    records = [archive.record for archive in released.ARCHIVES]
+    command.add_argument("--record", type=int, nargs="+", choices=records, help="only these records")
     command.add_argument(
         "--zenodo", default=os.environ.get("ZENODO_URL", ZENODO), metavar="URL", help="or a mirror; also $ZENODO_URL"
     )
     command = commands.add_parser("list", help="what is there, and what is missing")
     command.add_argument("--folder", **folder)
     command = commands.add_parser("verify", help="which model a weight file fits")
-    command.add_argument("path", metavar="PATH", help="a weight file, or a folder to search for them")
+    command.add_argument("path", type=Path, metavar="PATH", help="a weight file, or a folder to search for them")
 
     options = parser.parse_args(arguments)
-    return {"fetch": fetch, "list": show, "verify": verify}[options.command](options)
+    if options.command == "fetch":
+        return released.fetch(options.folder, options.record, options.zenodo)
+    return released.list_files(options.folder) if options.command == "list" else released.verify(options.path)
 
 
 if __name__ == "__main__":

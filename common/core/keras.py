@@ -5,13 +5,12 @@
 """
 
 import importlib
-import sys
 from typing import Any
 
-from common.core.keras_backend import load_keras
+from common.core import keras_backend
 
 
 def __getattr__(name: str) -> Any:
-    if "keras" not in sys.modules:
-        load_keras()
+    if not keras_backend.loaded:  # a notebook may have imported Keras, and configured it otherwise
+        keras_backend.load_keras()
     return getattr(importlib.import_module("keras"), name)

@@ -10,6 +10,9 @@ from typing import Any
 
 from common.core.errors import UserError
 
+loaded = False
+"""Whether `load_keras` has run."""
+
 
 def backend_name() -> str:
     """The backend that Keras runs on, or will: $KERAS_BACKEND, by default TensorFlow."""
@@ -39,6 +42,7 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
     Raises:
         UserError: where KERAS_BACKEND names a backend that is not installed, or that cannot do what is asked.
     """
+    global loaded
     backend = backend_name()
     os.environ["KERAS_BACKEND"] = backend  # empty or missing, keras.json would decide
     if training and backend != "tensorflow":
@@ -80,6 +84,7 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
             raise
         advice = "install it, or choose another (--backend, $KERAS_BACKEND)"
         raise UserError(f"backend {backend}: {error}; {advice}") from None
+    loaded = True
 
 
 @contextlib.contextmanager

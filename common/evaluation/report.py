@@ -13,7 +13,7 @@ from common.evaluation.accuracy import MEASURES, RESAMPLES, measure
 from common.evaluation.comparison import EvaluationData
 from common.evaluation.config import EvaluationConfig
 from common.evaluation.trials import Trial
-from common.models.released import LEVELS, RELEASED
+from common.models.released import RELEASED
 
 PAPER = {("MJ-LAT", 1): {"MAE": 1.57, "PSNR": 0.72}, ("MJ-REC", 1): {"MAE": 1.57, "PSNR": 0.72}}
 PAPER_SOURCE = (
@@ -89,7 +89,7 @@ def videoset_results(data: EvaluationData) -> pd.DataFrame | None:
 def _models_and_levels():
     """(model, number of the level) of all the papers' models."""
     models = [entry for entry in RELEASED if entry.model != "autoencoder"]
-    return [(entry.model, level) for entry in models for level in ([entry.level] if entry.level else LEVELS)]
+    return [(entry.model, level) for entry in models for level in ([entry.jnd] if entry.jnd else [1, 2, 3])]
 
 
 def _paper(model, level, labels):

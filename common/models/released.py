@@ -1,7 +1,4 @@
-"""`python3 -m common.weights fetch|list|verify`: the weight files that came with the papers.
-
-`fetch` downloads the two Zenodo archives and unpacks their weight files; `list` says what is there, for which model and
-level, and what is missing; `verify PATH` says which model a weight file fits.
+"""The weight files that came with the papers: which there are, which one a file is, and how to get them.
 
 A file is recognised by the shapes of its arrays, in order, so its name does not matter.  Shapes tell neither the levels
 of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.  The values are not looked at.
@@ -10,6 +7,7 @@ of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.
 import errno
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +15,19 @@ from common.core.errors import UserError
 from common.core.files import PART, sha256
 from common.media.images import MTJND, TCSVT, InputFormat
 from common.models import weight_files
-from common.models.zenodo import RECEIPT, Archive, bring
+from common.models.zenodo import RECEIPT, ZENODO, Archive, fetch_archive
 
 
 @dataclass(frozen=True)
 class Network:
     """What the weights of a file load into.
 
-    program: the file that builds it, relative to the project.
-    parameters: how many numbers its weights are, those of BatchNormalization that do not train included.
-    fingerprint: of the shapes of its weights, see `fingerprint`.
-    input: the pictures it expects, in B, G, R order: 640 x 352, 0..255, or 480 x 270, 0..1.
-    layer: the name of a layer that tells it from another network of the same fingerprint.
+    Args:
+        program: the file that builds it, relative to the project.
+        parameters: how many numbers its weights are, those of BatchNormalization that do not train included.
+        fingerprint: of the shapes of its weights, see `fingerprint`.
+        input: the images that it sees, in B, G, R order: 640 x 352, 0..255, or 480 x 270, 0..1.
+        layer: the name of a layer that tells it from another network of the same fingerprint.
     """
 
     program: str
@@ -42,16 +41,21 @@ class Network:
 class Released:
     """One released weight file.
 
-    model: as the papers write it, or "autoencoder".
-    level: 1 to 3, None where the model has all three, or none.
-    name: of the file; None where it is not known, so that only its shapes can tell.
+    Args:
+        model: as the papers write it, or "autoencoder".
+        jnd: the number of its level, 1 to 3; None where the model predicts all three, or none.
+        name: of the file; None where it is not known, so that only its shapes can tell.
     """
 
     model: str
-    level: int | None
+    jnd: int | None
     name: str | None
     network: Network
     archive: Archive
+
+    def matches(self, path: Path, network: Network | None) -> bool:
+        """Whether the file at `path`, whose shapes are those of `network`, counts as this one."""
+        return self.name == path.name if self.name else self.network is network
 
 
 TCSVT_2024 = Archive(11080876, "FALCON_IEEETCSVT2024_WP3_v1.0.zip")
@@ -72,132 +76,134 @@ THREE_HEADS = Network("MTJND.py", 62_000_451, "8129dafcb47aeaac38642b983625a51f0
 ONE_HEAD = Network("MTJND.py", 30_476_609, "b3f42ebdec353e4627934416bbf60f9a15ca138bb2761a95d2a112b6f9f4fc77", MTJND)
 NETWORKS = (AUTOENCODER, LAT, REC, E2E_LAT, E2E_REC, MJ_LAT, MJ_REC, THREE_HEADS, ONE_HEAD)
 
-LEVELS = (1, 2, 3)
 RELEASED = (
-    *(Released("LAT", level, f"LATJND{level}.h5", LAT, TCSVT_2024) for level in LEVELS),
-    *(Released("REC", level, f"RECJND{level}.h5", REC, TCSVT_2024) for level in LEVELS),
-    *(Released("E2E-LAT", level, f"E2ELATJND{level}.h5", E2E_LAT, TCSVT_2024) for level in LEVELS),
-    *(Released("E2E-REC", level, f"E2ERECJND{level}.h5", E2E_REC, TCSVT_2024) for level in LEVELS),
+    *(Released("LAT", jnd, f"LATJND{jnd}.h5", LAT, TCSVT_2024) for jnd in (1, 2, 3)),
+    *(Released("REC", jnd, f"RECJND{jnd}.h5", REC, TCSVT_2024) for jnd in (1, 2, 3)),
+    *(Released("E2E-LAT", jnd, f"E2ELATJND{jnd}.h5", E2E_LAT, TCSVT_2024) for jnd in (1, 2, 3)),
+    *(Released("E2E-REC", jnd, f"E2ERECJND{jnd}.h5", E2E_REC, TCSVT_2024) for jnd in (1, 2, 3)),
     Released("MJ-LAT", None, "MJLAT.h5", MJ_LAT, TCSVT_2024),
     Released("MJ-REC", None, "MJREC.h5", MJ_REC, TCSVT_2024),
-    *(Released("autoencoder", level, f"JND{level}Reconstruction.h5", AUTOENCODER, TCSVT_2024) for level in LEVELS),
+    *(Released("autoencoder", jnd, f"JND{jnd}Reconstruction.h5", AUTOENCODER, TCSVT_2024) for jnd in (1, 2, 3)),
     Released("autoencoder", None, "ImgReconstruction.h5", AUTOENCODER, TCSVT_2024),
     Released("MT_3LJND", None, None, THREE_HEADS, ICIP_2023),
-    *(Released("MT_1LJND_VA", level, f"MT_JND{level}_VA.h5", ONE_HEAD, ICIP_2023) for level in LEVELS),
+    *(Released("MT_1LJND_VA", jnd, f"MT_JND{jnd}_VA.h5", ONE_HEAD, ICIP_2023) for jnd in (1, 2, 3)),
     Released("MT_3LJND_VA", None, None, THREE_HEADS, ICIP_2023),
 )
 
 
-def fingerprint(layers):
-    """The SHA-256 of the shapes of `layers`, which `common.models.weight_files.layout` gives, as JSON."""
+def fingerprint(layers: list[tuple[str, list]]) -> str:
+    """The SHA-256 of the shapes of `layers`, which `weight_files.layout` gives, as JSON."""
     return hashlib.sha256(json.dumps([shapes for _, shapes in layers]).encode()).hexdigest()
 
 
-def identify(path):
-    """The Network that the weight file at `path` fits.  Raises UserError when it fits none, or is damaged."""
+def identify(path: Path) -> Network:
+    """The network that the weight file at `path` fits; raises UserError when it fits none, or is damaged."""
     layers = weight_files.layout(path)
-    found = fingerprint(layers)
-    fits = [network for network in NETWORKS if network.fingerprint == found]
+    digest = fingerprint(layers)
+    fits = [network for network in NETWORKS if network.fingerprint == digest]
     if not fits:
         raise UserError(f"{path}: {len(layers)} layers with weights, the shapes are those of no released model")
     names = {name for name, _ in layers}
     return next((network for network in fits if network.layer in names), fits[0])
 
 
-def models(network):
+def model_names(network: Network) -> str:
     """The models whose weights load into `network`, for a person: "LAT", "MT_3LJND or MT_3LJND_VA"."""
     return " or ".join(dict.fromkeys(entry.model for entry in RELEASED if entry.network is network))
 
 
-def describe(path, shown=None):
-    """(the Network that the file at `path` fits, a line that says so), or (None, a line that says what is wrong).
+def describe(path: Path, shown: str | Path | None = None) -> tuple[Network | None, str]:
+    """(the network that a file fits, a line that says so), or (None, a line that says what is wrong).
 
-    A file that has a released file's name and holds something else is wrong.  shown: what the line calls the file.
+    A file that has a released file's name and holds something else is wrong.
+
+    Args:
+        shown: the file as the line names it.
     """
     shown = shown or path.name
     try:
         network = identify(path)
     except UserError as error:
         return None, f"{shown}: {str(error).removeprefix(f'{path}: ')}"
-    line = f"{shown}: {models(network)}, {network.parameters:,} parameters"
+    line = f"{shown}: {model_names(network)}, {network.parameters:,} parameters"
     for entry in RELEASED:
         if entry.name == path.name and entry.network is not network:
             return None, f"{line}, but its name is that of {entry.model}'s file; rename it or fetch it again"
     return network, line
 
 
-def find_files(folder):
-    """The .h5 files in and below `folder`, sorted; UserError where there is no such folder."""
+def find_files(folder: Path) -> list[Path]:
+    """The .h5 files in and below `folder`, sorted; raises UserError where there is no such folder."""
     if not folder.is_dir():
-        found = "a file" if folder.exists() else "no such folder"
-        raise UserError(f"{folder}: {found}; expected the folder that holds the weight files (.h5)")
-    # .part-: being written, or left by a process that was killed
+        what = "a file" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {what}; expected the folder that holds the weight files (.h5)")
+    # PART: being written, or left by a process that was killed
     return sorted(path for path in folder.rglob("*.h5") if path.is_file() and not path.name.startswith(PART))
 
 
-def verify(options):
-    """Say of each file which model it fits; 1 when one fits none."""
-    path = Path(options.path)
-    if path.is_file():
-        described = [describe(path)]
-    else:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder")
-        described = [describe(file, file.relative_to(path)) for file in find_files(path)]
-        if not described:
-            raise UserError(f"{path}: no .h5 file in or below this folder")
-    for _, line in described:
-        print(line)
-    return 0 if all(network for network, _ in described) else 1
+def _describe_all(folder: Path) -> dict[Path, tuple[Network | None, str]]:
+    return {path: describe(path, path.relative_to(folder)) for path in find_files(folder)}
 
 
-def show(options):
-    """Print each released file with where it lies, or that it is missing; then the other weight files."""
-    folder = Path(options.folder)
-    described = {path: describe(path, path.relative_to(folder)) for path in find_files(folder)}
-    lines, present = [], 0
+def verify(path: Path) -> int:
+    """Print which model a file, or each one in a folder, fits; returns the exit code, 1 when one fits none."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    described = {path: describe(path)} if path.is_file() else _describe_all(path)
+    if not described:
+        raise UserError(f"{path}: no .h5 file in or below this folder")
+    print(*(line for _, line in described.values()), sep="\n")
+    return 0 if all(network for network, _ in described.values()) else 1
+
+
+def list_files(folder: Path) -> int:
+    """Print each released file with where it lies, or that it is missing, then other weight files; returns 0."""
+    described = _describe_all(folder)
+    lines, others, present = [], dict(described), 0
     for entry in RELEASED:
-        places = [path for path, (network, _) in described.items() if _is(entry, path, network)]
+        places = [path for path, (network, _) in described.items() if entry.matches(path, network)]
         sound = [str(path.relative_to(folder)) for path in places if described[path][0]]
+        others = {path: value for path, value in others.items() if not value[0] or path not in places}
         present += bool(sound)
         where = ", ".join(sound) or ("does not fit, see below" if places else "missing")
         if entry.name is None and sound:
-            where += f" ({models(entry.network)}: their shapes are the same)"
-        level = f"JND{entry.level}" if entry.level else ""
+            where += f" ({model_names(entry.network)}: their shapes are the same)"
+        level = f"JND{entry.jnd}" if entry.jnd else ""
         lines.append(f"{entry.model:<12} {level:<5} {entry.name or '(name not known)':<22} {where}".rstrip())
-    print(f"{folder}: {present} of {len(RELEASED)} released files", *lines, sep="\n")
-    for path, (network, line) in described.items():
-        if not network or not any(_is(entry, path, network) for entry in RELEASED):
-            print(f"also here: {line}")
+    lines += [f"also here: {line}" for _, line in others.values()]
     if present < len(RELEASED):
-        print(f"the missing: python3 -m common.weights fetch, or {' and '.join(a.page for a in ARCHIVES)}")
+        pages = " and ".join(archive.page for archive in ARCHIVES)
+        lines.append(f"to get the missing ones: python3 -m common.weights fetch, or {pages}")
+    print(f"{folder}: {present} of {len(RELEASED)} released files", *lines, sep="\n")
     return 0
 
 
-def _is(entry, path, network):
-    """Whether the file at `path`, which fits `network`, stands for `entry`."""
-    return entry.name == path.name if entry.name else entry.network is network
+def fetch(folder: Path, records: Collection[int] | None = None, zenodo: str = ZENODO) -> int:
+    """Download what is missing of the archives, and print what is in them.
 
+    Args:
+        records: numbers of the Zenodo records; None for all.
+        zenodo: address of Zenodo, or of a mirror.
 
-def fetch(options):
-    """Bring the archives into the folder, say what is in them; 1 when a file fits no model or one is missing."""
-    folder, code = Path(options.folder), 0
+    Returns:
+        The exit code, 1 when a file fits no model or one is missing.
+    """
+    code = 0
     for archive in ARCHIVES:
-        if archive.record not in (options.record or [archive.record]):
+        if records and archive.record not in records:
             continue
-        files = _there(folder, archive)
+        files = _complete_files(folder, archive)
         if files:
             print(f"{archive.name}: there already, nothing to download")
         else:
             try:
-                files = bring(folder, archive, options.zenodo.rstrip("/"))
+                files = fetch_archive(archive, folder, zenodo.rstrip("/"))
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
                 raise UserError(f"{folder}: the disk is full; make room or give another --folder") from None
         described = [describe(path, path.relative_to(folder)) for path in files]
-        for _, line in described:
-            print(line)
+        print(*(line for _, line in described), sep="\n")
         expected = [entry.name for entry in RELEASED if entry.archive is archive and entry.name]
         missing = [name for name in expected if name not in {path.name for path in files}]
         if missing:
@@ -210,20 +216,20 @@ def fetch(options):
     return int(code)
 
 
-def _there(folder, archive):
-    """The weight files of `archive` that are in `folder`, sound and complete; otherwise an empty list."""
-    target = folder / Path(archive.name).stem
+def _complete_files(folder: Path, archive: Archive) -> list[Path]:
+    """The weight files of `archive` that are in `folder`, when they are all there and sound; otherwise none."""
+    target = archive.folder(folder)
     try:
         digests = json.loads((target / RECEIPT).read_text())
-        files = [target / name for name in digests]
-        sound = all(path.is_file() and sha256(path) == digests[name] for path, name in zip(files, digests))
-        return sorted(path for path in files if path.suffix == ".h5") if sound else []
+        sound = all((target / name).is_file() and sha256(target / name) == digests[name] for name in digests)
+        return sorted(target / name for name in digests if name.endswith(".h5")) if sound else []
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except (ValueError, TypeError, AttributeError):  # not what `bring` writes
+    except (ValueError, TypeError):  # not what `fetch_archive` writes
         return []
     # Unpacked by hand: the names and shapes are all there is to go by.
+    described = _describe_all(folder) if folder.is_dir() else {}
+    fits = {path: network for path, (network, _) in described.items() if network}
     entries = [entry for entry in RELEASED if entry.archive is archive]
-    fits = {path: describe(path)[0] for path in find_files(folder)} if folder.is_dir() else {}
-    places = [[path for path in fits if fits[path] and _is(entry, path, fits[path])] for entry in entries]
+    places = [[path for path, network in fits.items() if entry.matches(path, network)] for entry in entries]
     return sorted({path for some in places for path in some}) if all(places) else []

@@ -5,7 +5,9 @@ Such a file has a group a layer, listed in order in the attribute `layer_names`;
 """
 
 import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -13,71 +15,85 @@ import numpy as np
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.files import atomic_write
-from common.models import weight_files
 
+if TYPE_CHECKING:
+    import keras
 
-def find_weights(variant, level, path):
-    """{level, None for all at once: weight file}: of the level asked for, or of all that lie at `path`.
-
-    Raises UserError as `common.models.weight_files.find`, and where a file does not tell its level.
-    """
-    path = Path(path)
-    if level or not variant.needs_level:
-        level = level if variant.needs_level else None
-        return {level: weight_files.find(path, variant.weight_names(level), variant.name)}
-    if path.is_file():
-        named = re.search("JND([123])", path.name)
-        if not named:
-            raise UserError(f"{path}: the name does not tell the level; add --jnd_value JND1, JND2 or JND3")
-        return {int(named[1]): path}
-    there = [n for n in (1, 2, 3) if any(any(path.rglob(name)) for name in variant.weight_names(n))]
-    return {n: weight_files.find(path, variant.weight_names(n), variant.name) for n in there or [1]}
-
-
-def level_names(variant, files):
-    """("JND1", ...): the levels that the files of `find_weights` give."""
-    return tuple(name for level in files for name in variant.levels(level).values())
-
+    from common.models.registry import ModelSpec
 
 KERAS_VERSION = b"2.9.0"  # whose layout this is; Keras converts the arrays of files that say 1
 
 
-def find(path, names, what):
-    """The weight file at `path`: the file itself, or the one called one of `names` in or below the folder `path`.
+def find_weights(spec: "ModelSpec", jnd: int | None, path: str | Path) -> dict[int | None, Path]:
+    """The weight files of a model: {number of the level, or None for all levels at once: file}.
 
-    what: whose weights these are, for the messages.  Raises UserError when there is none, or more than one, or when the
-    file is named for another JND level: the levels' files are alike inside.
+    Args:
+        jnd: the level wanted, 1 to 3; None for all that lie at `path`.
+        path: a weight file, or a folder to search.
+
+    Raises:
+        UserError: as `find` does, and where a file does not tell its level.
     """
-    path, wanted = Path(path), f"{what}'s weights, {' or '.join(names)}"
+    path = Path(path)
+    if jnd or not spec.needs_level:
+        jnd = jnd if spec.needs_level else None
+        return {jnd: find(path, spec.weight_names(jnd), spec.name)}
     if path.is_file():
-        named, asked = (re.search("JND[123]", name) for name in (path.name, names[0]))
-        if named and asked and named[0] != asked[0]:
-            raise UserError(
-                f"{path}: named for {named[0]}, where {asked[0]} is asked for; name the right one, or rename it"
-            )
+        match = re.search("JND([123])", path.name)
+        if not match:
+            raise UserError(f"{path}: the name does not tell the level; add --jnd_value JND1, JND2 or JND3")
+        return {int(match[1]): path}
+    present = [n for n in (1, 2, 3) if any(any(path.rglob(name)) for name in spec.weight_names(n))]
+    return {n: find(path, spec.weight_names(n), spec.name) for n in present or [1]}
+
+
+def level_names(spec: "ModelSpec", files: Iterable[int | None]) -> tuple[str, ...]:
+    """The levels that the files of `find_weights` predict: ("JND1", ...)."""
+    return tuple(name for jnd in files for name in spec.levels(jnd).values())
+
+
+def find(path: str | Path, names: Sequence[str], owner: str) -> Path:
+    """The weight file at `path`: the file itself, or the one that has one of `names` in or below the folder `path`.
+
+    Args:
+        owner: whose weights these are, for the messages.
+
+    Raises:
+        UserError: when there is none, or more than one, or when the file is named for another JND level: the files of
+            the levels are alike inside.
+    """
+    path, expected = Path(path), f"{owner}'s weights, {' or '.join(names)}"
+    if path.is_file():
+        own, wanted = (re.search("JND[123]", name) for name in (path.name, names[0]))
+        if own and wanted and own[0] != wanted[0]:
+            raise UserError(f"{path}: named for {own[0]}, expected {wanted[0]}; give that file, or rename this one")
         return path
     if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder; expected {wanted}, or a folder that holds it")
-    found = sorted(match for name in names for match in path.rglob(name) if match.is_file())
-    if not found:
+        raise UserError(f"{path}: no such file or folder; expected {expected}, or a folder that holds it")
+    matches = sorted(match for name in names for match in path.rglob(name) if match.is_file())
+    if not matches:
         others = sorted({other.name for other in path.rglob("*.h5")})
         if path == PRETRAINED:
-            wanted += "; python3 -m common.weights fetch brings the released files"
-        seen = f"only {', '.join(others[:6])}{' ...' if len(others) > 6 else ''}" if others else "no .h5 file"
-        raise UserError(f"{path}: {seen} in or below this folder; expected {wanted}")
-    if len(found) > 1:
-        listed = ", ".join(str(match.relative_to(path)) for match in found)
-        raise UserError(f"{path}: {len(found)} files here could be {what}'s weights: {listed}; name the one you mean")
-    return found[0]
+            expected += "; python3 -m common.weights fetch downloads the released files"
+        present = f"only {', '.join(others[:6])}{' ...' if len(others) > 6 else ''}" if others else "no .h5 file"
+        raise UserError(f"{path}: {present} in or below this folder; expected {expected}")
+    if len(matches) > 1:
+        listed = ", ".join(str(match.relative_to(path)) for match in matches)
+        raise UserError(f"{path}: {len(matches)} files here could be {owner}'s weights: {listed}; give one of them")
+    return matches[0]
 
 
-def load(model, path, what=None):
+def load(model: "keras.Model", path: str | Path, owner: str | None = None) -> None:
     """Give `model` the weights of the file at `path`, after comparing every shape.
 
-    what: how messages call the network, by default the model's name.  Raises UserError, with the model untouched, when
-    the file is damaged, no weight file of this layout, or for another network.
+    Args:
+        owner: the network as messages call it; by default the model's name.
+
+    Raises:
+        UserError: with the model untouched, when the file is damaged, no weight file of this layout, or for another
+            network.
     """
-    what = what or model.name
+    owner = owner or model.name
     path = Path(path)
     stored = _read(path, lambda dataset: dataset[()])
     for name, arrays in stored:
@@ -85,28 +101,28 @@ def load(model, path, what=None):
             raise UserError(f"{path}: layer {name} holds something else than numbers; fetch or copy it again")
         if not all(np.isfinite(array).all() for array in arrays):
             raise UserError(f"{path}: layer {name} holds NaN or infinite weights; its training has failed")
-    layers = _weighted(model)
-    for number, ((stored_name, arrays), layer) in enumerate(zip(stored, layers), start=1):
+    layers = [layer for layer in model.layers if layer.weights]
+    question = "is this a file for another model, or size of input?"
+    for number, ((name, arrays), layer) in enumerate(zip(stored, layers), start=1):
         holds = [array.shape for array in arrays]
         expects = [tuple(weight.shape) for weight in layer.weights]
         if holds != expects:
-            pairs = zip([*holds, "nothing"], [*expects, "nothing"])
-            held, expected = next(pair for pair in pairs if pair[0] != pair[1])
-            raise UserError(
-                f"{path}: layer {number} of {len(stored)} ({stored_name}) holds {held}, {what} expects {expected} "
-                f"({layer.name}); is this a file for another model, or size of input?"
-            )
+            both = zip([*holds, "nothing"], [*expects, "nothing"])
+            held, expected = next((held, expected) for held, expected in both if held != expected)
+            where = f"layer {number} of {len(stored)} ({name})"
+            raise UserError(f"{path}: {where} holds {held}, {owner} expects {expected} ({layer.name}); {question}")
     if len(stored) != len(layers):
-        counts = f"holds {len(stored)} layers with weights, {what} expects {len(layers)}"
-        raise UserError(f"{path}: {counts}; is this a file for another model, or size of input?")
+        counts = f"holds {len(stored)} layers with weights, {owner} expects {len(layers)}"
+        raise UserError(f"{path}: {counts}; {question}")
     for (_, arrays), layer in zip(stored, layers):
         layer.set_weights(arrays)
 
 
-def save(model, path, note=""):
+def save(model: "keras.Model", path: str | Path, note: str = "") -> None:
     """Write the weights of `model` to `path` in the released layout, whole or not at all.
 
-    note: how they came about, an attribute that Keras does not read.
+    Args:
+        note: how they came about, kept in an attribute that Keras does not read.
     """
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         if note:
@@ -122,20 +138,17 @@ def save(model, path, note=""):
                 group.create_dataset(name, data=array)
 
 
-def layout(path):
-    """The layers with weights of the file at `path`, in order: [(name, [shape, ...]), ...]; no array is read.
+def layout(path: str | Path) -> list[tuple[str, list[tuple[int, ...]]]]:
+    """The layers with weights of a file, in order: [(name, [shape, ...]), ...]; no array is read.
 
-    Raises UserError when the file is damaged or no weight file of this layout.
+    Raises:
+        UserError: when the file is damaged or no weight file of this layout.
     """
     return _read(Path(path), lambda dataset: dataset.shape)
 
 
-def _weighted(model):
-    return [layer for layer in model.layers if layer.weights]
-
-
-def _read(path, take):
-    """The layers of a weight file that have weights, in order: a list of (name, list of what `extract_frames` takes of each)."""
+def _read(path: Path, extract: Callable[[Any], Any]) -> list[tuple[str, list]]:
+    """The layers with weights, in order: (name, [what `extract` returns of each dataset])."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if not h5py.is_hdf5(path):
@@ -143,7 +156,7 @@ def _read(path, take):
     try:
         with h5py.File(path, "r") as file:
             # A whole model saved by Keras 2 keeps its weights in a group of their own.
-            root = file.get("model_weights", file)
+            root: Any = file.get("model_weights", file)
             if "layer_names" not in root.attrs:
                 raise UserError(
                     f"{path}: HDF5, but not in the Keras 2 layout of the released weights (no layer_names); "
@@ -151,12 +164,12 @@ def _read(path, take):
                 )
             groups = [(name, root[name]) for name in map(_text, root.attrs["layer_names"])]
             layers = [
-                (name, [take(group[_text(key)]) for key in group.attrs["weight_names"]]) for name, group in groups
+                (name, [extract(group[_text(key)]) for key in group.attrs["weight_names"]]) for name, group in groups
             ]
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged or cut off ({error}); fetch or copy it again") from None
     return [(name, arrays) for name, arrays in layers if arrays]
 
 
-def _text(name):
+def _text(name: bytes | str) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)

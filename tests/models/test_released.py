@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common import weights
+from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.media.images import MTJND, TCSVT
 from common.models import released
@@ -38,16 +39,16 @@ def test_the_registry_is_what_the_released_programs_read(golden):
         assert network.parameters == layout["parameters"] == sum(np.prod(s) for _, some in shapes for s in some), name
         assert network.input is (MTJND if name.startswith("MT_") else TCSVT)
         assert list(network.input.shape) == layout["input"]
-    assert len(RELEASED) == 23 and len({(entry.model, entry.level) for entry in RELEASED}) == 23
+    assert len(RELEASED) == 23 and len({(entry.model, entry.jnd) for entry in RELEASED}) == 23
     names = [entry.name for entry in RELEASED if entry.name]
     assert len(set(names)) == len(names) == 21
     for entry in RELEASED:
         assert entry.archive is (ICIP_2023 if entry.model.startswith("MT_") else TCSVT_2024)
-        assert entry.name is None or entry.level is None or f"JND{entry.level}" in entry.name
+        assert entry.name is None or entry.jnd is None or f"JND{entry.jnd}" in entry.name
 
 
 def test_the_page_for_people_names_every_file():
-    page = (released.PRETRAINED / "README.md").read_text()
+    page = (PRETRAINED / "README.md").read_text()
     for entry in RELEASED:
         row = next(line for line in page.splitlines() if re.match(rf"\|[^|]+\| {entry.model}\b", line))
         assert f"`{entry.name}`" in row if entry.name else "name not known" in row
@@ -115,7 +116,7 @@ def test_nothing_to_verify_is_an_error(tmp_path, capsys):
 
 
 def test_the_command_line(run, weight_files):
-    answer = run("-m", "common.models.weight_files", "verify", weight_files)
+    answer = run("-m", "common.weights", "verify", weight_files)
     assert (answer.returncode, answer.stderr) == (0, "")
     assert "LATJND1.h5: LAT, 9,783,225 parameters\n" in answer.stdout
 

@@ -6,8 +6,8 @@ import pytest
 
 import LAT
 from common.core.errors import UserError
-from common.models import weight_files
 from common.models.autoencoder import build_autoencoder
+from common.models.weight_files import find, load, save
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def refused(call, *arguments):
 
 def test_what_is_written_has_the_released_layout(weight_files, golden, tmp_path):
     network = LAT.build_model(build_autoencoder())
-    weight_files.load(network, weight_files / "LATJND1.h5")
-    weight_files.save(network, tmp_path / "new" / "LATJND1.h5")
+    load(network, weight_files / "LATJND1.h5")
+    save(network, tmp_path / "new" / "LATJND1.h5")
     with h5py.File(weight_files / "LATJND1.h5") as released, h5py.File(tmp_path / "new" / "LATJND1.h5") as ours:
         assert set(ours.attrs) == set(released.attrs)
         assert ours.attrs["backend"] == "tensorflow" or ours.attrs["backend"] == b"tensorflow"
@@ -50,7 +50,7 @@ def test_keras_2_loads_what_is_written_and_answers_the_same(golden, tmp_path):
     from tf_keras import layers
 
     ours = build_autoencoder(shape=(32, 64, 3))
-    weight_files.save(ours, tmp_path / "weights.h5")
+    save(ours, tmp_path / "weights.h5")
 
     theirs = tf_keras.Sequential([tf_keras.Input((32, 64, 3))])
     for filters in (128, 128, 128):
@@ -75,7 +75,7 @@ def test_a_file_for_another_model_is_refused_before_anything_changes(autoencoder
         with h5py.File(path, "r+") as file:
             del file["conv2d_3/conv2d_3/kernel:0"]
             file["conv2d_3/conv2d_3/kernel:0"] = np.zeros(shape, "float32")
-        message = refused(weight_files.load, autoencoder, path, "LAT's encoder")
+        message = refused(load, autoencoder, path, "LAT's encoder")
         assert message.startswith(str(path))
         assert "layer 4 of 8" in message and f"holds {shape}, LAT's encoder expects (5, 5, 128, 192)" in message
         assert message.endswith("is this a file for another model, or size of input?")
@@ -91,7 +91,7 @@ def test_a_file_with_layers_missing_or_too_many_is_refused(autoencoder, golden, 
         with h5py.File(path, "r+") as file:
             file.attrs["layer_names"] = listed
         line = f"holds {count} layers with weights, autoencoder expects 8"
-        assert line in refused(weight_files.load, autoencoder, path)
+        assert line in refused(load, autoencoder, path)
 
 
 def test_damaged_files_are_refused(autoencoder, golden, tmp_path):
@@ -102,7 +102,7 @@ def test_damaged_files_are_refused(autoencoder, golden, tmp_path):
         ("empty.h5", b"", "not an HDF5 file (0 bytes)"),
     ):
         (tmp_path / name).write_bytes(content)
-        message = refused(weight_files.load, autoencoder, tmp_path / name)
+        message = refused(load, autoencoder, tmp_path / name)
         assert name in message and reason in message
 
 
@@ -110,28 +110,28 @@ def test_a_file_with_nan_is_refused(autoencoder, golden, tmp_path):
     path = golden.write_weights("Reconstruction", tmp_path / "nan.h5")
     with h5py.File(path, "r+") as file:
         file["conv2d_1/conv2d_1/bias:0"][3] = np.nan
-    assert "layer conv2d_1 holds NaN" in refused(weight_files.load, autoencoder, path)
+    assert "layer conv2d_1 holds NaN" in refused(load, autoencoder, path)
 
 
 def test_a_keras_3_file_is_refused(autoencoder, tmp_path):
     autoencoder.save_weights(tmp_path / "new.weights.h5")
-    assert "not in the Keras 2 layout" in refused(weight_files.load, autoencoder, tmp_path / "new.weights.h5")
+    assert "not in the Keras 2 layout" in refused(load, autoencoder, tmp_path / "new.weights.h5")
 
 
 def test_a_folder_is_searched_below(tmp_path):
     names = ["LATJND1.h5", "BestModelJND1.h5"]
-    assert "no such file or folder" in refused(weight_files.find, tmp_path / "nowhere", names, "LAT JND1")
-    message = refused(weight_files.find, tmp_path, names, "LAT JND1")
+    assert "no such file or folder" in refused(find, tmp_path / "nowhere", names, "LAT JND1")
+    message = refused(find, tmp_path, names, "LAT JND1")
     assert "no .h5 file" in message and "LATJND1.h5 or BestModelJND1.h5" in message
 
     (tmp_path / "a" / "b").mkdir(parents=True)
     file = tmp_path / "a" / "b" / "LATJND1.h5"
     file.touch()
-    assert weight_files.find(tmp_path, names, "LAT JND1") == weight_files.find(file, names, "LAT JND1") == file
-    assert "only LATJND1.h5" in refused(weight_files.find, tmp_path, ["MJLAT.h5"], "MJ-LAT")
+    assert find(tmp_path, names, "LAT JND1") == find(file, names, "LAT JND1") == file
+    assert "only LATJND1.h5" in refused(find, tmp_path, ["MJLAT.h5"], "MJ-LAT")
 
     (tmp_path / "BestModelJND1.h5").touch()
-    message = refused(weight_files.find, tmp_path, names, "LAT JND1")
+    message = refused(find, tmp_path, names, "LAT JND1")
     assert "2 files" in message and "BestModelJND1.h5" in message and "a/b/LATJND1.h5" in message
 
 
@@ -144,6 +144,6 @@ def test_a_full_disk_leaves_the_old_file(autoencoder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(h5py.Group, "create_dataset", full)
     with pytest.raises(OSError):
-        weight_files.save(autoencoder, path)
+        save(autoencoder, path)
     assert path.read_bytes() == b"the old one"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

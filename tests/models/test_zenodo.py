@@ -1,14 +1,14 @@
-"""Fetching the released weights, from a local server that plays Zenodo."""
+"""Fetching the released weights, from a local server that plays Zenodo; no archive can do harm."""
 
 import errno
 import hashlib
 import http.server
-import io
 import json
 import os
 import shutil
+import stat
+import struct
 import threading
-import time
 import zipfile
 
 import pytest
@@ -16,8 +16,17 @@ from conftest import zipped
 
 from common import weights
 from common.core.errors import UserError
-from common.models import released
+from common.models import released, zenodo
 from common.models.released import ICIP_2023, RELEASED, TCSVT_2024
+
+RECORD, CONTENT = f"/api/records/{ICIP_2023.record}", f"/api/records/{ICIP_2023.record}/files/content"
+EXTRAS = {
+    "WP3/": b"",
+    "WP3/README.md": b"# Use",
+    "WP3/LICENSE": b"Apache",
+    "WP3/LAT.py": b"",
+    "__MACOSX/._x.h5": b"Mac",
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,108 +37,81 @@ def contents(golden, tmp_path_factory):
     for layout in golden.layouts.values():
         golden.write_hollow(layout["layers"], file)
         hollow[released.identify(file)] = file.read_bytes()
-    contents = {archive: {} for archive in released.ARCHIVES}
+    contents = {archive: dict(EXTRAS) for archive in released.ARCHIVES}
     for entry in RELEASED:
-        name = entry.name or f"Model {entry.model}.h5"
-        contents[entry.archive][f"WP3/{entry.model}/{name}"] = hollow[entry.network]
-    for members in contents.values():
-        members |= {
-            "WP3/": b"",
-            "WP3/README.md": b"# How to use these",
-            "WP3/LICENSE": b"Apache",
-            "WP3/LAT.py": b"print()",
-            "__MACOSX/WP3/LAT/._LATJND1.h5": b"Mac OS X",
-        }
+        contents[entry.archive][f"WP3/{entry.model}/{entry.name or f'Model {entry.model}.h5'}"] = hollow[entry.network]
     return contents
 
 
-class Zenodo:
-    """Plays zenodo.org: answers about the two records and holds their archives.
+class Server(http.server.ThreadingHTTPServer):
+    """Plays zenodo.org.  answers: {path: (status, headers, body)}.  cut: how many bytes of an archive are sent."""
 
-    answers: {path: (status, headers, body)}, to be changed by a test.  requests: the (path, User-Agent) asked for.
-    cut: how many bytes of an archive are sent before the connection is closed, None for all.
-    """
+    def __init__(self):
+        self.answers, self.downloads, self.cut = {}, 0, None
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
 
-    def __init__(self, contents):
-        self.requests, self.answers, self.cut = [], {}, None
-        zenodo = self
+    def hold(self, body, archive=ICIP_2023, **fields):
+        """Have `body` as the archive; `fields` replace what the record says of it."""
+        record = f"/api/records/{archive.record}"
+        file = {"key": archive.name, "size": len(body), "checksum": f"md5:{hashlib.md5(body).hexdigest()}"}
+        file = {**file, "links": {"self": f"{self.url}{record}/files/content"}, **fields}
+        self.answers[record] = (200, {}, json.dumps({"files": [{**file, "key": "other.pdf"}, file]}).encode())
+        self.answers[f"{record}/files/content"] = (200, {}, body)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                zenodo.requests.append((self.path, self.headers["User-Agent"]))
-                status, headers, body = zenodo.answers.get(self.path, (404, {}, b"no such page"))
-                self.send_response(status)
-                for name, value in {"Content-Length": len(body), **headers}.items():
-                    self.send_header(name, str(value))
-                self.end_headers()
-                self.wfile.write(body[: zenodo.cut] if self.path.endswith("/content") else body)
 
-            def log_message(self, *arguments):
-                pass
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        assert self.headers["User-Agent"].startswith("pooch/")
+        status, headers, body = self.server.answers.get(self.path, (404, {}, b"no such page"))
+        self.send_response(status)
+        for name, value in {"Content-Length": len(body), **headers}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        content = self.path.endswith("/content")
+        self.server.downloads += content
+        self.wfile.write(body[: self.server.cut] if content else body)
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(contents):
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         for archive, members in contents.items():
-            self.hold(archive, zipped(members))
-
-    @staticmethod
-    def record(archive):
-        return f"/api/records/{archive.record}"
-
-    def file(self, archive):
-        return f"{self.record(archive)}/files/{archive.name}/content"
-
-    def hold(self, archive, body, **fields):
-        """Answer with `body` as the archive; `fields` replace what the record says of it."""
-        said = {
-            "id": "4a1f",
-            "key": archive.name,
-            "size": len(body),
-            "checksum": f"md5:{hashlib.md5(body).hexdigest()}",
-            "links": {"self": self.url + self.file(archive)},
-        }
-        answer = {"id": archive.record, "files": [{**said, "key": "other.pdf"}, {**said, **fields}]}
-        self.answers[self.record(archive)] = (200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
-        self.answers[self.file(archive)] = (200, {"Content-Type": "application/octet-stream"}, body)
-
-    def downloads(self):
-        """How many archives were asked for since the last call."""
-        count = sum(path.endswith("/content") for path, _ in self.requests)
-        self.requests.clear()
-        return count
+            server.hold(zipped(members), archive)
+        yield server
+        server.shutdown()
 
 
 @pytest.fixture
-def zenodo(contents):
-    zenodo = Zenodo(contents)
-    yield zenodo
-    zenodo.server.shutdown()
-    zenodo.server.server_close()
-
-
-@pytest.fixture
-def fetch(zenodo, tmp_path):
-    """Run `fetch` of the ICIP record, or of `records`, into tmp_path/pretrained: the exit code."""
+def folder(tmp_path):
     (tmp_path / "pretrained").mkdir()
+    return tmp_path / "pretrained"
+
+
+@pytest.fixture
+def fetch(server, folder):
+    """Run `fetch` of the ICIP record, or of `records`: (exit code, how many archives were downloaded)."""
 
     def fetch(*records):
-        chosen = [str(record) for record in records or (ICIP_2023.record,)]
-        folder = str(tmp_path / "pretrained")
-        return weights.main(["fetch", "--zenodo", zenodo.url, "--folder", folder, "--record", *chosen])
+        server.downloads, chosen = 0, map(str, records or (ICIP_2023.record,))
+        code = weights.main(["fetch", "--zenodo", server.url, "--folder", str(folder), "--record", *chosen])
+        return code, server.downloads
 
     return fetch
 
 
 @pytest.fixture
-def refused(fetch, tmp_path):
+def refused(fetch, folder):
     """Run `fetch`, which must fail with one line and leave nothing behind, neither in the folder nor beside it."""
 
     def refused():
         with pytest.raises(UserError) as error:
             fetch()
-        assert "\n" not in str(error.value)
-        assert [path.name for path in tmp_path.rglob("*")] == ["pretrained"]
+        assert "\n" not in str(error.value) and [path.name for path in folder.parent.rglob("*")] == ["pretrained"]
         return str(error.value)
 
     return refused
@@ -139,162 +121,180 @@ def present(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_fetch_brings_what_is_missing_and_only_that(zenodo, fetch, tmp_path, capsys):
-    folder = tmp_path / "pretrained"
-    assert fetch(TCSVT_2024.record, ICIP_2023.record) == 0
+def test_fetch_downloads_what_is_missing_and_only_that(fetch, folder, capsys):
+    both = TCSVT_2024.record, ICIP_2023.record
+    assert fetch(*both) == (0, 2)
     lines = capsys.readouterr().out.splitlines()
     assert "FALCON_IEEETCSVT2024_WP3_v1.0/WP3/LAT/LATJND1.h5: LAT, 9,783,225 parameters" in lines
-    assert "FALCON_IEEETCSVT2024_WP3_v1.0/WP3/E2E-REC/E2ERECJND3.h5: E2E-REC, 8,078,384 parameters" in lines
     assert sum(line.endswith(": MT_3LJND or MT_3LJND_VA, 62,000,451 parameters") for line in lines) == 2
     assert sum("parameters" in line for line in lines) == 23
     files = present(folder)
     assert len(files) == 23 + 2 * len(["README.md", "LICENSE", "fetched.json"])
-    assert not [name for name in files if name.endswith((".py", ".zip")) or "MACOSX" in name or ".part-" in name]
-    assert all("pooch" in agent for _, agent in zenodo.requests)
-    assert zenodo.downloads() == 2
-
-    assert fetch(TCSVT_2024.record, ICIP_2023.record) == 0
-    assert "there already" in capsys.readouterr().out and zenodo.requests == []
+    assert not [name for name in files if name.endswith((".py", ".zip")) or "MACOSX" in name or "/." in name]
+    assert fetch(*both) == (0, 0) and "there already" in capsys.readouterr().out
     assert weights.main(["list", "--folder", str(folder)]) == 0
     assert "23 of 23 released files" in capsys.readouterr().out
 
+    mine = next(folder.rglob("LICENSE")).with_name("mine.h5")
+    mine.write_bytes(b"mine")
     damaged = next(folder.rglob("MT_JND2_VA.h5"))  # one byte of it, which no shape shows
     before = damaged.read_bytes()
     damaged.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-    assert fetch(TCSVT_2024.record, ICIP_2023.record) == 0 and zenodo.downloads() == 1
-    assert damaged.read_bytes() == before and present(folder) == files
+    assert fetch(*both) == (0, 1) and damaged.read_bytes() == before
     damaged.unlink()
-    assert fetch() == 0 and zenodo.downloads() == 1 and present(folder) == files
+    left = folder / f".part-{ICIP_2023.name}"  # by a killed run
+    left.mkdir()
+    assert fetch() == (0, 1) and present(folder) == sorted([*files, str(mine.relative_to(folder))])
+    assert not left.exists()
 
 
-def test_what_was_unpacked_by_hand_is_not_downloaded_again(zenodo, fetch, contents, tmp_path):
-    with zipfile.ZipFile(io.BytesIO(zipped(contents[ICIP_2023]))) as archive:
-        archive.extractall(tmp_path / "pretrained")
-    assert fetch() == 0 and zenodo.requests == []
-    next(tmp_path.rglob("MT_JND2_VA.h5")).write_bytes(b"cut")
-    assert fetch() == 0 and zenodo.downloads() == 1
+def test_what_was_unpacked_by_hand_is_not_downloaded_again(fetch, contents, folder):
+    for name, content in contents[ICIP_2023].items():
+        if name.endswith(".h5"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    assert fetch() == (0, 0)
+    next(folder.rglob("MT_JND2_VA.h5")).write_bytes(b"cut")
+    assert fetch() == (0, 1)
 
 
-def test_an_archive_that_lacks_a_file(zenodo, fetch, contents, tmp_path, capsys):
+def test_an_archive_with_a_file_missing_and_one_too_many(server, fetch, contents, folder, capsys):
     """What there is is unpacked, the exit code is 1: partly.  The next run knows that there is no more."""
-    zenodo.hold(
-        ICIP_2023, zipped({name: content for name, content in contents[ICIP_2023].items() if "JND3" not in name})
-    )
-    (tmp_path / "pretrained" / "MT_JND1_VA.h5").touch()
+    some = {name: content for name, content in contents[ICIP_2023].items() if "JND3" not in name}
+    server.hold(zipped({**some, "new.h5": b"not one"}))
+    (folder / "MT_JND1_VA.h5").touch()
     for downloads in (1, 0):
-        assert fetch() == 1 and zenodo.downloads() == downloads
+        assert fetch() == (1, downloads)
         lines = capsys.readouterr().out.splitlines()
         assert f"not in {ICIP_2023.name}: MT_JND3_VA.h5" in lines
         assert any(line.startswith("MT_JND1_VA.h5 lies in 2 places") for line in lines)
+        assert any(line.startswith("FALCON_ICIP2023_WP3_V1.0/new.h5: not an HDF5 file (7 bytes)") for line in lines)
 
 
-def test_an_archive_with_a_file_of_no_model(zenodo, fetch, contents, capsys):
-    zenodo.hold(ICIP_2023, zipped({**contents[ICIP_2023], "new.h5": b"not one"}))
-    assert fetch() == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert "FALCON_ICIP2023_WP3_V1.0/new.h5: not an HDF5 file (7 bytes); expected a Keras weight file (.h5)" in lines
-    assert not [line for line in lines if line.startswith("not in") or " places" in line]
+@pytest.mark.parametrize("path", [RECORD, CONTENT])
+def test_http_errors(server, refused, path):
+    for status, headers, problem in (
+        (404, {}, "HTTP 404 Not Found"),
+        (429, {"Retry-After": "60"}, "HTTP 429 Too Many Requests, Retry-After 60"),
+        (503, {"Retry-After": "Wed, 21 Oct"}, "HTTP 503 Service Unavailable, Retry-After Wed, 21 Oct"),
+    ):
+        server.answers[path] = (status, headers, b"<html>sorry</html>")
+        by_hand = f"or download {ICIP_2023.name} by hand from {ICIP_2023.page}"
+        advice = f"nothing was kept; check the network, try again later, {by_hand}"
+        assert refused() == f"{server.url}{path}: {problem}; {advice}"
 
 
-def by_hand(archive=ICIP_2023):
-    return f", or download {archive.name} by hand from {archive.page}"
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "reason"),
-    [
-        (404, {}, "there is no such thing (HTTP 404); check the address"),
-        (403, {}, "the server refuses (HTTP 403); check the address"),
-        (429, {"Retry-After": "60"}, "too many requests (HTTP 429); try again in 60 seconds"),
-        (429, {}, "too many requests (HTTP 429); try again later"),
-        (503, {"Retry-After": "Wed, 21 Oct"}, "the server has a problem (HTTP 503); try again after Wed, 21 Oct"),
-    ],
-)
-@pytest.mark.parametrize("where", ["record", "file"])
-def test_http_errors(zenodo, refused, status, headers, reason, where):
-    path = getattr(zenodo, where)(ICIP_2023)
-    zenodo.answers[path] = (status, headers, b"<html>sorry</html>")
-    assert refused() == f"{zenodo.url}{path}: {reason}{by_hand()}"
-
-
-def test_a_cut_connection(zenodo, refused, fetch):
-    zenodo.cut = 5000
-    assert ": the connection was cut in the middle; nothing of it was kept; try again" in refused()
-    zenodo.cut, zenodo.requests[:] = None, []
-    assert fetch() == 0 and zenodo.downloads() == 1  # from the start
-
-
-def test_what_arrives_is_not_what_was_asked_for(zenodo, refused):
-    zenodo.hold(ICIP_2023, b"<html>no zip</html>")
-    assert refused().startswith(f"{ICIP_2023.name}: damaged, or no zip file (")
-    zenodo.hold(ICIP_2023, b"", checksum="md5:" + 32 * "0")
-    assert ": what arrived has not the checksum that the record gives; nothing of it was kept; try again" in refused()
-
-
-def test_no_network(zenodo, refused):
-    zenodo.url = "http://127.0.0.1:1"
-    message = refused()
-    assert message.startswith("http://127.0.0.1:1/api/records/11081000: cannot be reached (")
-    assert "refused" in message and message.endswith(f"; check the network{by_hand()}")
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"checksum": "4a1f"},
-        {"checksum": None},
-        {"size": "large"},
-        {"links": {}},
-        {},  # a page instead
-        {"links": {"self": "http://elsewhere.example/a.zip"}},
-        {"links": {"self": "file:///etc/passwd"}},
-    ],
-)
-def test_a_record_that_is_not_understood(zenodo, refused, fields):
-    zenodo.hold(ICIP_2023, b"", **fields)
-    if not fields:
-        zenodo.answers[zenodo.record(ICIP_2023)] = (200, {}, b"<html>Welcome</html>")
-    assert ": not the answer of Zenodo's REST API" in refused()
-    assert zenodo.downloads() == 0
-
-
-def test_a_record_without_the_archive(zenodo, refused):
-    zenodo.hold(ICIP_2023, b"", key="v2.zip")
+def test_what_arrives_is_not_what_was_asked_for(server, refused):
+    server.cut = 5000
+    assert "content: IncompleteRead(5000 bytes read" in refused()
+    server.cut = None
+    server.hold(b"", checksum="md5:" + 32 * "0")
+    assert "does not match the known hash" in refused()
+    server.hold(b"<html>no zip</html>")
+    assert refused() == f"{ICIP_2023.name}: cannot be unpacked, nothing was: File is not a zip file"
+    server.hold(b"", key="v2.zip")
     assert f": the record holds other.pdf, v2.zip; expected {ICIP_2023.name}; look at {ICIP_2023.page}" in refused()
+    server.url = "http://127.0.0.1:1"
+    assert refused().startswith(f"http://127.0.0.1:1{RECORD}: [Errno 111] Connection refused; nothing was kept; check")
 
 
-def test_no_room(zenodo, refused, monkeypatch):
-    size = len(zenodo.answers[zenodo.file(ICIP_2023)][2])
-    usage = shutil.disk_usage("/")
+def test_a_record_that_is_not_understood(server, refused):
+    elsewhere = [{"links": {"self": url}} for url in ("http://elsewhere.example/a.zip", "file:///etc/passwd")]
+    for fields in ({"checksum": "4a1f"}, {"checksum": None}, {"size": "large"}, {"links": {}}, *elsewhere):
+        server.hold(b"", **fields)
+        assert ": not the answer of Zenodo's REST API" in refused() and server.downloads == 0
+    server.answers[RECORD] = (200, {}, b"<html>Welcome</html>")
+    assert ": not the answer of Zenodo's REST API" in refused()
+
+
+def test_no_room(server, refused, monkeypatch):
+    size, usage = len(server.answers[CONTENT][2]), shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size - 1))
     assert f": {ICIP_2023.name} takes 0.0 MB, 0.0 MB are free; make room or give another --folder" in refused()
-    assert zenodo.downloads() == 0
+    assert server.downloads == 0
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size + 1))  # not for what is in it
     assert f": what {ICIP_2023.name} holds takes " in refused()
 
 
-def test_a_disk_that_fills_up(zenodo, fetch, refused, tmp_path, monkeypatch):
-    def full(*arguments, **options):
+@pytest.mark.parametrize("step", ["pooch.hashes.file_hash", "shutil.copyfileobj"])  # in the download; while unpacking
+def test_a_disk_that_fills_up(step, fetch, refused, folder, monkeypatch):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    expected = f"{tmp_path / 'pretrained'}: the disk is full; make room or give another --folder"
     with monkeypatch.context() as patch:
-        patch.setattr("pooch.hashes.file_hash", full)  # within the download
-        assert refused() == expected
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)  # while unpacking
-        with pytest.raises(UserError) as error:
+        patch.setattr(step, full)
+        assert refused() == f"{folder}: the disk is full; make room or give another --folder"
+    assert fetch() == (0, 1)
+
+
+def test_two_runs_do_not_fetch_the_same(fetch, folder):
+    with zenodo.exclusive_lock(folder / f".lock-{ICIP_2023.name}"):
+        with pytest.raises(UserError, match="pretrained: another run fetches the same archive; wait for it"):
             fetch()
-        assert str(error.value) == expected and present(tmp_path) == []
-    assert fetch() == 0 and zenodo.downloads() == 3
 
 
-def test_what_a_killed_run_left_is_removed_an_hour_later(fetch, tmp_path):
-    old, young = (tmp_path / "pretrained" / f".part-{name}" for name in ("old", "young"))
-    for folder in (old, young):
-        folder.mkdir()
-        (folder / "half.zip").touch()
-        os.utime(folder, (0, 0))
-    os.utime(old / "half.zip", (time.time() - 3700,) * 2)
-    assert fetch() == 0
-    assert not old.exists() and young.exists()
+# --- unpacking: nothing outside the folder, no bomb, all or nothing ---
+
+SOUND = {"WP3/LAT/LATJND1.h5": bytes(range(256)) * 8, "WP3/README.md": b"# How to use these", "WP3/LAT.py": b"print()"}
+
+
+@pytest.fixture
+def unpack(tmp_path):
+    """Unpack a zip file of these bytes, which must fail with one line and leave nothing, nowhere: what it says."""
+
+    def unpack(body):
+        (tmp_path / "zip").mkdir()
+        (tmp_path / "zip" / "some.zip").write_bytes(body)
+        with pytest.raises(UserError) as error:
+            zenodo.unpack(tmp_path / "zip" / "some.zip", tmp_path / "target")
+        shutil.rmtree(tmp_path / "zip")  # as `fetch_archive` does
+        assert not any(tmp_path.iterdir()) and "\n" not in str(error.value)
+        return str(error.value).removeprefix("some.zip: cannot be unpacked, nothing was: ")
+
+    return unpack
+
+
+def special(name, mode):
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, (mode | 0o644) << 16
+    return info
+
+
+def test_a_hostile_member_condemns_the_archive(unpack):
+    paths = ("../evil.h5", "a/../../evil.h5", "/tmp/evil.h5", "..\\evil.h5", "C:evil.h5")
+    links = [special("evil.h5", stat.S_IFLNK), special("evil", stat.S_IFLNK), special("evil.h5", stat.S_IFIFO)]
+    for name, content, reason in (
+        *((path, b"evil", "would land outside the folder") for path in paths),
+        ("../evil.txt", b"evil", "would land outside the folder"),  # refused though it would not be unpacked
+        ("evil\x1b[2J.h5", b"evil", "has an odd name"),
+        *((link, b"/etc/passwd", "is a link or a device") for link in links),
+        ("bomb.h5", bytes(4 << 20), "unpacks from 0.0 MB to 4.2 MB"),
+    ):
+        message = unpack(zipped({**SOUND, name: content}))
+        assert message == f"member {getattr(name, 'filename', name)!r} {reason}"
+
+
+def test_archives_that_lie_or_are_damaged(unpack):
+    sound = zipped({**SOUND, "z.h5": bytes(range(256)) * 8})
+    damaged = bytearray(sound)
+    damaged[len(sound) // 2] ^= 1
+
+    def patched(*changes):
+        """The zip file, whose last entry in the central directory says other things at offsets of it."""
+        body = bytearray(sound)
+        for offset, value in changes:
+            struct.pack_into("<H" if offset == 8 else "<I", body, body.rindex(b"PK\1\2") + offset, value)
+        return bytes(body)
+
+    for body, reason in (
+        (patched((24, 5000)), "member 'z.h5' is shorter than it says"),
+        (patched((24, 100)), "Bad CRC-32 for file 'z.h5'"),
+        (patched((24, 2 << 30)), "member 'z.h5' unpacks from 0.0 MB to 2,147.5 MB"),
+        (patched((24, 2 << 30), (20, 2 << 30)), "member 'z.h5' unpacks from 2,147.5 MB to 2,147.5 MB"),
+        (patched((8, 1)), "member 'z.h5' is encrypted"),
+        (bytes(damaged), ""),
+        (zipped({"a/x.h5": b"1", "A/X.h5": b"2"}), "two members of one name"),
+        (zipped({"x.h5": b"1", "x.h5/y.h5": b"2"}), "two members of one name"),
+        (zipped({"inner.zip": b"", "README": b""}), "no .h5 file in it, it holds inner.zip, README"),
+    ):
+        assert unpack(body).startswith(reason)
