@@ -36,7 +36,7 @@ SHOTS = np.concatenate(  # three of 12 frames each, 96x64
         for picture in (data.coffee(), data.chelsea(), data.rocket())
     ]
 )
-LEVELS = [(0, 0.0, 24.6), (6, 0.6, 23.4), (13, 1.3, 31.5), (30, 3.0, 37.2)]  # (frame, seconds, level)
+LEVELS = {0: 24.6, 6: 23.4, 13: 31.5, 30: 37.2}  # QPs of frames
 CAT = data.chelsea()[40:200, 60:300]
 
 

@@ -3,9 +3,11 @@
 import contextlib
 import itertools
 import sys
+from pathlib import Path
 
 from tqdm import tqdm
 
+from common.cli.program import config_from
 from common.core.errors import UserError
 from common.core.files import check_writable, sha256
 from common.core.keras_backend import load_keras
@@ -13,6 +15,7 @@ from common.core.names import one_line
 from common.core.row_file import RowFile
 from common.core.terminal import Listing
 from common.data.levels import at_sur
+from common.encoding.config import EncodingConfig
 from common.media.clips import is_clip
 from common.models.weight_files import find_weights, level_names
 from common.prediction import inputs
@@ -89,12 +92,13 @@ def open_output(options, levels, made_by):
 
 
 def open_encoding(options, levels, paths, output):
-    """The Encoding of --encode, with what an earlier run found, or None."""
+    """The EncodingJob of --encode, with what an earlier run found, or None."""
     if not options.encode:
         return None
-    from common.encoding.report import EncodingJob
+    from common.encoding.job import EncodingJob
 
-    encoding, wanted = EncodingJob(options, levels, paths), set(map(str, paths))
+    config = config_from(EncodingConfig, options, folder=Path(options.encode), level=options.coded_level)
+    encoding, wanted = EncodingJob(config, levels, paths), set(map(str, paths))
     encoding.add([row for row in output.kept_rows if row["path"] in wanted] if output else [])
     return encoding
 

@@ -2,7 +2,7 @@
 
 from common.cli.flags import LEVELS, form, frames_flag, positive, training_flags
 from common.core.environment import PRETRAINED
-from common.encoding.codecs import CODECS
+from common.encoding.config import CODECS, SCENE_QPS
 from common.prediction.formats import FORMATS
 from common.prediction.resize_modes import RESIZE_MODES
 
@@ -125,7 +125,7 @@ def predict_flags(parser, specs):
     )
     codec = coding.add_argument(
         "--codec",
-        choices=tuple(CODECS),
+        choices=CODECS,
         default="h264",
         help="h264, as VideoSet's levels mean; others as good as that by PSNR; images become .mp4, .avif or .jpg",
     )
@@ -137,7 +137,7 @@ def predict_flags(parser, specs):
         "that is good enough for all; give it where inputs will be added with --resume, since that one may change",
     )
     scene = coding.add_argument(
-        "--scene", choices=("lowest", "median"), default="lowest", help="which of its frames' levels is a scene's QP"
+        "--scene", choices=tuple(SCENE_QPS), default="lowest", help="which of its frames' levels is a scene's QP"
     )
     parser.set_defaults(of_coding=(level, codec, baseline, scene))  # which mean nothing without --encode
 

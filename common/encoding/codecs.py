@@ -1,119 +1,114 @@
-"""Other coders than H.264, and what their settings are worth: the one that is as good as H.264 at a QP.
+"""Encoders, and the setting of another one that is as good as H.264 at a QP.
 
-A QP, a CRF and a JPEG quality are different scales, and which of them look alike depends on the picture.  `coarsest`
-finds on the picture itself the coarsest setting whose PSNR is at least that of H.264.
+A QP, a CRF and a JPEG quality are different scales, and which of their values look alike depends on the image.
+`match_quality` finds on the image itself the coarsest setting whose PSNR is at least that of H.264.
 """
 
 import io
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import ffmpeg
+import numpy as np
+from PIL import Image, features
 
 from common.core.errors import UserError
+from common.media.ffmpeg import x264_output
+from common.media.ffmpeg_process import Stream, run
+
+SVT_PRESET = 6
+STEP_DB = 0.6  # from one setting to the next, for the first guess of `match_quality`
 
 
-class Coder(NamedTuple):
-    """One encoder.  parameter: what it calls its setting; settings: its values, from the coarsest to the finest.
+class Encoder(NamedTuple):
+    """One encoder: by ffmpeg, which has `output`, or by Pillow, which has `save`.
 
-    output(stream, target, value, threads, rate=None, **options): ffmpeg's output, all headers alike whatever the value,
-    at `rate` frames a second, which stands in the headers only; save(pixels, file, value, profile): Pillow's.
+    Attributes:
+        parameter: What the encoder calls its setting.
+        settings: Its values, from the coarsest to the finest.
+        suffix: Of its files.
+        output: output(stream, target, value, threads, rate=None, **options) returns ffmpeg's output.  Headers do not
+            depend on the value; `rate`, frames a second, is for them only.
+        save: save(pixels, file, value, ICC profile or None).
     """
 
     title: str
     parameter: str
     settings: range
     suffix: str
-    output: Callable | None = None
-    save: Callable | None = None
+    output: Callable[..., Stream] | None = None
+    save: Callable[..., None] | None = None
 
-    def check(self):
-        """Raise UserError, which names the encoder, where ffmpeg or Pillow has it not."""
-        import ffmpeg
-        import numpy as np
-
-        from common.media.ffmpeg_process import run
-
+    def check(self) -> None:
+        """Raise UserError, with the encoder's name, where ffmpeg or Pillow is built without it."""
         if self.save:
-            return self.save(np.zeros((16, 16, 3), np.uint8), io.BytesIO(), self.settings[0], None)
-        blank = ffmpeg.input("color=size=64x64:rate=1:duration=1", format="lavfi")
-        return run(self.output(blank, "-", self.settings[0], 1, format="null"), f"trying {self.title}")
+            self.save(np.zeros((16, 16, 3), np.uint8), io.BytesIO(), self.settings[0], None)
+        elif self.output:
+            blank = ffmpeg.input("color=size=64x64:rate=1:duration=1", format="lavfi")
+            run(self.output(blank, "-", self.settings[0], 1, format="null"), f"trying {self.title}")
 
 
-def _x264(stream, target, value, threads, rate=None, **options):
-    from common.media.ffmpeg import x264_output
-
-    more = {"stitchable": 1, "fps": rate} if rate else {}  # otherwise the QP stands in the picture parameter set
+def _x264(stream: Stream, target: Any, value: int, threads: int, rate: str | None = None, **options: Any) -> Stream:
+    more = {"stitchable": 1, "fps": rate} if rate else {}  # otherwise the QP is in the picture parameter set
     return x264_output(stream, target, value, threads, more, **options)
 
 
-def _x265(stream, target, value, threads, rate=None, **options):
-    # Tuned for PSNR, by which its setting is found; a tag that Apple's players know.
+def _x265(stream: Stream, target: Any, value: int, threads: int, rate: str | None = None, **options: Any) -> Stream:
+    # Tuned for PSNR, by which its setting is found; with a tag that Apple's players know.
     params = "log-level=warning" + (f":fps={rate}" if rate else "")
     options |= {"preset": "medium", "tune": "psnr", "crf": value, "tag:v": "hvc1", "x265-params": params}
     return stream.output(str(target), vcodec="libx265", **options)
 
 
-def _svt_av1(stream, target, value, threads, rate=None, **options):
+def _svt_av1(stream: Stream, target: Any, value: int, threads: int, rate: str | None = None, **options: Any) -> Stream:
     numerator, denominator = (rate or "30/1").split("/")
-    params = f"tune=1:fps-num={numerator}:fps-denom={denominator}"  # PSNR
-    return stream.output(
-        str(target), vcodec="libsvtav1", preset=SVT_PRESET, crf=value, **{"svtav1-params": params}, **options
-    )
+    params = f"tune=1:fps-num={numerator}:fps-denom={denominator}"  # tune=1: PSNR
+    options |= {"preset": SVT_PRESET, "crf": value, "svtav1-params": params}
+    return stream.output(str(target), vcodec="libsvtav1", **options)
 
 
-def _jpeg(pixels, file, value, profile):
-    from PIL import Image
-
+def _jpeg(pixels: np.ndarray, file: Any, value: int, profile: bytes | None) -> None:
     Image.fromarray(pixels).save(file, "JPEG", quality=value, subsampling="4:2:0", optimize=True, icc_profile=profile)
 
 
-def _avif(pixels, file, value, profile):
-    from PIL import Image, features
-
+def _avif(pixels: np.ndarray, file: Any, value: int, profile: bytes | None) -> None:
     if not features.check("avif"):
         raise UserError("this Pillow is built without AVIF; pip install pillow==12.3.0, or choose another codec")
     Image.fromarray(pixels).save(file, "AVIF", quality=value, subsampling="4:2:0", icc_profile=profile)
 
 
-SVT_PRESET = 6
+H264 = Encoder("H.264", "qp", range(51, 0, -1), ".mp4", _x264)  # QP 0 is lossless, which few players decode
+_HEVC = Encoder("HEVC", "crf", range(51, -1, -1), ".mp4", _x265)
+_AVIF = Encoder("AVIF", "quality", range(101), ".avif", save=_avif)
+_AV1 = Encoder("AV1", "crf", range(63, 0, -1), ".mp4", _svt_av1)
+_JPEG = Encoder("JPEG", "quality", range(1, 101), ".jpg", save=_jpeg)
 
-H264 = Coder("H.264", "qp", range(51, 0, -1), ".mp4", _x264)  # QP 0 is lossless, which few players decode
-_HEVC = Coder("HEVC", "crf", range(51, -1, -1), ".mp4", _x265)
-
-
-class Codec(NamedTuple):
-    """How a codec codes a picture and, unless None, the scene of a clip."""
-
-    picture: Coder
-    clip: Coder | None
-
-
-CODECS = {
-    "h264": Codec(H264, H264),
-    "hevc": Codec(_HEVC, _HEVC),
-    "av1": Codec(
-        Coder("AVIF", "quality", range(101), ".avif", save=_avif),
-        Coder("AV1", "crf", range(63, 0, -1), ".mp4", _svt_av1),
-    ),
-    "jpeg": Codec(Coder("JPEG", "quality", range(1, 101), ".jpg", save=_jpeg), None),
+ENCODERS: dict[str, tuple[Encoder, Encoder | None]] = {
+    "h264": (H264, H264),
+    "hevc": (_HEVC, _HEVC),
+    "av1": (_AVIF, _AV1),
+    "jpeg": (_JPEG, None),
 }
+"""For each of CODECS, which `common.encoding.config` names: the encoder of images, and that of clips, if it has one."""
 
 
-def coder(codec, clip):
-    """The Coder of a codec, a key of CODECS, for a clip or else a picture.  Raises UserError where there is none."""
-    if codec not in CODECS:
-        raise UserError(f"codec {codec}: expected one of {', '.join(CODECS)}")
-    found = CODECS[codec].clip if clip else CODECS[codec].picture
-    if not found:
-        clips = [name for name, both in CODECS.items() if both.clip]
-        raise UserError(f"codec {codec} is for pictures; expected one of {', '.join(clips)} for a clip")
-    return found
+def find_encoder(codec: str, clip: bool) -> Encoder:
+    """Return the encoder of a codec for a clip, or else for an image.  Raises UserError where it has none."""
+    for_images, for_clips = ENCODERS[codec]
+    encoder = for_clips if clip else for_images
+    if not encoder:
+        clips = ", ".join(name for name, (_, for_clips) in ENCODERS.items() if for_clips)
+        raise UserError(f"codec {codec} is for images; expected one of {clips} for a clip")
+    return encoder
 
 
-def coarsest(settings, quality, wanted, step=0.6):
-    """(setting, its quality): the first of `settings`, coarsest first, with quality(setting) >= wanted; else the last.
+def match_quality(settings: Sequence[int], quality: Callable[[int], float], wanted: float) -> tuple[int, float]:
+    """Return the coarsest setting that is good enough, else the finest, and its quality.
 
-    quality: in dB, called as seldom as the search allows; it should not fall along `settings`.  step: dB from one
-    to the next, for the first guess.
+    Args:
+        settings: From the coarsest to the finest.
+        quality: quality(setting), in dB, rises along `settings`; it is called as rarely as the search allows.
+        wanted: What quality(setting) must reach.
     """
     known = {}
     low, high = -1, len(settings)  # known to be too coarse, known to be good enough
@@ -124,7 +119,7 @@ def coarsest(settings, quality, wanted, step=0.6):
         if low in known and high in known:
             at = low + (wanted - known[low]) / (known[high] - known[low]) * (high - low)
         else:
-            at += (wanted - known[at]) / step
+            at += (wanted - known[at]) / STEP_DB
         at = min(max(round(at), low + 1), high - 1)
     best = min(high, len(settings) - 1)
     return settings[best], known[best]

@@ -1,61 +1,63 @@
-"""What the coded files are called: the inputs' own names, in a folder of their own."""
+"""The names of coded files: the inputs' own names, in a folder of their own."""
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from common.core.errors import UserError
 from common.encoding import scenes
-from common.encoding.codecs import coder
+from common.encoding.codecs import find_encoder
 from common.media.clips import is_clip
 
 
-def target_of(path, codec, folder):
-    """The file that a picture or clip is coded as in `folder`: its own name with the suffix of what holds it.
+def target_of(path: str | Path, codec: str, folder: str | Path) -> Path:
+    """Return the file in `folder` that an image or a clip is coded as: its own name with another suffix.
 
-    A clip, by its suffix, is looked at for its sound.  Raises UserError where the codec is not for it.
+    The suffix of a clip depends on its audio and subtitles.  Raises UserError where the codec cannot code it.
     """
-    path = Path(path)
-    if not is_clip(path):
-        return Path(folder) / f"{path.stem}{coder(codec, clip=False).suffix}"
-    coder(codec, clip=True)
-    return Path(folder) / f"{path.stem}{scenes.container(path)}"
+    path, clip = Path(path), is_clip(path)
+    encoder = find_encoder(codec, clip)
+    return Path(folder) / f"{path.stem}{scenes.container(path) if clip else encoder.suffix}"
 
 
-def targets_of(paths, codec, folder):
-    """{path: target} of several, or the UserError in its place that says why one has none.
+def targets_of(paths: Collection[Path], codec: str, folder: Path) -> dict[Path, Path | UserError]:
+    """Return {path: target} of several inputs, with a UserError in place of a target where one cannot be coded.
 
-    They lie below `folder` as the inputs do below the folder that holds all of them.  Names that differ in their suffix
-    only keep it: a.png.mp4, a.jpg.mp4.  Raises UserError where two would still be one file, or one of the inputs.
+    The targets have the folders in `folder` that the inputs have in the folder that holds them all.  Names that differ
+    only in their suffix keep it: a.png.mp4, a.jpg.mp4.
+
+    Raises:
+        UserError: Two targets would still be one file, or a target is one of the inputs.
     """
-    above = {path: os.path.dirname(os.path.abspath(path)) for path in paths}
-    top = os.path.commonpath(above.values()) if above else ""
+    parents = {path: os.path.dirname(os.path.abspath(path)) for path in paths}
+    top = os.path.commonpath(parents.values()) if parents else ""
     targets = {}
-    for path in paths:
+    for path in parents:
         try:
-            targets[path] = target_of(path, codec, Path(folder, os.path.relpath(above[path], top)))
+            targets[path] = target_of(path, codec, Path(folder, os.path.relpath(parents[path], top)))
         except UserError as error:
             targets[path] = error
-    plain, owner, inputs = Counter(targets.values()), {}, identities(paths)
+    count, owner, inputs = Counter(targets.values()), {}, file_ids(parents)
     for path, target in targets.items():
         if isinstance(target, UserError):
             continue
-        if plain[target] > 1:
+        if count[target] > 1:
             target = targets[path] = target.with_name(f"{Path(path).name}{target.suffix}")
         if target in owner:
             raise UserError(f"{path}: would be coded as {target}, as {owner[target]} is; give folders of their own")
         owner[target] = path
-        refuse(target, inputs)
+        check_not_input(target, inputs)
     return targets
 
 
-def identities(paths):
-    """What files are told by, whatever they are called: names without links, and numbers of those that are there."""
-    found = [os.stat(path) for path in paths if os.path.exists(path)]
-    return {os.path.realpath(path) for path in paths} | {(file.st_dev, file.st_ino) for file in found}
+def file_ids(paths: Collection[str | Path]) -> set:
+    """Return what identifies files whatever their names: their real paths, and (device, inode) of those that exist."""
+    existing = [os.stat(path) for path in paths if os.path.exists(path)]
+    return {os.path.realpath(path) for path in paths} | {(file.st_dev, file.st_ino) for file in existing}
 
 
-def refuse(target, inputs):
-    """Raise UserError where `target` is one of the inputs, given by their `identities`."""
-    if inputs & identities([target]):
+def check_not_input(target: Path, inputs: set) -> None:
+    """Raise UserError where `target` is one of the inputs, given by their `file_ids`."""
+    if inputs & file_ids([target]):
         raise UserError(f"{target}: this is an input, which would be overwritten; give another folder")

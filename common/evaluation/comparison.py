@@ -12,7 +12,7 @@ from common.core.errors import UserError
 from common.data import dataset, videoset
 from common.data.levels import HIGHEST_QP, nearest_qp, satisfied
 from common.data.tables import read_list, read_manifest
-from common.encoding.coded_images import EncodedImages
+from common.encoding.image_cache import EncodedImageCache
 from common.evaluation import accuracy
 from common.evaluation.trials import Trial
 
@@ -113,7 +113,7 @@ def manifest_samples(root: Path, rows: pd.DataFrame, images: Sequence[Path]) -> 
 
 
 def compare(
-    data: EvaluationData, trials: Sequence[Trial], encoded_images: EncodedImages, *, psnr: str, jobs: int
+    data: EvaluationData, trials: Sequence[Trial], encoded_images: EncodedImageCache, *, psnr: str, jobs: int
 ) -> pd.DataFrame:
     """Return a row per prediction: model, level and image, and the columns that `accuracy.measure` needs.
 

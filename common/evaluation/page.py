@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from common.core.files import write_text
-from common.encoding.coded_images import EncodedImages
+from common.encoding.image_cache import EncodedImageCache
 from common.evaluation import report
 from common.evaluation.report import Evaluation
 from common.media.images import read_image
@@ -23,7 +23,7 @@ RAW_QUALITY, CODED_QUALITY = 100, 94
 PLOT_QUALITY = 90
 
 
-def write(evaluation: Evaluation, predictions: pd.DataFrame, encoded_images: EncodedImages) -> None:
+def write(evaluation: Evaluation, predictions: pd.DataFrame, encoded_images: EncodedImageCache) -> None:
     """Write index.html into the output folder.
 
     Args:

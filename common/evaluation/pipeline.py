@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from common.core.errors import UserError
 from common.core.files import check_writable, write_csv
-from common.encoding.coded_images import EncodedImages
+from common.encoding.image_cache import EncodedImageCache
 from common.evaluation import costs, page, plots, provenance, report, trials
 from common.evaluation.comparison import compare, read_data
 from common.evaluation.config import EvaluationConfig
@@ -39,7 +39,7 @@ def evaluate(config: EvaluationConfig, command: Sequence[str] = ()) -> Evaluatio
             left_out.append(f"{trial.name}: {error}")
     if not tested:
         raise UserError(f"{config.weights}: none of the weight files could be used; first, {left_out[0]}")
-    encoded_images = EncodedImages(output / "coded")
+    encoded_images = EncodedImageCache(output / "coded")
     predictions = compare(data, tested, encoded_images, psnr=config.psnr, jobs=config.jobs)
     write_csv(predictions, output / "pictures.csv")
     drawn = plots.draw(predictions, data, encoded_images, output)

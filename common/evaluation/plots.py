@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from common.core.plotting import png_figure
-from common.encoding.coded_images import EncodedImages
+from common.encoding.image_cache import EncodedImageCache
 from common.evaluation.accuracy import per_image
 from common.evaluation.comparison import EvaluationData
 from common.media.images import read_image
@@ -17,7 +17,7 @@ WIDEST = 10  # QP; the histogram counts larger errors at its ends
 
 
 def draw(
-    predictions: pd.DataFrame, data: EvaluationData, encoded_images: EncodedImages, folder: Path
+    predictions: pd.DataFrame, data: EvaluationData, encoded_images: EncodedImageCache, folder: Path
 ) -> list[tuple[str, Path]]:
     """Draw all plots into `folder` and return the title and the file of each.
 
@@ -93,7 +93,7 @@ def draw_content(figure, by_level: Iterable) -> None:
         axes.set(xlabel="spatial information (ITU-T P.910)", ylabel="absolute error (QP)", ylim=(0, None))
 
 
-def draw_strip(figure, rows: pd.DataFrame, data: EvaluationData, encoded_images: EncodedImages) -> None:
+def draw_strip(figure, rows: pd.DataFrame, data: EvaluationData, encoded_images: EncodedImageCache) -> None:
     """Draw the original image, the frames coded at the true and at the predicted QP, and their difference, per row."""
     paths = {path.name: path for path in data.split.images}
     for line, row in zip(figure.subplots(len(rows), 4, squeeze=False), rows.to_dict("records")):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import ffmpeg
+import imageio_ffmpeg
 import numpy as np
 
 from common.core.errors import UserError
@@ -39,10 +40,8 @@ def find_ffmpeg() -> str:
     if wanted:
         raise UserError(f"FFMPEG={wanted}: no program that can be run; correct or unset the FFMPEG variable")
     try:
-        import imageio_ffmpeg
-
         return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError):
+    except RuntimeError:
         raise UserError(
             "no ffmpeg: not in $FFMPEG, not on the PATH, not in Python's packages; "
             "`pip install imageio-ffmpeg` brings one"

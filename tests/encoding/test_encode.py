@@ -21,14 +21,21 @@ from skimage import data
 
 from common.core.errors import UserError
 from common.encoding import codecs, encode, scenes
-from common.encoding.encode import encode_clip, encode_image
+from common.encoding.config import CODECS
 from common.encoding.targets import target_of, targets_of
 from common.media import ffmpeg
+from common.media.clips import is_clip
 from common.media.ffmpeg_process import find_ffmpeg
 from common.media.images import read_image, write_png
 from common.media.metrics import luma, psnr
 
 HERE = PROJECT
+
+
+def coded(path, qp, codec, folder, baseline=None):
+    """Code an image at a QP, or a clip at {frame: QP}, into `folder`: the row of the report."""
+    work = encode.encode_clip if is_clip(path) else encode.encode_image
+    return work(path, qp, target_of(path, codec, folder), codec, baseline)
 
 
 def packets(path, kind):
@@ -53,12 +60,12 @@ def sound_before_pictures(path):
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
 def test_a_clip_scene_by_scene(tmp_path, clip, codec):
     baseline = 20 if codec == "h264" else None
-    row = encode_clip(clip, LEVELS, codec, tmp_path, baseline)
+    row = coded(clip, LEVELS, codec, tmp_path, baseline)
     parts = [(part["start"], part["end"], part["qp"]) for part in row["scenes"]]
     assert parts == [(0, 11, 23), (12, 23, 32), (24, 35, 37)]
     target = tmp_path / "film.mp4"
     assert row["target"] == str(target) and os.listdir(tmp_path) == ["film.mp4"]
-    before, after = scenes.look(clip), scenes.look(target)
+    before, after = scenes.analyse_clip(clip), scenes.analyse_clip(target)
     assert [time * after.tick for time in after.times] == [time * before.tick for time in before.times]
     assert after.size == before.size and after.colours == before.colours and after.rate == before.rate == 10
     assert packets(target, "a") == packets(clip, "a")
@@ -74,7 +81,7 @@ def test_a_clip_scene_by_scene(tmp_path, clip, codec):
         )
         parameters = re.findall(rb"\x00\x00\x01\x68(.*?)\x00\x00", annex_b, re.DOTALL)
         assert len(parameters) >= 3 and len(set(parameters)) == 1  # an .mp4 says them once for all
-        constant = encode_clip(clip, [(0, 0.0, 20.0)], codec, tmp_path / "constant")
+        constant = coded(clip, {0: 20.0}, codec, tmp_path / "constant")
         assert row["baseline bytes"] == constant["bytes"] > row["bytes"]
         assert row["saving %"] == pytest.approx(100 - 100 * row["bytes"] / constant["bytes"])
     else:  # as good as that H.264, and a coarser setting would not be
@@ -88,26 +95,23 @@ def test_a_clip_that_was_coded_like_that_before(tmp_path):
     """H.264 at the QP would hardly change it, so that a codec that is as good must not either."""
     moving = np.stack([data.coffee()[i : i + 64, 2 * i : 2 * i + 96] for i in range(130)])
     ffmpeg.encode_h264(moving, tmp_path / "coded.mp4", 32)
-    rows = {
-        codec: encode_clip(tmp_path / "coded.mp4", [(0, 0.0, 32.0)], codec, tmp_path / codec)
-        for codec in ("h264", "hevc")
-    }
+    rows = {codec: coded(tmp_path / "coded.mp4", {0: 32.0}, codec, tmp_path / codec) for codec in ("h264", "hevc")}
     assert rows["hevc"]["psnr luma"] > rows["h264"]["psnr luma"] - 0.25
     assert "on frames 0 to 119 (" in rows["hevc"]["mapping"]
 
 
 def at_qps(clip, folder):
-    return ffmpeg.decode_frames(encode_clip(clip, LEVELS, "h264", folder / "h264")["target"])
+    return ffmpeg.decode_frames(coded(clip, LEVELS, "h264", folder / "h264")["target"])
 
 
 def test_what_a_scene_is_coded_at():
     parts = [(0, 9), (10, 19), (20, 29), (30, 39)]
-    levels = [(31, 0, 40.4), (12, 0, 30), (15, 0, 27.5), (19, 0, 29)]
-    assert encode.scene_qps(parts, levels) == [30, 28, 29, 40]  # before all: the first; without any: the one before
-    assert encode.scene_qps(parts, levels, "median") == [30, 29, 29, 40]
-    assert encode.scene_qps(parts, [(0, 0, 312.0)]) == [51] * 4 and encode.scene_qps(parts, [(0, 0, -3.0)]) == [1] * 4
+    qps = {31: 40.4, 12: 30, 15: 27.5, 19: 29}
+    assert encode.scene_qps(parts, qps) == [30, 28, 29, 40]  # before all: the first; without any: the one before
+    assert encode.scene_qps(parts, qps, "median") == [30, 29, 29, 40]
+    assert encode.scene_qps(parts, {0: 312.0}) == [51] * 4 and encode.scene_qps(parts, {0: -3.0}) == [1] * 4
     with pytest.raises(UserError, match="level nan"):
-        encode.scene_qps(parts, [(0, 0, float("nan"))])
+        encode.scene_qps(parts, {0: float("nan")})
 
 
 @pytest.mark.parametrize(
@@ -136,11 +140,11 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
         else:
             other = graphs.input(plain, display_rotation=90).output(str(source), c="copy")
         other.run(cmd=find_ffmpeg(), quiet=True)
-    row = encode_clip(source, [(0, 0.0, 12.0)], "h264", tmp_path / "out")
+    row = coded(source, {0: 12.0}, "h264", tmp_path / "out")
     target = tmp_path / "out" / f"{source.stem}{suffix}"
     assert Path(row["target"]) == target and row["psnr luma"] > 38 and row["saving %"] is None
-    before, after = scenes.look(source), scenes.look(target)
-    assert len(after.times) == len(before.times) and after.even == after.size == before.even
+    before, after = scenes.analyse_clip(source), scenes.analyse_clip(target)
+    assert len(after.times) == len(before.times) and after.coded_size == after.size == before.coded_size
     for a, b in zip(before.times, after.times):
         assert float(a * before.tick) == pytest.approx(float(b * after.tick), abs=0.0011)  # Matroska's unit is 1 ms
     if options.get("sound", "aac") or late:
@@ -161,10 +165,10 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
 def test_a_picture_in_four_codecs(tmp_path):
     """Each is as good as H.264 at the QP, and the next coarser setting would not be."""
     write_png(tmp_path / "cat.png", CAT)
-    rows = {codec: encode_image(tmp_path / "cat.png", 27.5, codec, tmp_path / codec, 20) for codec in codecs.CODECS}
+    rows = {codec: coded(tmp_path / "cat.png", 27.5, codec, tmp_path / codec, 20) for codec in CODECS}
     wanted = psnr(luma(CAT), luma(ffmpeg.encode_intra(CAT, 28).pixels))
     for codec, row in rows.items():
-        using, target = codecs.coder(codec, clip=False), Path(row["target"])
+        using, target = codecs.find_encoder(codec, clip=False), Path(row["target"])
         assert target == target_of(tmp_path / "cat.png", codec, tmp_path / codec) and row["qp"] == 28
         assert row["bytes"] == target.stat().st_size < row["baseline bytes"] and 0 < row["saving %"] < 100
         assert 50 < row["vmaf"] < 100 and 0.5 < row["ssim rgb"] < 1 and row["parameter"] == using.parameter
@@ -185,13 +189,13 @@ def test_an_upright_picture_keeps_its_colours(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(CAT).save(tmp_path / "turned.jpg", exif=exif, icc_profile=profile, quality=98)
-    row = encode_image(tmp_path / "turned.jpg", 20, "jpeg", tmp_path / "out")
-    with Image.open(row["target"]) as coded:
-        assert coded.size == CAT.shape[:2] and coded.info["icc_profile"] == profile and not coded.getexif()
+    row = coded(tmp_path / "turned.jpg", 20, "jpeg", tmp_path / "out")
+    with Image.open(row["target"]) as upright:
+        assert upright.size == CAT.shape[:2] and upright.info["icc_profile"] == profile and not upright.getexif()
     Image.fromarray(np.dstack([CAT, CAT[..., 0]])[:99, :63]).save(tmp_path / "odd.png")
-    row = encode_image(tmp_path / "odd.png", 20, "h264", tmp_path / "out")
+    row = coded(tmp_path / "odd.png", 20, "h264", tmp_path / "out")
     assert next(ffmpeg.decode_frames(row["target"])).shape == (100, 64, 3) and row["psnr luma"] > 38
-    row = encode_image(tmp_path / "odd.png", 20, "av1", tmp_path / "out")
+    row = coded(tmp_path / "odd.png", 20, "av1", tmp_path / "out")
     assert read_image(row["target"]).shape == (99, 63, 3)
 
 
@@ -201,12 +205,12 @@ def test_what_is_refused(tmp_path, clip):
     Image.fromarray(CAT).save(tmp_path / "a.jpg")
     before = (tmp_path / "a.jpg").read_bytes()
     with pytest.raises(UserError, match="a.jpg: this is an input"):
-        encode_image(tmp_path / "a.jpg", 20, "jpeg", tmp_path)
+        coded(tmp_path / "a.jpg", 20, "jpeg", tmp_path)
     with pytest.raises(UserError, match="film.mp4: this is an input"):
-        encode_clip(clip, LEVELS, "h264", clip.parent)
+        coded(clip, LEVELS, "h264", clip.parent)
     with pytest.raises(UserError, match="a.jpg: this is an input"):
         targets_of([tmp_path / "a.png", tmp_path / "a.jpg", tmp_path / "sub/a.png"][1:2], "jpeg", tmp_path)
-    with pytest.raises(UserError, match="jpeg is for pictures; expected one of h264, hevc, av1"):
+    with pytest.raises(UserError, match="jpeg is for images; expected one of h264, hevc, av1"):
         target_of(clip, "jpeg", tmp_path)
     both = targets_of([tmp_path / "a.png", tmp_path / "a.jpg"], "h264", tmp_path / "out")
     assert [target.name for target in both.values()] == ["a.png.mp4", "a.jpg.mp4"]
@@ -221,10 +225,10 @@ def test_an_encoder_that_is_not_there(tmp_path, monkeypatch):
     fake = tmp_path / "fake-ffmpeg"
     fake.write_text("#!/bin/sh\necho \"[error] Unknown encoder 'libx265'\" >&2; exit 8\n")
     fake.chmod(0o755)
-    codecs.coder("hevc", clip=True).check()
+    codecs.find_encoder("hevc", clip=True).check()
     monkeypatch.setenv("FFMPEG", str(fake))
     with pytest.raises(UserError, match="built without libx265, imageio-ffmpeg's has it") as error:
-        codecs.coder("hevc", clip=True).check()
+        codecs.find_encoder("hevc", clip=True).check()
     assert "\n" not in str(error.value)
 
 
@@ -236,7 +240,7 @@ def test_the_coarsest_setting_that_is_good_enough():
             asked.append(setting)
             return 20 + 25 * (1 - setting / 51) ** 0.7  # dB of a CRF
 
-        setting, db = codecs.coarsest(range(51, -1, -1), quality, wanted)
+        setting, db = codecs.match_quality(range(51, -1, -1), quality, wanted)
         due = [crf for crf in range(51, -1, -1) if 20 + 25 * (1 - crf / 51) ** 0.7 >= wanted][:1] or [0]
         assert [setting] == due and db == quality(setting) and len(asked) <= 9
 
@@ -244,8 +248,8 @@ def test_the_coarsest_setting_that_is_good_enough():
 def test_ctrl_c_leaves_nothing(tmp_path, clip):
     long = film(tmp_path / "long.mp4", SHOTS.repeat(30, axis=0).repeat(4, axis=1).repeat(4, axis=2), preset="ultrafast")
     program = (
-        "import sys; from common.cli import program; from common.encoding.encode import encode_clip; "
-        "program.run(lambda: encode_clip(sys.argv[1], [(0, 0, 20)], 'h264', sys.argv[2]))"
+        "import sys; from pathlib import Path; from common.cli import program; from common.encoding.encode import *; "
+        "program.run(lambda: encode_clip(sys.argv[1], {0: 20}, Path(sys.argv[2]) / 'long.mp4', 'h264'))"
     )
     command = [sys.executable, "-c", program, str(long), str(tmp_path / "out")]
     process = subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE, text=True)

@@ -2,29 +2,27 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import ffmpeg as graphs
 import pandas as pd
 from moving import CAT, LEVELS, SHOTS, film
 
 from common.encoding import scenes
-from common.encoding.report import EncodingJob
+from common.encoding.config import EncodingConfig
+from common.encoding.job import EncodingJob
 from common.media.clips import is_clip
 from common.media.ffmpeg_process import find_ffmpeg
 from common.media.images import write_png
 
 
-def coding(folder, *paths, **options):
-    """What `predict --encode` does after it has predicted LEVELS, 24.6 of a picture: the report."""
-    given = {"encode": folder, "coded_level": None, "codec": "h264", "baseline": 30, "scene": "lowest", "sur": None}
-    options = SimpleNamespace(**{**given, "resume": False, "overwrite": False, **options})
-    work = EncodingJob(options, ["JND1"], list(paths))
+def coding(folder, *paths, **settings):
+    """What `predict --encode` does after it has predicted LEVELS, 24.6 of an image: the report."""
+    job = EncodingJob(EncodingConfig(folder, **{"baseline": 30, **settings}), ["JND1"], list(paths))
     for path in paths:
-        places = LEVELS if is_clip(path) else [("", "", 24.6)]
-        row = {"path": str(path), "tile": None, "width": 96, "height": 64}
-        work.add([row | {"frame": a, "seconds": b, "JND1": level, "warning": "large"} for a, b, level in places])
-    assert work.run() == 0
+        row = {"path": str(path), "tile": None, "width": 96, "height": 64, "warning": "large"}
+        qps = LEVELS if is_clip(path) else {"": 24.6}
+        job.add([row | {"frame": frame, "JND1": qp} for frame, qp in qps.items()])
+    assert job.run() == 0
     return pd.read_csv(folder / "report.csv", keep_default_na=False).set_index("path")
 
 
@@ -68,5 +66,5 @@ def test_what_8_bits_cost_is_said(tmp_path, clip, capfd):
     assert report["warning"].tolist() == ["; ".join(filter(None, ("large", text))) for text in said]
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert lines == [f"warning: {path}: {text}" for path, text in zip(report.index, said) if text]
-    after = scenes.look(report["target"][str(hdr)]).colours
+    after = scenes.analyse_clip(report["target"][str(hdr)]).colours
     assert after == tags  # or it would be shown in wrong colours

@@ -1,0 +1,36 @@
+"""Settings of encoding.  Light to import: the command line needs them for its help."""
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+CODECS = ("h264", "hevc", "av1", "jpeg")
+"""The names of what `common.encoding.codecs.ENCODERS` holds."""
+
+SCENE_QPS = {"lowest": min, "median": statistics.median}
+"""How the QP of a scene follows from the QPs that were predicted for its frames."""
+
+
+@dataclass(frozen=True)
+class EncodingConfig:
+    """How images and clips are coded at their predicted QPs.
+
+    Attributes:
+        folder: For the coded files and report.csv.
+        level: The level whose QP is used, "JND1" to "JND3"; by default the first that the model predicts.
+        codec: One of CODECS.
+        baseline: The QP, 1 to 51, whose size the coded files are compared with; by default the lowest predicted one.
+        scene: One of SCENE_QPS.
+        sur: The satisfied-user ratio whose QP is used in place of the level's own; it is rounded down, not to nearest.
+        resume: Keep what an earlier run has coded with the same settings.
+        overwrite: Replace what an earlier run has coded.
+    """
+
+    folder: Path
+    level: str | None = None
+    codec: str = "h264"
+    baseline: int | None = None
+    scene: str = "lowest"
+    sur: float | None = None
+    resume: bool = False
+    overwrite: bool = False

@@ -1,0 +1,167 @@
+"""What `predict --encode` does after predicting: code the inputs at their levels and report what that saves."""
+
+import contextlib
+import functools
+import itertools
+import math
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common.core.errors import UserError
+from common.core.files import check_writable
+from common.core.names import one_line
+from common.core.row_file import RowFile
+from common.core.threads import prefetch
+from common.data.levels import nearest_qp, sur_column
+from common.encoding.codecs import find_encoder
+from common.encoding.config import EncodingConfig
+from common.encoding.encode import encode_clip, encode_image, scene_qps
+from common.encoding.report import COLUMNS, ReportTable, read_scenes, report_row
+from common.encoding.targets import targets_of
+from common.media.clips import is_clip
+from common.media.ffmpeg_process import kill_all
+
+LARGE = 16_000_000  # pixels of an image that is coded while no other large one is: coding takes 70 bytes a pixel
+
+
+@dataclass
+class _Input:
+    """What is predicted of an input.  qps: {frame's number, 0 for an image: QP}; warnings: each once, in order."""
+
+    qps: dict[int, float] = field(default_factory=dict)
+    warnings: dict[str, None] = field(default_factory=dict)
+    large: bool = False
+
+
+class EncodingJob:
+    """Codes inputs at their predicted QPs, as an EncodingConfig says.
+
+    Example:
+        job = EncodingJob(EncodingConfig(Path("coded"), codec="av1"), ["JND1"], paths)
+        job.add(rows)  # of common.prediction, for each input
+        failures = job.run()
+    """
+
+    def __init__(self, config: EncodingConfig, levels: Sequence[str], paths: Sequence[Path]):
+        """Check that the inputs can be coded, before anything is predicted.
+
+        Args:
+            levels: The names of the levels that the model predicts.
+            paths: All inputs.
+
+        Raises:
+            UserError: An encoder is missing, the folder holds files, or two inputs would become one file.
+        """
+        self.config, self.level = config, config.level or levels[0]
+        if self.level not in levels:
+            raise UserError(f"--level {self.level}: the model with these weights gives {', '.join(levels)}")
+        for clip in sorted({is_clip(path) for path in paths}):
+            find_encoder(config.codec, clip).check()
+        if config.folder.is_file():
+            raise UserError(f"{config.folder}: this is a file; expected a folder to write to")
+        if config.folder.is_dir() and any(config.folder.iterdir()) and not (config.resume or config.overwrite):
+            raise UserError(
+                f"{config.folder}: holds files; --resume codes what is missing there, --overwrite what is there as well"
+            )
+        report = config.folder / "report.csv"
+        self.report = RowFile(report, COLUMNS, resume=config.resume, overwrite=config.overwrite)
+        self.targets = targets_of(paths, config.codec, config.folder)
+        self.column = sur_column(self.level, config.sur)
+        check_writable(report)
+        self.inputs: dict[Path, _Input] = {}
+
+    def add(self, rows: Iterable[dict]) -> None:
+        """Note the predicted QPs of an input: rows of predictions, as `common.cli.predict` makes and reads them."""
+        for row in rows:
+            if row["tile"] in (None, ""):
+                source = self.inputs.setdefault(Path(row["path"]), _Input())
+                qp = float(row[self.column])
+                # The share of viewers that --sur asks for is reached at the next lower whole QP.
+                source.qps[int(row["frame"] or 0)] = math.floor(qp) if self.config.sur else qp
+                source.warnings[row["warning"]] = None
+                source.large |= int(row["width"]) * int(row["height"]) > LARGE
+
+    def run(self) -> int:
+        """Code all inputs, print a line for each, and write the report.  Returns how many inputs failed."""
+        if not self.inputs:
+            return 0
+        table, failures, large = ReportTable(self.inputs), 0, threading.Lock()
+        earlier = {row["path"]: row for row in self.report.kept_rows}
+        left = [path for path in self.inputs if not self.may_keep(path, earlier.get(str(path)))]
+        self.report.forget(map(str, left))
+        for row in self.report.kept_rows:
+            table.count(row)
+
+        def encode(path):
+            try:
+                with large if self.inputs[path].large else contextlib.nullcontext():
+                    return self._encode(path)
+            except UserError as error:
+                return error
+
+        with tqdm(total=len(left), unit="file", desc=f"coding at {self.level}", disable=None) as bar:
+            try:
+                for clips, group in itertools.groupby(left, is_clip):
+                    # An image is coded on one core, a clip on all of them.
+                    with prefetch(encode, group, ahead=4, workers=1 if clips else None) as rows:
+                        for row in rows:
+                            if isinstance(row, UserError):
+                                failures += 1
+                                tqdm.write(f"error: {one_line(str(row))}", file=sys.stderr)
+                            else:
+                                self._write(row)
+                                table.print(row)
+                            bar.update()
+            except BaseException:
+                kill_all()
+                raise
+        self.report.finish()
+        table.print_sum(self.baseline)
+        if self.config.codec != "h264":
+            print("each setting is the coarsest that is as good, by PSNR, as H.264 at the QP: `mapping` in the report")
+        print(f"report: {self.report.path}")
+        return failures
+
+    @functools.cached_property
+    def baseline(self) -> float | None:
+        """The QP whose size the coded files are compared with; None where all of them are coded at one QP."""
+        if self.config.baseline is not None:
+            return self.config.baseline
+        qps = [qp for source in self.inputs.values() for qp in source.qps.values()]
+        return min(qps) if nearest_qp(min(qps), clip=True) != nearest_qp(max(qps), clip=True) else None
+
+    def may_keep(self, path: Path, row: dict | None) -> bool:
+        """Return whether `row` of an earlier report, or None, is what this run would write about an input."""
+        if row is None or not Path(row["target"]).is_file():
+            return False
+        qps, coded = self.inputs[path].qps, read_scenes(row)
+        lowest, baseline = min(qps.values()), "" if self.baseline is None else nearest_qp(self.baseline, clip=True)
+        # The lowest QP does not tell how the QP of each scene followed from those of its frames.
+        due = scene_qps(list(coded), qps, self.config.scene) if coded else [nearest_qp(lowest, clip=True)]
+        return (
+            (row["codec"], row["target"]) == (self.config.codec, str(self.targets[path]))
+            and row["baseline qp"] == str(baseline)
+            and abs(float(row["level"]) - lowest) < 1e-3
+            and (list(coded.values()) or [int(row["qp"])]) == due
+        )
+
+    def _encode(self, path: Path) -> dict:
+        """Code one input and return its row.  Raises UserError."""
+        target, qps = self.targets[path], self.inputs[path].qps
+        if isinstance(target, UserError):
+            raise target
+        if is_clip(path):
+            return encode_clip(path, qps, target, self.config.codec, self.baseline, self.config.scene)
+        return encode_image(path, qps[0], target, self.config.codec, self.baseline)
+
+    def _write(self, row: dict) -> None:
+        """Write the row of an input to the report, with the warnings of its prediction, and print its own warning."""
+        if row["warning"]:
+            tqdm.write(f"warning: {one_line(row['input'])}: {row['warning']}", file=sys.stderr)
+        row["warning"] = "; ".join(filter(None, (*self.inputs[Path(row["input"])].warnings, row["warning"])))
+        self.report.write([report_row(row)])
