@@ -158,7 +158,7 @@ def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tm
     output, folder = tmp_path / "levels.csv", tmp_path / "coded"
     for wrong, message in (
         (["--level", "JND2"], "--level JND2: the model with these weights gives JND1"),
-        (["--codec", "jpeg"], "codec jpeg is for pictures"),
+        (["--codec", "jpeg"], "codec jpeg is for images"),
         (["--encode", photographs], "holds files; --resume codes what is missing there"),
         (["--sur", "0.99"], "ratio 0.99: expected a share from 0.05 to 0.95"),
     ):
