@@ -1,70 +1,66 @@
 """What each model costs: python3 -m benchmarks.complexity
 
-Parameters, multiply-accumulates, size of the weight file, milliseconds a picture and peak memory, of the network as
-`test` runs it, decoding of pictures not counted.  Weights are random, pictures noise: neither changes the costs.
+Parameters, multiply-accumulates, size of the weight file, milliseconds per image and peak memory, of the network as
+`test` runs it, without the decoding of images.  Weights are random and images are noise: neither changes the costs.
 
     python3 -m benchmarks.complexity --backends installed --csv FILE     # all backends here, in both precisions
 
-Time and memory of the whole program, from PNG files to levels, are those of `python3 -m benchmarks.predict`.
+`python3 -m benchmarks.predict` measures time and memory of the whole program, from PNG files to levels.
 """
 
-import os
+import resource
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import matrix
+from common.cli import flags, program
+from common.core import keras_backend
+from common.models.registry import get_model
 
 BATCHES = (1, 8)
 COLUMNS = ["parameters", "trainable", "GMAC", "weight file MB"]
-COLUMNS += [f"{what} {batch}" for batch in BATCHES for what in ("ms a picture, batch", "peak MB, batch")]
+COLUMNS += [f"{quantity} {batch}" for batch in BATCHES for quantity in ("ms a picture, batch", "peak MB, batch")]
 
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend and precision."""
-    from common.cli import flags
-
-    parser = matrix.parser("complexity", __doc__)
+    parser = matrix.make_parser("complexity", __doc__)
     parser.add_argument("--seconds", type=flags.positive(float), default=4.0, help="how long each time is taken")
     options = parser.parse_args()
 
-    def apart(script, variant, backend, precision):
-        return [matrix.alone(measure, variant.name, backend, precision, options.seconds)]
+    def rows(spec, backend, precision):
+        return [matrix.in_new_process(measure, spec.name, backend, precision, options.seconds)]
 
-    return matrix.run(options, COLUMNS, apart)
+    return matrix.matrix_from(options).run(COLUMNS, rows)
 
 
 def measure(name, backend, precision, seconds):
-    """The row of one model, in this process."""
-    os.environ["KERAS_BACKEND"] = backend
-    import resource
-
-    import numpy as np
-
-    from common.core import keras_backend
-
+    """The row of one model, measured in this process."""
+    keras_backend.use_backend(backend)
     keras_backend.load_keras()
-    from common.models import weight_files
     from common.models.backbones import build_network
     from common.models.inference import for_prediction
 
-    variant = next(variant for _, variant in matrix.models() if variant.name == name)
-    model = build_network(variant)
+    spec = get_model(name)
+    model = build_network(spec)
     row = {
         "parameters": model.count_params(),
         "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
-        "GMAC": round(multiply_accumulates(model, variant.levels(1)) / 1e9, 1),
-        "weight file MB": round(_file_size(model, weight_files) / 1e6, 1),
+        "GMAC": round(multiply_accumulates(model, spec.levels(1)) / 1e9, 1),
+        "weight file MB": round(file_size(model) / 1e6, 1),
     }
-    network = for_prediction(model, list(variant.levels(1)), precision)
+    network = for_prediction(model, list(spec.levels(1)), precision)
     for batch in BATCHES:
-        noise = np.random.default_rng(0).uniform(0, 255 * variant.input.scale, (batch, *variant.input.shape))
-        pictures, times = noise.astype("float32"), []
-        network.predict_on_batch(pictures)  # compiles
+        noise = np.random.default_rng(0).uniform(0, 255 * spec.input.scale, (batch, *spec.input.shape))
+        images, times = noise.astype("float32"), []
+        network.predict_on_batch(images)  # compiles
         while len(times) < 3 or sum(times) < seconds:
             started = time.perf_counter()
-            network.predict_on_batch(pictures)
+            network.predict_on_batch(images)
             times.append(time.perf_counter() - started)
         row[f"ms a picture, batch {batch}"] = round(1000 * statistics.median(times) / batch, 1)
         row[f"peak MB, batch {batch}"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -72,9 +68,8 @@ def measure(name, backend, precision, seconds):
 
 
 def multiply_accumulates(model, outputs):
-    """How many a picture takes, on the way to the layers named `outputs`; counted in convolutions and Dense layers."""
+    """How many an image takes on the way to the layers named `outputs`, counted in convolutions and Dense layers."""
     import keras
-    import numpy as np
 
     part = keras.Model(model.input, [model.get_layer(name).output for name in outputs])
     total = 0
@@ -88,13 +83,14 @@ def multiply_accumulates(model, outputs):
     return int(total)
 
 
-def _file_size(model, weights):
+def file_size(model):
+    """The bytes of the model's weight file."""
+    from common.models import weight_files
+
     with tempfile.TemporaryDirectory() as folder:
-        weights.save(model, Path(folder) / "weights.h5")
+        weight_files.save(model, Path(folder) / "weights.h5")
         return (Path(folder) / "weights.h5").stat().st_size
 
 
 if __name__ == "__main__":
-    from common.cli import program
-
     program.run(main)

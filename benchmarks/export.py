@@ -1,8 +1,8 @@
 """What each exported file costs, and how far its levels are from Keras's: python3 -m benchmarks.export
 
-Seconds of the whole command, size of the file, milliseconds a picture in the format's own runtime, one at a time, and
-the largest difference in QP from `predict`, on photographs.  Weights are the golden tests': MJ-REC's levels are in the
-thousands.
+Seconds of the whole command, size of the file, milliseconds per image in the format's own runtime, one image at a time,
+and the largest difference in QP from `predict`, on photographs.  Weights are those of the golden tests, with which
+MJ-REC's levels are in the thousands.
 """
 
 import os
@@ -13,73 +13,72 @@ import time
 from pathlib import Path
 
 from benchmarks import matrix
-from benchmarks.predict import collected, write_weights
+from benchmarks.inputs import photographs, write_weights
+from common import load
+from common.cli import flags, program
+from common.core.keras_backend import silent_stderr
+from common.media.images import read_image, resize
+from common.models.registry import get_model
+from common.prediction.formats import FORMATS
 
 COLUMNS = ["s", "MB", "ms a picture", "largest difference, QP", "largest level, QP"]
 
 
 def main():
     """Run the benchmark and print a table, a row for each model, format and precision."""
-    from common.cli import flags
-    from common.data.dataset import list_images
-    from common.prediction.formats import FORMATS
-
-    parser = matrix.parser("export", __doc__, FORMATS)
+    parser = matrix.make_parser("export", __doc__, list(FORMATS))
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
     parser.add_argument("--seconds", type=flags.positive(float), default=4.0, help="how long each time is taken")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        pictures = list_images(options.photographs or collected(folder / "photographs"))
-        known, weights = {}, folder / "weights.h5"  # levels of each model
+    with tempfile.TemporaryDirectory() as name:
+        folder, predicted = Path(name), {}  # the levels of each model
+        images, weights = photographs(options.photographs, folder / "photographs"), folder / "weights.h5"
 
-        def measure(script, variant, name, precision):
-            if precision == "float16" and not FORMATS[name].halves:
+        def rows(spec, format_name, precision):
+            if precision == "float16" and not FORMATS[format_name].halves:
                 return []
-            if variant.name not in known:
-                write_weights(variant, folder)
-                known[variant.name] = matrix.alone(predicted, variant, weights, pictures)
-            levels, file = known[variant.name], folder / f"exported{FORMATS[name].suffix}"
-            seconds, size = export(script, variant, weights, name, precision, file)
-            answers, milliseconds = matrix.alone(ran, variant, name, file, pictures, options.seconds)
-            difference = max(abs(a - b) for a, b in zip(levels, answers, strict=True))
-            shown = round(seconds, 1), round(size, 1), round(milliseconds), f"{difference:.1g}", round(max(levels))
-            return [dict(zip(COLUMNS, shown))]
+            if spec.name not in predicted:
+                write_weights(spec, weights)
+                predicted[spec.name] = matrix.in_new_process(predict, spec.name, weights, images)
+            file = folder / f"exported{FORMATS[format_name].suffix}"
+            seconds, size = export(spec, weights, format_name, precision, file)
+            levels, milliseconds = matrix.in_new_process(
+                run_exported, spec.name, format_name, file, images, options.seconds
+            )
+            difference = max(abs(a - b) for a, b in zip(predicted[spec.name], levels, strict=True))
+            largest = round(max(predicted[spec.name]))
+            cells = (round(seconds, 1), round(size, 1), round(milliseconds), f"{difference:.1g}", largest)
+            return [dict(zip(COLUMNS, cells))]
 
-        return matrix.run(options, COLUMNS, measure)
-
-
-def predicted(variant, file, pictures):
-    """All levels of the pictures, in one row, as `predict` gives them."""
-    from common import load
-
-    predictor = load(variant, 1 if variant.needs_level else None, file)
-    return [level for answer in predictor.batch(pictures) for level in answer.levels.values()]
+        return matrix.matrix_from(options).run(COLUMNS, rows)
 
 
-def export(script, variant, weights, name, precision, file):
-    """Seconds that the command takes, and the size of what it writes, in MB."""
-    flags = {"model_weights_path": weights, "format": name, "precision": precision, "output": file}
-    command = [*matrix.command(script, "export", variant, **flags), "--overwrite"]
+def predict(name, file, images):
+    """All levels of the images, in one list, as `predict` gives them."""
+    predictor = load(name, 1 if get_model(name).needs_level else None, file)
+    return [level for prediction in predictor.batch(images) for level in prediction.levels.values()]
+
+
+def export(spec, weights, format_name, precision, file):
+    """Seconds that the command takes, and the size in MB of the file that it writes."""
+    settings = {"model_weights_path": weights, "format": format_name, "precision": precision, "output": file}
+    command = [*matrix.script_command(spec, "export", **settings), "--overwrite"]
     started = time.monotonic()
     line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return time.monotonic() - started, float(line.removeprefix(f"{file}: ").split(" MB")[0])
 
 
-def ran(variant, name, file, pictures, seconds):
-    """All levels of the pictures, in one row, as the exported file gives them, and milliseconds a picture."""
+def run_exported(name, format_name, file, images, seconds):
+    """All levels of the images, in one list, as the exported file gives them, and milliseconds per image."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
-    from common.core.keras_backend import silent_stderr
-    from common.media.images import read_image, resize
-    from common.prediction.formats import FORMATS
-
+    input_format = get_model(name).input
+    levels, times = [], []
     with silent_stderr():
-        run = FORMATS[name].run(file)
-        levels, times = [], []
-        for path in pictures:
-            pixels = resize(read_image(path), variant.input.width, variant.input.height)[None]
-            answers = run(pixels)
-            levels += [answers[level].item() for level in sorted(answers)]
+        run = FORMATS[format_name].run(file)
+        for path in images:
+            pixels = resize(read_image(path), input_format.width, input_format.height)[None]
+            outputs = run(pixels)
+            levels += [outputs[level].item() for level in sorted(outputs)]
         end = time.monotonic() + seconds
         while not times or time.monotonic() < end:
             started = time.monotonic()
@@ -89,6 +88,4 @@ def ran(variant, name, file, pictures, seconds):
 
 
 if __name__ == "__main__":
-    from common.cli import program
-
     program.run(main)

@@ -1,9 +1,9 @@
 """How well decoding and the network overlap in `predict`: python3 -m benchmarks.throughput --photographs FOLDER
 
-Pictures a second of decoding and resizing alone, of the network alone, and of `predict`, which does both at once; the
-last should come near the slower of the two.  Where both need the same cores, no more can be had than their sum allows:
-`of the bound` counts against what the processor time of the two leaves.  `peak MB` is the process's memory after a
-third of the pictures, and after all of them: it should not grow.
+Images per second: decoding and resizing without the network, the network without decoding, and `predict`, which does
+both at once.  The last should come near the slower of the two.  Where both need the same cores, it cannot be faster
+than the processor time of the two allows: `of the bound` compares it with that.  `peak MB` is the memory of the process
+after a third of the images, and after all of them: it should not grow.
 """
 
 import os
@@ -13,7 +13,11 @@ import time
 from pathlib import Path
 
 from benchmarks import matrix
-from benchmarks.predict import write_weights
+from benchmarks.inputs import write_weights
+from common import load
+from common.cli import flags, program
+from common.models.registry import get_model
+from common.prediction import inputs
 
 COLUMNS = [
     "decoding alone /s",
@@ -28,71 +32,64 @@ COLUMNS = [
 
 def main():
     """Run the benchmark and print a table, a row for each model, backend and precision."""
-    from common.cli import flags
-
-    parser = matrix.parser("throughput", __doc__)
-    parser.add_argument("--photographs", type=Path, required=True, help="a folder of pictures")
-    parser.add_argument(
-        "--count", type=flags.positive(int), default=300, help="pictures, repeated where there are less"
-    )
+    parser = matrix.make_parser("throughput", __doc__)
+    parser.add_argument("--photographs", type=Path, required=True, help="a folder of images")
+    count = flags.positive(int)
+    parser.add_argument("--count", type=count, default=300, help="images, repeated where there are less")
     options = parser.parse_args()
 
-    def apart(script, variant, backend, precision):
-        return [matrix.alone(measure, variant.name, backend, precision, options.photographs, options.count)]
+    def rows(spec, backend, precision):
+        settings = (spec.name, backend, precision, options.photographs, options.count)
+        return [matrix.in_new_process(measure, *settings)]
 
-    return matrix.run(options, COLUMNS, apart)
+    return matrix.matrix_from(options).run(COLUMNS, rows)
 
 
 def measure(name, backend, precision, folder, count):
-    """The row of one model, in this process."""
-    from common import load
-    from common.models.registry import get_model
-    from common.prediction import inputs
+    """The row of one model, measured in this process."""
     from common.prediction.predictor import predict_files
 
+    spec = get_model(name)
     with tempfile.TemporaryDirectory() as weights:
-        write_weights(get_model(name), Path(weights))
-        level = 1 if get_model(name).needs_level else None
-        model = load(name, level, Path(weights, "weights.h5"), precision=precision, backend=backend, batch_size=2)
+        file = Path(weights, "weights.h5")
+        write_weights(spec, file)
+        level = 1 if spec.needs_level else None
+        predictor = load(name, level, file, precision=precision, backend=backend, batch_size=2)
     files = inputs.find_inputs([str(folder)])
-    paths = [files[number % len(files)] for number in range(count)]
+    paths, peaks = [files[number % len(files)] for number in range(count)], []
 
-    def looks():
-        return inputs.prepare_inputs(enumerate(paths), model.variant.input, "stretch", "first")
+    def prepare(paths):
+        return inputs.prepare_inputs(enumerate(paths), spec.input, "stretch", "first")
 
-    early = []
-
-    def work():
-        for number, _ in enumerate(predict_files(looks(), model), 1):
+    def predict():
+        for number, _ in enumerate(predict_files(prepare(paths), predictor), 1):
             if number == max(count // 3, 1):
-                early.append(peak())
+                peaks.append(peak())
+        peaks.append(peak())
 
-    def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-    kept = [
-        look for _, look in inputs.prepare_inputs(enumerate(files[:8]), model.variant.input, "stretch", "first") if look
-    ]
-    list(model.stream(enumerate(kept)))  # compiles
-    decoding, its_cores = timed(lambda: [None for _ in looks()])
-    network, more_cores = timed(
-        lambda: list(model.stream((n, kept[n % len(kept)]._replace(number=n)) for n in range(count)))
-    )
-    both, _ = timed(work)
-    bound = max(decoding, network, (its_cores + more_cores) / (os.cpu_count() or 1))
-    speeds = [round(count / seconds, 1) for seconds in (decoding, network, both)]
-    shares = [round(seconds / both, 2) for seconds in (max(decoding, network), bound)]
-    return dict(zip(COLUMNS, [*speeds, *shares, *early, peak()]))
+    prepared = [image for _, image in prepare(files[:8]) if image]
+    list(predictor.stream(enumerate(prepared)))  # compiles
+    images = ((n, prepared[n % len(prepared)]._replace(number=n)) for n in range(count))
+    decoding, decoding_cpu = seconds(lambda: list(None for _ in prepare(paths)))
+    network, network_cpu = seconds(lambda: list(predictor.stream(images)))
+    both, _ = seconds(predict)
+    bound = max(decoding, network, (decoding_cpu + network_cpu) / (os.cpu_count() or 1))
+    speeds = [round(count / time, 1) for time in (decoding, network, both)]
+    shares = [round(time / both, 2) for time in (max(decoding, network), bound)]
+    return dict(zip(COLUMNS, [*speeds, *shares, *peaks]))
 
 
-def timed(work):
+def peak():
+    """The largest memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def seconds(work):
     """(seconds, seconds of processor time) that it takes."""
-    wall, cores = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - wall, time.process_time() - cores
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 if __name__ == "__main__":
-    from common.cli import program
-
     program.run(main)

@@ -1,7 +1,7 @@
-"""Seconds an epoch of training takes, with and without the features of frozen layers kept: python3 -m benchmarks.train
+"""Seconds that an epoch of training takes, without and with the feature cache: python3 -m benchmarks.train
 
-The set of the released programs' figures: 16 train and 8 valid pictures of 1920x1080, batch 8.  The first epoch, which
-starts TensorFlow's graphs, does not count; the median of the others does.
+The set of the released programs' figures: 16 train and 8 valid images of 1920x1080, batch 8.  The first epoch starts
+TensorFlow's graphs and does not count; the median of the others does.
 """
 
 import statistics
@@ -11,58 +11,54 @@ import time
 from pathlib import Path
 
 from benchmarks import matrix
-from benchmarks.predict import collected, make_pictures
+from benchmarks.inputs import make_rootdir, photographs, write_autoencoders
+from common.cli import flags, program
+from common.core.errors import UserError
+from common.models.registry import get_model, list_models
 
-MODELS = ("LAT", "MJLAT", "MTJND")
+SCRIPTS = ("LAT", "MJLAT", "MTJND")
 
 
 def main():
     """Run the benchmark and print a table."""
-    from common.cli import flags, program
-
     parser = program.Parser(prog="python3 -m benchmarks.train", description=__doc__)
-    parser.add_argument("--scripts", nargs="+", default=MODELS, metavar="X", help="such as REC MJREC")
+    count = flags.positive(int)
+    parser.add_argument("--scripts", nargs="+", default=SCRIPTS, metavar="X", help="such as REC MJREC")
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
-    parser.add_argument("--epochs", type=flags.positive(int), default=6, help="of each training")
-    parser.add_argument("--batch_size", type=flags.positive(int), default=8, help="pictures a training step")
+    parser.add_argument("--epochs", type=count, default=6, help="of each training")
+    parser.add_argument("--batch_size", type=count, default=8, help="images a training step")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        make_pictures(options.photographs or collected(folder / "photographs"), folder / "root")
+    specs = {Path(spec.script).stem: spec for spec in map(get_model, reversed(list_models()))}  # a script's first
+    if unknown := set(options.scripts) - set(specs):
+        raise UserError(
+            f"--scripts {' '.join(sorted(unknown))}: no such script; expected some of {' '.join(reversed(specs))}"
+        )
+    settings = {"epochs": options.epochs, "batch_size": options.batch_size}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_rootdir(photographs(options.photographs, folder / "photographs"), folder / "root")
         write_autoencoders(folder)
         print("model | without s/epoch | with s/epoch | times faster")
-        for script in options.scripts:
-            variant = next(variant for name, variant in matrix.models() if name == script)
-            without, kept = (measure(script, variant, folder, cache, options) for cache in ("off", folder / "features"))
-            print(f"{variant.name} | {without:.2f} | {kept:.2f} | {without / kept:.1f}", flush=True)
+        for spec in (specs[script] for script in options.scripts):
+            without, cached = (measure(spec, folder, cache, settings) for cache in ("off", folder / "features"))
+            print(f"{spec.name} | {without:.2f} | {cached:.2f} | {without / cached:.1f}", flush=True)
     return 0
 
 
-def write_autoencoders(folder):
-    """The golden tests' autoencoder as all four."""
-    from tests.golden import seeded
-
-    for target in ("Img", "JND1", "JND2", "JND3"):
-        seeded.write_h5("Reconstruction", folder / f"{target}Reconstruction.h5")
-
-
-def measure(script, variant, folder, cache, options):
-    """The median of the seconds between an epoch's line and the next's."""
-    flags = {"data_dir": folder / "root", "checkpoint_path": folder / "weights.h5", "csv_log_path": folder / "log.csv"}
-    flags |= {"epochs": options.epochs, "batch_size": options.batch_size, "feature_cache": cache}
-    flags |= {variant.backbone.flag.removeprefix("--"): folder if variant.backbone.optional_in_test else "none"}
-    command = [*matrix.command(script, "train", variant, **flags), "--overwrite"]
+def measure(spec, folder, cache, settings):
+    """The median of the seconds between two epochs' lines."""
+    backbone = {spec.backbone.flag.removeprefix("--"): folder if spec.backbone.optional_in_test else "none"}
+    paths = {"data_dir": folder / "root", "checkpoint_path": folder / "weights.h5", "csv_log_path": folder / "log.csv"}
+    command = matrix.script_command(spec, "train", feature_cache=cache, **paths, **backbone, **settings)
     times = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, "--overwrite"], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.startswith("epoch "):
                 times.append(time.monotonic())
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
+        raise UserError(f"{' '.join(command)}: exit code {process.returncode}")
     return statistics.median(after - before for before, after in zip(times, times[1:]))
 
 
 if __name__ == "__main__":
-    from common.cli import program
-
     program.run(main)

@@ -1,5 +1,7 @@
 """Multiply-accumulates counted from the layers, against the papers' figures."""
 
+from itertools import product
+
 import pandas as pd
 import pytest
 
@@ -7,6 +9,7 @@ from benchmarks import matrix
 from benchmarks.complexity import multiply_accumulates
 from common.core.errors import UserError
 from common.models.backbones import build_network
+from common.models.registry import get_model
 
 # As the papers' programs have them; MT_3LJND's is known as "about 39".
 GMAC = {"LAT": 8.8, "REC": 90.6, "MJ-LAT": 25.6, "MJ-REC": 130, "MT_3LJND": 39}
@@ -14,9 +17,8 @@ GMAC = {"LAT": 8.8, "REC": 90.6, "MJ-LAT": 25.6, "MJ-REC": 130, "MT_3LJND": 39}
 
 @pytest.mark.parametrize("name", GMAC)
 def test_multiply_accumulates(name):
-    variant = next(variant for _, variant in matrix.models() if variant.name == name)
-    model = build_network(variant)
-    assert multiply_accumulates(model, variant.levels(1)) / 1e9 == pytest.approx(GMAC[name], rel=0.02)
+    spec = get_model(name)
+    assert multiply_accumulates(build_network(spec), spec.levels(1)) / 1e9 == pytest.approx(GMAC[name], rel=0.02)
 
 
 def test_the_table_of_costs(run, tmp_path):
@@ -25,8 +27,8 @@ def test_the_table_of_costs(run, tmp_path):
     file = tmp_path / "costs.csv"
     before = {"model": ["REC", "LAT"], "backend": ["openvino", "jax"], "precision": "float32", "GMAC": 90.6}
     pd.DataFrame(before).to_csv(file, index=False)
-    what = ("--models", "LAT", "--backends", "jax", "tensorflow", "--seconds", "0.1", "--csv", file)
-    done = run("-m", "benchmarks.complexity", *what, PYTHONPATH=str(tmp_path))
+    flags = ("--models", "LAT", "--backends", "jax", "tensorflow", "--seconds", "0.1", "--csv", file)
+    done = run("-m", "benchmarks.complexity", *flags, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     kept, failed, row = pd.read_csv(file).to_dict("records")
     assert (kept["model"], kept["backend"], kept["GMAC"]) == ("REC", "openvino", 90.6)
@@ -41,11 +43,13 @@ def test_the_table_of_costs(run, tmp_path):
 
 def test_installed_means_every_backend_here_in_both_precisions(monkeypatch):
     monkeypatch.setattr(matrix.importlib.util, "find_spec", lambda name: name != "torch")
-    options = matrix.parser("complexity", "").parse_args(["--backends", "installed", "--models", "LAT"])
-    found = [how for _, *how in matrix.chosen(options)]
-    assert found == [[name, how] for name in ("tensorflow", "jax", "openvino") for how in ("float32", "bfloat16")]
-    assert [how for _, *how in matrix.chosen(matrix.parser("complexity", "").parse_args(["--models", "LAT"]))] == [
-        ["tensorflow", "float32"]
-    ]
+
+    def combinations(*flags):
+        options = matrix.make_parser("complexity", "").parse_args(flags)
+        return [(spec.name, *rest) for spec, *rest in matrix.matrix_from(options).combinations()]
+
+    expected = product(["LAT"], ("tensorflow", "jax", "openvino"), ("float32", "bfloat16"))
+    assert combinations("--backends", "installed", "--models", "LAT") == list(expected)
+    assert combinations("--models", "LAT") == [("LAT", "tensorflow", "float32")]
     with pytest.raises(UserError, match="--models LTA: no such model; expected some of LAT REC"):
-        matrix.chosen(matrix.parser("complexity", "").parse_args(["--models", "LTA"]))
+        combinations("--models", "LTA")
