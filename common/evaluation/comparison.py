@@ -104,7 +104,7 @@ def manifest_samples(root: Path, rows: pd.DataFrame, images: Sequence[Path]) -> 
     columns = [f"samples at {level}" for level in dataset.LEVELS]
     if not set(columns) <= set(rows):
         return {}
-    texts = {path: [rows[column].get(path.name) for column in columns] for path in images}
+    texts = {path: [rows[column].get(path.name, "") for column in columns] for path in images}
     return {
         path: [read_list(text, HIGHEST_QP, f"{root / 'manifest.csv'}: {path.name}: samples") for text in fields]
         for path, fields in texts.items()
