@@ -24,14 +24,10 @@ COLOUR = 16  # the channels of a gray JPEG may differ by so much, of 255
 
 
 def load_map(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Return the map in the file `path` as a distribution over places: float32 (*size, 1), at least 0, of sum 1.
+    """Return the gray image in the file `path` as a distribution over places: float32 (*size, 1), at least 0, of sum 1.
 
-    Args:
-        path: A gray image; it may be stored in colour.
-        size: Height and width; each place has the mean of the pixels that it covers.
-
-    Raises:
-        UserError: As `read_image`, and for an image in colour or all black.
+    size: Height and width; each place has the mean of the pixels that it covers.  Raises UserError as `read_image`,
+    and for an image in colour or all black.
     """
     pixels = read_image(path)
     if (np.ptp(pixels, axis=-1) > COLOUR).any():
@@ -46,8 +42,7 @@ def load_map(path: Path, size: tuple[int, int]) -> np.ndarray:
 def read_maps(split: Split, root: str | Path, size: tuple[int, int]) -> tuple[np.ndarray, int]:
     """Return the maps of a split from `root`/va{split.name}, float32 (N, *size, 1), and how many are computed.
 
-    Raises:
-        UserError: A map is missing, ambiguous, or `load_map` refuses it.
+    Raises UserError where a map is missing or ambiguous, and as `load_map`.
     """
     folder = Path(root) / f"va{split.name}"
     if not folder.is_dir():
@@ -81,11 +76,7 @@ def make_map(image: Path, path: Path) -> None:
 
 
 def make_maps(
-    data_dir: str | Path,
-    *,
-    splits: Sequence[str] = ("train", "valid"),
-    jobs: int = CORES,
-    overwrite: bool = False,
+    data_dir: str | Path, *, splits: Sequence[str] = ("train", "valid"), jobs: int = CORES, overwrite: bool = False
 ) -> int:
     """Compute the maps that the images of `splits` lack; return 1 where an image could not be read, else 0.
 

@@ -35,17 +35,12 @@ from common.media.ffmpeg_process import kill_all
 
 
 class DatasetBuilder:
-    """A dataset that a command makes in a folder.
-
-    Attributes:
-        left_out: Why sources cannot be used, a line each: what was wrong with them.
-        not_needed: Why sources were not used although nothing is wrong with them, a line each.
-    """
+    """A dataset that a command makes in a folder."""
 
     def __init__(
         self, root: str | Path, command: str, noun: str, jobs: int, overwrite: bool = False, unit_noun: str = ""
     ):
-        """Remember what the dataset is; nothing is written yet.
+        """Write nothing yet.
 
         Args:
             root: The folder of the dataset.
@@ -57,16 +52,13 @@ class DatasetBuilder:
         """
         self.root, self.command, self.noun, self.unit_noun = Path(root), command, noun, unit_noun or noun
         self.jobs, self.overwrite, self.started = jobs, overwrite, time.monotonic()
-        self.left_out: list[str] = []
-        self.not_needed: list[str] = []
+        self.left_out: list[str] = []  # why sources cannot be used, a line each
+        self.not_needed: list[str] = []  # why other sources were not used, a line each
 
     def find_sources(self, folder: str | Path, suffixes: Collection[str]) -> list[str]:
         """Return the names, relative to `folder`, of the files of these suffixes below it, in natural order.
 
-        Hidden files and folders, and those in the dataset itself, do not count.
-
-        Raises:
-            UserError: There are none.
+        Hidden files and folders, and those in the dataset itself, do not count.  Raises UserError where there are none.
         """
         folder, own = Path(folder), self.root.resolve()
         if not folder.is_dir():
@@ -91,15 +83,10 @@ class DatasetBuilder:
         return usable
 
     def assign_splits(self, names: Iterable, split: Sequence[float], seed: int) -> dict:
-        """Return {name: split} of the usable sources, drawn at random; names beyond whole numbers have no split.
+        """Return {name: split} of the usable sources, drawn from `seed`, in whatever order their names are.
 
-        Args:
-            names: Of the sources, or their numbers.
-            split: Three shares that sum to 1, or three whole numbers of sources: train, valid, test.
-            seed: Of the draw; the same names get the same splits, in whatever order they are.
-
-        Raises:
-            UserError: `split` is neither, or there are fewer sources than it needs.
+        split: Of train, valid and test, three shares that sum to 1, or three whole numbers of sources; beyond these,
+        sources have no split.  Raises UserError where it is neither, or there are too few sources.
         """
         order, split = sorted(names), [float(part) for part in split]
         shares = abs(sum(split) - 1) < 1e-6
@@ -135,7 +122,7 @@ class DatasetBuilder:
             plan: What else decides the result.
 
         Raises:
-            UserError: `root` holds anything else, or was made otherwise and `overwrite` is false.
+            UserError: `root` holds anything else, or was made with other settings and `overwrite` is false.
         """
         new = {"made by": f"common.prepare {self.command}", "settings": settings, "sources": sources, "plan": plan}
         new = json.loads(json.dumps(new))
@@ -149,11 +136,11 @@ class DatasetBuilder:
             old = {}
         if old is not None:
             self._compare(file, old, new)
+            if self.overwrite:
+                self._remove(file)
         for path in file.parent.glob("*"):
             if path.is_dir():  # a killed run left it
                 shutil.rmtree(path)
-        if old is not None and self.overwrite:
-            self._remove(file)
         if old != new:
             write_json(file, new)
 
@@ -167,10 +154,7 @@ class DatasetBuilder:
             describe: Given all rows, it says for a person what the labels are.
 
         Returns:
-            The exit code: 1 where a unit failed or a source was left out, else 0.
-
-        Raises:
-            UserError: No unit could be made.
+            The exit code: 1 where a unit failed or a source was left out, else 0.  UserError where all units failed.
         """
         todo = [unit for unit in units if self.rows(unit) is None]
         problems = parallel_map(lambda unit: self._make(unit, units[unit]), todo, self.jobs, self.unit_noun, kill_all)

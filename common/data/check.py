@@ -1,7 +1,7 @@
 """Whether a dataset in the rootdir layout is fit to train on: `python3 -m common.prepare check`.
 
 Faults spoil a training or its result: an image in two splits, labels in the wrong order, coded images of other images.
-Remarks are for a person to look at.
+Remarks need a person's eye.
 
 Two images are alike where their gray 16 x 16 versions correlate above 0.95.  Of 36 photographs, any two stayed below
 0.63, and each stayed above 0.97 with its own copy of half the size, as a JPEG of quality 10, and a seventh brighter.
@@ -34,23 +34,14 @@ OTHER_DB = 15  # dB: a coded image further than this from the raw one shows some
 
 
 class Inspection(NamedTuple):
-    """What is kept of an image.
+    """What is kept of an image; digest, size and thumbnail are None where it cannot be read."""
 
-    Attributes:
-        name: Its split and file name.
-        digest: Of its pixels; None where it cannot be read, as the next two.
-        size: (W, H).
-        thumbnail: Gray, (256,), of norm 1.
-        dbs: PSNR of its coded image at each level, None where there is none.
-        faults: What is wrong with the files.
-    """
-
-    name: str
-    digest: str | None
-    size: tuple[int, int] | None
-    thumbnail: np.ndarray | None
-    dbs: list[float | None]
-    faults: list[str]
+    name: str  # split and file name
+    digest: str | None  # of the pixels
+    size: tuple[int, int] | None  # (W, H)
+    thumbnail: np.ndarray | None  # gray, (256,), of norm 1
+    dbs: list[float | None]  # PSNR of its coded image at each level, None where there is none
+    faults: list[str]  # what is wrong with the files
 
 
 @dataclass
@@ -64,16 +55,9 @@ class Report:
 def check_dataset(
     data_dir: str | Path, *, label_unit: Unit | None = None, plot: str | Path | None = None, jobs: int = CORES
 ) -> int:
-    """Print what is in a dataset and what is wrong with it, and draw its labels.
+    """Print what is in a dataset and what is wrong with it, and draw its labels as a PNG, `plot`.
 
-    Args:
-        data_dir: The folder of the dataset.
-        label_unit: Of the labels, by default what the manifest says, else QP.
-        plot: Where the PNG with the histogram of the labels goes, by default check.png in `data_dir`.
-        jobs: How many images at a time.
-
-    Returns:
-        The exit code: 1 where something would spoil a training, else 0.
+    The parameters are the flags of `python3 -m common.prepare check`.  Returns 1 where there is a fault, else 0.
     """
     root, report = Path(data_dir), Report()
     manifest, report.faults = read_manifest(root)
@@ -96,7 +80,7 @@ def check_dataset(
         _draw(labels, unit, f"{root.resolve().name}: {kinds or 'labels of unknown origin'}", target)
         print(f"histogram: {target}")
     for line in report.remarks:
-        print(f"look at: {line}")
+        print(f"remark: {line}")
     for line in report.faults:
         print(f"fault: {line}")
     print("a training would be spoilt: mend the faults above" if report.faults else "no fault found")

@@ -24,16 +24,15 @@ LINES_SHOWN = 20
 
 
 def read_labels(file: Path, names: Sequence[str], unit: Unit) -> tuple[np.ndarray | None, list[str], list[str]]:
-    """Read a label file: return (labels, problems, warnings).
+    """Read JND-Levels.txt: return (labels, problems, warnings).
 
     Args:
-        file: JND-Levels.txt.
         names: File names of the images, in natural order.
         unit: QP (0 to 51, ascending) or QF (JPEG quality factors, 0 to 100, descending).
 
     Returns:
-        The labels, float32 (N, 3), in the order of `names`, or None where there is any problem; problems, a line each;
-        warnings, a line each: rows in the wrong order.
+        The labels, float32 (N, 3), in the order of `names`, None with any problem; problems, a line each; warnings, a
+        line each: rows in the wrong order.
     """
     try:
         rows, header = _split_lines(file.read_text(encoding="utf-8-sig"))

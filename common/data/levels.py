@@ -36,12 +36,7 @@ def nearest_qp(levels: ArrayLike, *, clip: bool = False) -> np.ndarray: ...
 def nearest_qp(levels, *, clip=False):
     """Return the whole QP (or QF) nearest to each level, halves upwards: an int for a number, else an int array.
 
-    Args:
-        levels: One level or an array of them, of any shape.
-        clip: Bring each QP into the range that can be coded, 1 to 51.
-
-    Raises:
-        UserError: A level is NaN or infinite.
+    clip: Bring each QP into the range that can be coded, 1 to 51.  Raises UserError where a level is NaN or infinite.
     """
     levels = np.asarray(levels, float)
     finite = np.isfinite(levels)
@@ -76,16 +71,9 @@ def describe_baseline(error: float, unit: str) -> str:
 
 
 def sur_shift(jnd: int, sur: float) -> float:
-    """Return the QP to add to a level for the satisfied-user ratio `sur`: 0 at 0.75, falling with `sur`.
+    """Return the QP to add to the level `jnd`, 1 to 3, for the satisfied-user ratio `sur`: 0 at 0.75, falling with it.
 
-    The sum may leave 0 to 51; clip it.
-
-    Args:
-        jnd: Which level, 1 to 3.
-        sur: 0.05 to 0.95.
-
-    Raises:
-        UserError: The samples do not bear out such a ratio.
+    The sum may leave 0 to 51; clip it.  Raises UserError where `sur` is not from 0.05 to 0.95.
     """
     if not SHARES[0] <= sur <= SHARES[-1]:
         raise UserError(
@@ -110,12 +98,8 @@ def at_sur(levels: Mapping[str, float], sur: float | None) -> dict[str, float]:
 
 
 def satisfied(samples: ArrayLike, qp: ArrayLike) -> np.ndarray:
-    """Return the share of subjects who see no difference yet at a whole QP, or at each of many.
+    """Return the share of subjects, whose levels are `samples` (N,), who see no difference yet at each whole QP.
 
     Source: VideoSet's satisfied-user ratio, 1 - the cumulative share of the samples.
-
-    Args:
-        samples: The subjects' levels, (N,).
-        qp: One or an array of them; the result has its shape.
     """
     return (np.asarray(samples) > np.asarray(qp)[..., None]).mean(axis=-1)

@@ -54,38 +54,27 @@ def build_mcl_jci(
     jobs: int = CORES,
     overwrite: bool = False,
 ) -> int:
-    """Make, or go on making, the dataset.
+    """Make the dataset, or go on with it.
 
-    Args:
-        image_dir: A folder with ImageJND_SRC01.bmp and its JPEGs, at any depth.
-        sheet_dir: A folder with the label sheets, which their columns tell apart.
-        data_dir: The folder of the dataset.
-        label, ratio: See `read_levels`.
-        unit: Of the labels: QF, or QP, for which each image is coded 51 times.
-        fold: Which of the ten folds is the test split; the next one is valid.
-        split, seed: See `DatasetBuilder.assign_splits`; instead of `fold`.
-        jobs, overwrite: See `DatasetBuilder`.
-
-    Returns:
-        The exit code: 1 where an image had to be left out, else 0.
+    The parameters are the flags of `python3 -m common.prepare mcl-jci`.  Returns 1 where an image was left out, else 0.
     """
     folder, sheets = Path(image_dir), Path(sheet_dir)
     if unit == "QP":
         find_ffmpeg()
     builder = DatasetBuilder(data_dir, "mcl-jci", "source image", jobs, overwrite, unit_noun="image")
     levels, samples = read_levels(sheets, label, ratio), read_samples(sheets)
-    found = _find_images(builder, folder, levels)
-    splits = builder.assign_splits(found, split, seed) if split else _splits_by_fold(builder, sheets, fold, found)
+    usable = _find_images(builder, folder, levels)
+    splits = builder.assign_splits(usable, split, seed) if split else _splits_by_fold(builder, sheets, fold, usable)
     images = {}
     for number in sorted(splits):
         sampled = {qf for qfs in samples.get(number, ()) for qf in qfs} if unit == "QP" else set()
-        if absent := sorted(sampled - found[number].keys()):
+        if absent := sorted(sampled - usable[number].keys()):
             name = f"SRC{number:02}"
             builder.not_needed.append(f"{name}: the subjects' samples; no ImageJND_{name}_{absent[0]:03}.jpg")
             samples.pop(number)
             sampled = set()
         needed = [0, *map(nearest_qf, levels[number]), *sorted(sampled)]
-        files = {qf: folder / found[number][qf] for qf in needed}
+        files = {qf: folder / usable[number][qf] for qf in needed}
         images[f"SRC{number:02}"] = LabelledImage(splits[number], files, levels[number], samples.get(number))
     builder.claim(
         settings={"label": label, "ratio": ratio, "unit": unit, "fold": fold, "split": split, "seed": seed},
@@ -108,29 +97,17 @@ def build_mcl_jci(
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image with labels and, where they are known, those of each subject.
-
-    Attributes:
-        split: Of SPLITS.
-        files: {QF: JPEG}: of the levels, for labels in QP of the samples too; 0 is the image itself.
-        levels: JND1, JND2, JND3 in QF.
-        samples: Three lists of the subjects' QFs, or None.
-    """
+    """An image with labels and, where they are known, those of each subject."""
 
     split: str
-    files: Mapping[int, Path]
-    levels: tuple[float, ...]
-    samples: Sequence[list[int]] | None
+    files: Mapping[int, Path]  # {QF: JPEG} of the levels, for labels in QP of the samples too; 0 is the image itself
+    levels: tuple[float, ...]  # JND1, JND2, JND3 in QF
+    samples: Sequence[list[int]] | None  # the subjects' QFs at each level
 
     def write(self, name: str, unit: Unit, kind: str, folder: Path) -> list[dict]:
         """Write the image as `name`.png, and its JPEGs at the levels, into subfolders of `folder`.
 
-        Args:
-            unit: Of the labels and samples in the manifest.
-            kind: What the labels are, for the manifest.
-
-        Returns:
-            The one row of the manifest.
+        unit, kind: Of the labels in the manifest.  Returns the one row of it.
         """
         raw, dbs = read_image(self.files[0]), {}
         for qf, path in self.files.items():
@@ -166,13 +143,9 @@ class LabelledImage:
 
 
 def nearest_qps(image: np.ndarray, dbs: Mapping[int, float]) -> dict[int, int]:
-    """Return {key: QP, 1 to 51, whose H.264 intra frame of `image` comes nearest in PSNR}.
+    """Return {key: QP, 1 to 51, whose H.264 intra frame of `image` comes nearest in PSNR}, for `dbs`: {key: dB}.
 
     All 51 are coded: PSNR need not fall with every QP.
-
-    Args:
-        image: uint8 RGB (H, W, 3).
-        dbs: {key: PSNR in dB}.
     """
     coded = {qp: psnr(image, encode_intra(image, qp).pixels) for qp in range(LOWEST_QP, HIGHEST_QP + 1)}
     return {key: min(coded, key=lambda qp: abs(coded[qp] - db)) for key, db in dbs.items()}
@@ -181,12 +154,9 @@ def nearest_qps(image: np.ndarray, dbs: Mapping[int, float]) -> dict[int, int]:
 def read_levels(folder: Path, label: str, ratio: float) -> dict[int, tuple[float, ...]]:
     """Return {image number: (JND1, JND2, JND3)}, in QF, NaN where there is no such level.
 
-    Args:
-        folder: Of the label sheets.
-        label: "quartile" (upper: 75 % of the subjects see no difference above it), "median" or "mean" of the subjects
-            who have the level; "stairs", the steps of the image's staircase; "sur", the lowest QF at which the fitted
-            satisfied user ratio is at least `ratio`.
-        ratio: Of satisfied users, 0 to 1.
+    label: "quartile" (upper: 75 % of the subjects see no difference above it), "median" or "mean" of the subjects who
+        have the level; "stairs", the steps of the image's staircase; "sur", the lowest QF at which the fitted
+        satisfied user ratio is at least `ratio`.
     """
     if label == "stairs":
         file, table = _read_sheet(folder, STAIRS, ("image",))
@@ -263,15 +233,15 @@ def _splits_by_fold(builder, sheets, fold, images):
 
 def _find_images(builder, folder, levels):
     """{image number: {QF: its JPEG's name}}, 0 the image itself, of the usable images; the others join the builder."""
-    found = {}
+    by_number = {}
     for name in builder.find_sources(folder, SUFFIXES):
         match = NAME.fullmatch(Path(name).name)
         if match:
-            found.setdefault(int(match[1]), {}).setdefault(int(match[2] or 0), []).append(name)
-    if not found:
+            by_number.setdefault(int(match[1]), {}).setdefault(int(match[2] or 0), []).append(name)
+    if not by_number:
         raise UserError(f"{folder}: no image of MCL-JCI; expected names such as ImageJND_SRC01.bmp")
     usable = {}
-    for number, names in sorted(found.items()):
+    for number, names in sorted(by_number.items()):
         image = f"SRC{number:02}"
         qfs = [0, *(nearest_qf(qf) for qf in levels.get(number, ()) if np.isfinite(qf))]
         lacking = [f"_{qf:03}.jpg" if qf else ".bmp" for qf in qfs if qf not in names]

@@ -13,17 +13,10 @@ from PIL import Image
 from common.core.errors import UserError
 from common.core.names import safe_stem
 from common.core.threads import CORES, parallel_map
+from common.data import pseudolabels
 from common.data.builder import DatasetBuilder
 from common.data.dataset import SPLIT_SHARES
-from common.data.pseudolabels import (
-    HEIGHT,
-    PSEUDO,
-    THRESHOLDS,
-    WIDTH,
-    check_thresholds,
-    describe_labels,
-    write_pseudo_labelled,
-)
+from common.data.pseudolabels import HEIGHT, THRESHOLDS, WIDTH
 from common.media.ffmpeg import VIDEOSET_X264
 from common.media.ffmpeg_process import find_ffmpeg
 from common.media.images import IMAGE_SUFFIXES, read_image
@@ -33,10 +26,7 @@ Box = tuple[int, int, int, int]  # left, top, width, height
 
 
 class Crop(NamedTuple):
-    """One crop to make: its split and file name, the name of its photograph and the `box` of it.
-
-    Plans on disk hold it as a list: the order of the fields must not change.
-    """
+    """One crop to make.  Plans on disk hold it as a list: the order of the fields must not change."""
 
     split: str
     image: str
@@ -45,7 +35,7 @@ class Crop(NamedTuple):
 
 
 class Photograph(NamedTuple):
-    """A photograph that can be used: the digest of its pixels, and its size."""
+    """A photograph that can be used, with the digest of its pixels."""
 
     digest: str
     width: int
@@ -64,22 +54,12 @@ def build_photos(
     jobs: int = CORES,
     overwrite: bool = False,
 ) -> int:
-    """Make, or go on making, a dataset of 640x360 crops with pseudo-labels.
+    """Make a dataset of 640x360 crops with pseudo-labels, or go on with it.
 
-    Args:
-        photo_dir: A folder of photographs, searched recursively.
-        data_dir: The folder of the dataset.
-        crops: How many of each photograph, at most.
-        split, seed: See `DatasetBuilder.assign_splits`; the seed draws the crops too.
-        vmaf: Three descending thresholds, by default THRESHOLDS.
-        enlarge: Use photographs smaller than 640x360 too.
-        jobs, overwrite: See `DatasetBuilder`.
-
-    Returns:
-        The exit code: 1 where a photograph could not be read or a crop failed, else 0.
+    The parameters are the flags of `python3 -m common.prepare photos`.  Returns 1 where something was left out, else 0.
     """
     folder, thresholds = Path(photo_dir), list(vmaf or THRESHOLDS)
-    check_thresholds(thresholds)
+    pseudolabels.check_thresholds(thresholds)
     find_ffmpeg()
     builder = DatasetBuilder(data_dir, "photos", "photograph", jobs, overwrite, unit_noun="frame")
     photographs = _survey(builder, folder, enlarge)
@@ -89,10 +69,10 @@ def build_photos(
     builder.claim(
         settings={"crops": crops, "split": split, "seed": seed, "vmaf": thresholds, "enlarge": enlarge},
         sources={name: photograph.digest for name, photograph in photographs.items()},
-        plan={"labels": PSEUDO, "coding": VIDEOSET_X264, "frames": list(planned.values())},
+        plan={"labels": pseudolabels.PSEUDO, "coding": VIDEOSET_X264, "frames": list(planned.values())},
     )
     units = {unit: functools.partial(_write_crop, folder, crop, thresholds) for unit, crop in planned.items()}
-    return builder.run(units, functools.partial(describe_labels, thresholds=thresholds))
+    return builder.run(units, functools.partial(pseudolabels.describe_labels, thresholds=thresholds))
 
 
 def plan_crops(photographs: dict[str, Photograph], splits: dict[str, str], count: int, seed: int) -> list[Crop]:
@@ -144,16 +124,16 @@ def _survey(builder, folder, enlarge):
         return Photograph(hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest(), width, height)
 
     names, usable, owner = builder.find_sources(folder, IMAGE_SUFFIXES), {}, {}
-    for name, found in zip(names, parallel_map(read, names, builder.jobs, "photograph")):
-        if isinstance(found, str):
-            builder.left_out.append(found)
-        elif found.digest in owner:
-            builder.not_needed.append(f"{name}: the same image as {owner[found.digest]}")
-        elif (found.width < WIDTH or found.height < HEIGHT) and not enlarge:
-            small = f"{found.width}x{found.height} is smaller than {WIDTH}x{HEIGHT}; --enlarge uses it all the same"
+    for name, result in zip(names, parallel_map(read, names, builder.jobs, "photograph")):
+        if isinstance(result, str):
+            builder.left_out.append(result)
+        elif result.digest in owner:
+            builder.not_needed.append(f"{name}: the same image as {owner[result.digest]}")
+        elif (result.width < WIDTH or result.height < HEIGHT) and not enlarge:
+            small = f"{result.width}x{result.height} is smaller than {WIDTH}x{HEIGHT}; --enlarge uses it all the same"
             builder.not_needed.append(f"{name}: {small}")
         else:
-            owner[found.digest], usable[name] = name, found
+            owner[result.digest], usable[name] = name, result
     return usable
 
 
@@ -165,7 +145,7 @@ def _write_crop(photographs, crop, thresholds, folder):
         photograph.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
     )
     try:
-        labels = write_pseudo_labelled(pixels, thresholds, folder, crop.split, crop.image)
+        labels = pseudolabels.write_labelled(pixels, thresholds, folder, crop.split, crop.image)
     except UserError as error:
         raise UserError(f"{crop.photograph}: {error}") from None
     place = {"left": left, "top": top, "width": width, "height": height}

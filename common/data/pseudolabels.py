@@ -30,21 +30,11 @@ PSEUDO = "pseudo-label (VMAF)"
 
 
 def find_levels(pixels: np.ndarray, thresholds: Sequence[float]) -> tuple[list[int], dict[int, ffmpeg.EncodedImage]]:
-    """Find the pseudo-labels of an image.
+    """Return the pseudo-labels of a uint8 RGB image (H, W, 3), and {QP: EncodedImage} of all that was coded.
 
-    A bisection that shares its encodes between the levels and interpolates between two known points: about 10 encodes
-    for three levels.  The QPs ascend by construction.
-
-    Args:
-        pixels: uint8 RGB (H, W, 3).
-        thresholds: VMAF, descending.
-
-    Returns:
-        A QP, 1 to 51, for each threshold, 1 also where VMAF is below the threshold even there; and {QP: EncodedImage}
-        of all that was coded.
-
-    Raises:
-        UserError: As `common.media.ffmpeg.encode_intra`.
+    There is a QP, 1 to 51, for each of the descending `thresholds`; it is 1 also where VMAF is too low even there.  A
+    bisection shares its encodes between the levels and interpolates between two known points: about 10 encodes for
+    three levels.  The QPs ascend by construction.  Raises UserError as `encode_intra`.
     """
     qps, coded = [], {}
     for threshold in thresholds:
@@ -62,11 +52,10 @@ def find_levels(pixels: np.ndarray, thresholds: Sequence[float]) -> tuple[list[i
     return qps, coded
 
 
-def write_pseudo_labelled(pixels: np.ndarray, thresholds: Sequence[float], folder: Path, split: str, name: str) -> dict:
-    """Find the labels of an image and write it, and it coded at each of them, as `name` into subfolders of `folder`.
+def write_labelled(pixels: np.ndarray, thresholds: Sequence[float], folder: Path, split: str, name: str) -> dict:
+    """Write an image, and it coded at each of its labels, as `name` into subfolders of `folder`.
 
-    Returns:
-        The labels, as columns of the manifest.
+    Returns the labels, as columns of the manifest.
     """
     qps, coded = find_levels(pixels, thresholds)
     for level, image in zip(("", *LEVELS), [pixels, *(coded[qp].pixels for qp in qps)]):

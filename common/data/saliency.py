@@ -4,19 +4,19 @@ The method is Boolean Map Saliency: J. Zhang and S. Sclaroff, "Exploiting Surrou
 Boolean Map Approach", IEEE TPAMI 2016 (first at ICCV 2013).  A figure is a region that something else surrounds (a
 face, a sign, a bird in the sky); sky, floor and walls run into the frame.  The steps:
 
-1. the picture at about 128 x 128 positions in CIE Lab, its channels whitened (decorrelated, brought to one variance),
+1. the image at about 128 x 128 positions in CIE Lab, its channels whitened (decorrelated, scaled to one variance),
    so that rare colours count as much as light and dark;
-2. each channel cut at 24 levels, each cut taken both ways, above and below: 144 Boolean maps;
+2. each channel cut at 24 levels, each cut used both ways, above and below: 144 Boolean maps;
 3. of each map, the connected regions that do not touch the frame, widened a little, divided by the map's Euclidean
    norm, so that small figures weigh more than large ones, but none as much as a speck would;
-4. their sum, smoothed as maps of fixations are, with a Gaussian of 4 % of the picture's size;
+4. their sum, smoothed as maps of fixations are, with a Gaussian of 4 % of the image's size;
 5. a mild preference for the centre, where photographers put their subjects and people look.
 
 The steps are the paper's but for the last; the numbers and the limit for specks are ours, chosen by looking at maps
 of photographs.
 
 The result is a prediction of attention, not measured gaze.  It knows no faces, no text and no meaning, only colour and
-arrangement: eyes and mouths stand out because they are surrounded, what the frame cuts off is taken for background, and
+arrangement: eyes and mouths stand out because they are surrounded, what the frame cuts off counts as background, and
 a lamp or a highlight may outdo the subject.
 """
 
@@ -25,8 +25,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.color import rgb2lab
 
-AREA = 128 * 128  # positions at which figures are looked for
-LEVELS = 24  # cuts a channel
+AREA = 128 * 128  # positions at which figures are searched
+CUTS = 24  # of each channel
 NOISE = 5.0  # Lab units; variation below this is not amplified by the whitening
 LEAST_RANGE = 1.0  # of the whitened channels, whose standard deviation is 1 at most; one that varies less is left out
 WIDENING = 5  # positions
@@ -34,26 +34,25 @@ SPECK = 0.02  # of the area: maps with smaller figures weigh no more than these
 SMOOTHING = 0.04  # standard deviation over the square root of the area
 
 
-def saliency(picture, *, centre=0.5):
-    """Saliency of a uint8 RGB picture (H, W, 3): float32 (H, W), 0..1, the largest value 1.
+def saliency(image: np.ndarray, *, centre: float = 0.5) -> np.ndarray:
+    """Return the saliency of a uint8 RGB image (H, W, 3): float32 (H, W), 0 to 1, the largest value 1.
 
-    centre: strength of the preference for the centre, 0 (none) to 1: the middle of an edge loses 0.63 of it, a corner
-        0.86.
+    Where nothing stands out, as in a flat image, all places are equal before the preference for the centre.  A
+    mirrored image has the mirrored map.
 
-    Where nothing stands out, as in a flat picture, every place is as good: all ones before the preference.  A mirrored
-    picture has the mirrored map.
+    centre: Strength of that preference, 0 to 1: the middle of an edge loses 0.63 of it, a corner 0.86.
 
         >>> saliency(skimage.data.chelsea())    # largest at the cat's eyes
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = (AREA / (height * width)) ** 0.5
-    small = Image.fromarray(picture).resize(
+    small = Image.fromarray(image).resize(
         (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX
     )
     attention = _smooth(_figures(_whitened(rgb2lab(np.asarray(small)))))
     down, across = (np.linspace(-1, 1, length) for length in attention.shape)
     attention *= 1 - centre + centre * np.exp(-(down[:, None] ** 2 + across**2))
-    # (about 96, 171) -> (H, W) of a 16:9 picture
+    # (about 96, 171) -> (H, W) of a 16:9 image
     attention = np.asarray(Image.fromarray(attention).resize((width, height), Image.Resampling.BILINEAR))
     return attention / attention.max()
 
@@ -62,7 +61,7 @@ def _whitened(lab):
     """Lab (h, w, 3) -> three channels (3, h, w) of mean 0, uncorrelated and of variance 1, if they vary enough."""
     samples = lab.reshape(-1, 3) - lab.mean((0, 1))
     values, axes = np.linalg.eigh(samples.T @ samples / len(samples) + NOISE**2 * np.eye(3))
-    # Turned back along the axes: bare principal components swap or flip when a picture changes a little.
+    # Turned back along the axes: bare principal components swap or flip when a image changes a little.
     return np.moveaxis((samples @ (axes / np.sqrt(values)) @ axes.T).reshape(lab.shape), -1, 0)
 
 
@@ -72,9 +71,9 @@ def _figures(channels):
     if not len(channels):
         return np.zeros(channels.shape[1:])
     low, high = channels.min((1, 2))[:, None], channels.max((1, 2))[:, None]
-    cuts = low + (high - low) * (np.arange(LEVELS) + 0.5) / LEVELS
+    cuts = low + (high - low) * (np.arange(CUTS) + 0.5) / CUTS
     above = channels[:, None] > cuts[:, :, None, None]
-    # (3, LEVELS, h, w), both ways -> (6 LEVELS, h, w)
+    # (3, CUTS, h, w), both ways -> (6 CUTS, h, w)
     maps = np.concatenate([above, ~above]).reshape(-1, *channels.shape[1:])
 
     within_a_map = np.zeros((3, 3, 3), bool)
@@ -89,7 +88,7 @@ def _figures(channels):
 
     areas = figures.sum((1, 2))
     weights = np.maximum(areas, SPECK * maps[0].size) ** -0.5
-    # Not by BLAS: its threads would keep the other cores spinning, which compute other pictures' maps.
+    # Not by BLAS: its threads would keep the other cores spinning, which compute other images' maps.
     return np.einsum("m,mhw->hw", weights, figures)
 
 

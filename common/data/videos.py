@@ -13,17 +13,11 @@ from common.core.errors import UserError
 from common.core.files import sha256
 from common.core.names import safe_stem
 from common.core.threads import CORES, parallel_map
+from common.data import pseudolabels
 from common.data.builder import DatasetBuilder
 from common.data.dataset import LEVELS, SPLIT_SHARES, split_folder
 from common.data.levels import nearest_qp
-from common.data.pseudolabels import (
-    HEIGHT,
-    THRESHOLDS,
-    WIDTH,
-    check_thresholds,
-    describe_labels,
-    write_pseudo_labelled,
-)
+from common.data.pseudolabels import HEIGHT, THRESHOLDS, WIDTH
 from common.data.tables import read_table, refuse_repeats
 from common.media.clips import CLIP_SUFFIXES, count_frames, extract_frames
 from common.media.ffmpeg import VIDEOSET_X264, clip_size
@@ -33,42 +27,22 @@ from common.media.images import write_png
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """A clip with labels: all its frames share them.
+    """A clip with labels: all its frames share them."""
 
-    Attributes:
-        clip: What the manifest calls it.
-        split: Of SPLITS.
-        qps: Its labels JND1, JND2, JND3; one with decimals has the frames of the nearest QP, halves upwards.
-        labels: What kind the labels are, for the manifest.
-        files: {QP: path}; 0 is the clip itself, the others are the same frames coded.
-        own_size: (H, W) that its frames must have, where that is known.
-        rate, size: See `extract_frames`.
-    """
-
-    clip: str
+    clip: str  # its name in the manifest
     split: str
-    qps: tuple[float, ...]
-    labels: str
-    files: Mapping[int, Path]
-    own_size: tuple[int, int] | None = None
-    rate: float | None = None
-    size: tuple[int, int] | None = None
+    qps: tuple[float, ...]  # JND1, JND2, JND3; one with decimals has the frames of the nearest QP, halves upwards
+    kind: str  # of the labels, for the manifest
+    files: Mapping[int, Path]  # {QP: path}; 0 is the clip itself, the others are the same frames coded
+    own_size: tuple[int, int] | None = None  # (H, W) that its frames must have, where that is known
+    rate: float | None = None  # as `extract_frames`
+    size: tuple[int, int] | None = None  # likewise
 
     def write(self, unit: str, frames: str, folder: Path) -> list[dict]:
-        """Write chosen frames, raw and as coded at each level, as PNG files into subfolders of `folder`.
+        """Write chosen frames, raw and coded at each level, as UNIT_1.png and so on into subfolders of a new `folder`.
 
-        Where no file has the QP of a level, the clip is coded here.
-
-        Args:
-            unit: How the names of the images begin.
-            frames: Which frames, see `extract_frames`.
-            folder: It is made.
-
-        Returns:
-            The rows of the manifest.
-
-        Raises:
-            UserError: As `extract_frames`, and where frames of two files differ in number or size.
+        Where no file has the QP of a level, the clip is coded here.  Returns the rows of the manifest.  Raises
+        UserError as `extract_frames`, and where frames of two files differ in number or size.
         """
         coded_at = dict(zip(LEVELS, map(nearest_qp, self.qps)))
         missing = {qp: folder / f"{qp}.264" for qp in coded_at.values() if qp not in self.files}
@@ -98,7 +72,7 @@ class LabelledClip:
                 row |= {f"QP at {level}": qp, f"source at {level}": "coded here" if qp in missing else file.name}
         for file in missing.values():
             file.unlink()
-        return [{**row, "unit": "QP", "labels": self.labels} for row in rows]
+        return [{**row, "unit": "QP", "labels": self.kind} for row in rows]
 
 
 def build_clips(
@@ -114,25 +88,14 @@ def build_clips(
     jobs: int = CORES,
     overwrite: bool = False,
 ) -> int:
-    """Make, or go on making, a dataset of the frames of clips.
+    """Make a dataset of the frames of clips, or go on with it.
 
-    Args:
-        clip_dir: A folder of clips, searched recursively.
-        data_dir: The folder of the dataset.
-        labels: A CSV file of the columns name, JND1, JND2, JND3, a clip a row, in QP; else there are pseudo-labels.
-        frames: Which frames of a clip, see `extract_frames`.
-        size: Such as "640x360", or "own"; by default "own" with given labels, else that of the pseudo-labels.
-        vmaf: Three descending thresholds of the pseudo-labels, by default THRESHOLDS.
-        split, seed: See `DatasetBuilder.assign_splits`.
-        jobs, overwrite: See `DatasetBuilder`.
-
-    Returns:
-        The exit code: 1 where a clip had to be left out, else 0.
+    The parameters are the flags of `python3 -m common.prepare clips`.  Returns 1 where a clip was left out, else 0.
     """
     folder, thresholds = Path(clip_dir), list(vmaf or THRESHOLDS)
-    check_thresholds(thresholds)
+    pseudolabels.check_thresholds(thresholds)
     if labels and vmaf:
-        raise UserError("--labels and --vmaf: the labels are either given or found by VMAF; give one of them")
+        raise UserError("--labels and --vmaf: the labels are either given or computed by VMAF; give one of them")
     find_ffmpeg()
     builder = DatasetBuilder(data_dir, "clips", "clip", jobs, overwrite)
     frame_size = _frame_size(size, own=bool(labels))
@@ -157,11 +120,11 @@ def build_clips(
             units[unit] = functools.partial(clip.write, unit, frames)
         else:
             units[unit] = functools.partial(
-                _write_pseudo_labelled_clip, folder / name, name, splits[name], unit, frames, frame_size, thresholds
+                _write_pseudo_labelled, folder / name, name, splits[name], unit, frames, frame_size, thresholds
             )
     if labels:
         return builder.run(units, lambda rows: f"the levels are those of {labels}, in QP")
-    return builder.run(units, functools.partial(describe_labels, thresholds=thresholds))
+    return builder.run(units, functools.partial(pseudolabels.describe_labels, thresholds=thresholds))
 
 
 def _frame_size(size, own):
@@ -216,13 +179,13 @@ def _read_labels(builder, file, names: Iterable[str]):
     return labels
 
 
-def _write_pseudo_labelled_clip(path, clip, split, unit, frames, size, thresholds, folder):
+def _write_pseudo_labelled(path, clip, split, unit, frames, size, thresholds, folder):
     """Write chosen frames of a clip, each with labels of its own; returns their rows of the manifest."""
     rows = []
     for index, (number, seconds, pixels) in enumerate(extract_frames(path, frames, size=size), 1):
         name = f"{unit}_{index}.png"
         place = {"clip": clip, "frame": number, "seconds": round(seconds, 3)}
-        labels = write_pseudo_labelled(pixels, thresholds, folder, split, name)
+        labels = pseudolabels.write_labelled(pixels, thresholds, folder, split, name)
         rows.append({"split": split, "image": name, **place, **labels})
     return rows
 

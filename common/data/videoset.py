@@ -16,7 +16,7 @@ import numpy as np
 from common.core.errors import UserError
 from common.core.threads import CORES
 from common.data.builder import DatasetBuilder
-from common.data.dataset import LEVELS, SPLIT_SHARES, SPLITS
+from common.data.dataset import SPLIT_SHARES, SPLITS
 from common.data.tables import read_list, read_table, refuse_repeats
 from common.data.videos import LabelledClip
 from common.media.clips import CLIP_SUFFIXES
@@ -49,35 +49,23 @@ def build_videoset(
     jobs: int = CORES,
     overwrite: bool = False,
 ) -> int:
-    """Make, or go on making, the dataset.
+    """Make the dataset, or go on with it.
 
-    Args:
-        clip_dir: A folder with VideoSet's clips, at any depth.
-        sheet_dir: A folder with its label sheets, such as 640x360_1st.csv.
-        data_dir: The folder of the dataset.
-        size: Which of VideoSet's sizes.
-        label: Which column of the sheets: "jnd" or "mean".
-        frames: Which frames of a clip, see `extract_frames`.
-        split, seed: See `DatasetBuilder.assign_splits`.
-        clips: The numbers of the clips in each split, instead of `split`.
-        jobs, overwrite: See `DatasetBuilder`.
-
-    Returns:
-        The exit code: 1 where a clip had to be left out, else 0.
+    The parameters are the flags of `python3 -m common.prepare videoset`.  Returns 1 where a clip was left out, else 0.
     """
     folder = Path(clip_dir)
     find_ffmpeg()
     builder = DatasetBuilder(data_dir, "videoset", "clip", jobs, overwrite)
     labels = read_sheets(Path(sheet_dir), size, label)
-    found = _find_clips(builder, folder, size, labels)
-    splits = _splits_by_number(builder, clips, found) if clips else builder.assign_splits(found, split, seed)
+    usable = _find_clips(builder, folder, size, labels)
+    splits = _splits_by_number(builder, clips, usable) if clips else builder.assign_splits(usable, split, seed)
     numbers = {f"SRC{number:03}": number for number in sorted(splits)}
     builder.claim(
         settings={"size": size, "frames": frames, "label": label, "split": split, "clips": clips, "seed": seed},
         sources={
             unit: {
                 "levels": labels[number],
-                "files": {name: (folder / name).stat().st_size for name in found[number].files.values()},
+                "files": {name: (folder / name).stat().st_size for name in usable[number].files.values()},
             }
             for unit, number in numbers.items()
         },
@@ -86,21 +74,15 @@ def build_videoset(
     width, height = map(int, size.split("x"))
     kind, units = f"human (VideoSet {size}, {label})", {}
     for unit, number in numbers.items():
-        files = {qp: folder / name for qp, name in found[number].files.items()}
-        clip = LabelledClip(unit, splits[number], labels[number], kind, files, (height, width), found[number].rate)
+        files = {qp: folder / name for qp, name in usable[number].files.items()}
+        clip = LabelledClip(unit, splits[number], labels[number], kind, files, (height, width), usable[number].rate)
         units[unit] = functools.partial(clip.write, unit, frames)
     return builder.run(units, lambda rows: f"the levels are VideoSet's of {size}, column {label}, in QP")
 
 
 def read_sheets(folder: Path, size: str, label: str) -> dict[int, tuple[float, ...]]:
     """Return {clip number: (JND1, JND2, JND3)}, in QP, from `folder`/640x360_1st.csv, _2nd and _3rd."""
-    labels = {}
-    for file in (folder / f"{size}_{place}.csv" for place in PLACES):
-        table = read_table(file, ("sequence_index", label), {"sequence_index": (1, 999), label: (0, 51)})
-        refuse_repeats(table, "sequence_index", file)
-        for number, qp in zip(table["sequence_index"], table[label]):
-            labels.setdefault(int(number), []).append(float(qp))
-    return {number: tuple(qps) for number, qps in labels.items() if len(qps) == len(LEVELS)}
+    return _read_column(folder, size, label, {label: (0, 51)}, lambda qp, where: float(qp))
 
 
 def read_samples(folder: Path, size: str) -> dict[int, tuple[np.ndarray, ...]]:
@@ -108,13 +90,18 @@ def read_samples(folder: Path, size: str) -> dict[int, tuple[np.ndarray, ...]]:
 
     A subject whose sample is QP q sees the difference at q and not yet at q - 1.
     """
-    samples = {}
+    return _read_column(folder, size, "samples", {}, lambda text, where: read_list(text, 51, where))
+
+
+def _read_column(folder, size, column, limits, convert):
+    """{clip number: the values of a column in the three sheets}, of clips that are in all; convert(field, where)."""
+    values = {}
     for file in (folder / f"{size}_{place}.csv" for place in PLACES):
-        table = read_table(file, ("sequence_index", "samples"), {"sequence_index": (1, 999)})
+        table = read_table(file, ("sequence_index", column), {"sequence_index": (1, 999), **limits})
         refuse_repeats(table, "sequence_index", file)
-        for line, number, text in table[["sequence_index", "samples"]].itertuples():
-            samples.setdefault(int(number), []).append(read_list(text, 51, f"{file}:{line}: samples"))
-    return {number: tuple(arrays) for number, arrays in samples.items() if len(arrays) == len(LEVELS)}
+        for line, number, field in table[["sequence_index", column]].itertuples():
+            values.setdefault(int(number), []).append(convert(field, f"{file}:{line}: {column}"))
+    return {number: tuple(of_clip) for number, of_clip in values.items() if len(of_clip) == len(PLACES)}
 
 
 def _find_clips(builder, folder, size, labels):

@@ -44,7 +44,7 @@ def test_a_sound_dataset(root):
     command = [sys.executable, "-m", "common.prepare", "check", str(root)]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0 and result.stdout.endswith("no fault found\n"), result.stdout + result.stderr
-    assert "fault:" not in result.stdout and "look at:" not in result.stdout and "of unknown origin" in result.stdout
+    assert "fault:" not in result.stdout and "remark:" not in result.stdout and "of unknown origin" in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["train", "4", "4", "4", "4", "160x90", "(4)"] in lines and [
         "test",
@@ -157,7 +157,7 @@ def test_what_is_only_to_be_looked_at(root, capsys):
     assert code == 0, printed
     slight = "1 rows of levels that do not ascend, by at most 1 QP: train/2.png"
     for said in (slight, "1 images more than once in a split", "test/JND-Levels.txt: no such file"):
-        assert [line for line in printed.splitlines() if line.startswith("look at: ") and said in line], printed
+        assert [line for line in printed.splitlines() if line.startswith("remark: ") and said in line], printed
 
 
 def test_no_dataset_and_no_unit(tmp_path, root):

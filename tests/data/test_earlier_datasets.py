@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from skimage import data
 
+from common.core.errors import UserError
+from common.data.photographs import build_photos
 from common.media.images import write_png
 from common.prepare import main
 
@@ -117,3 +119,13 @@ def test_a_plan_is_the_same_to_the_byte(sources, tmp_path, monkeypatch, name):
     monkeypatch.setattr("common.data.builder.DatasetBuilder.run", lambda *arguments, **options: 0)
     assert call(name, tmp_path) == 0
     assert (tmp_path / ".prepare" / "plan.json").read_text() == EARLIER[name]["plan"]
+
+
+def test_a_dataset_made_from_python_is_the_same(sources, tmp_path, capsys):
+    (tmp_path / ".prepare").mkdir()
+    (tmp_path / ".prepare" / "plan.json").write_text(EARLIER["photos"]["plan"])
+    settings = {"crops": 2, "split": (1, 1, 0), "seed": 3, "enlarge": True}
+    assert build_photos(sources / "photos", tmp_path, **settings) == 0
+    assert "4 frames made, 0 were there" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--crops 2, not 3"):
+        build_photos(sources / "photos", tmp_path, **settings | {"crops": 3})
