@@ -11,10 +11,10 @@ from common.media.ffmpeg_process import find_ffmpeg
 PHOTOGRAPHS = (data.coffee(), data.astronaut(), data.chelsea(), data.rocket())
 
 
-def moving(picture, frames, width=64, height=48):
+def moving(image, frames, width=64, height=48):
     """A window that moves over a photograph: (frames, height, width, 3)."""
     starts = [(3 * index, 5 * index) for index in range(frames)]
-    return np.stack([picture[top : top + height, left : left + width] for top, left in starts])
+    return np.stack([image[top : top + height, left : left + width] for top, left in starts])
 
 
 def make_clip(path, pixels, rate=10, sound=None, **options):
@@ -32,8 +32,8 @@ def make_clip(path, pixels, rate=10, sound=None, **options):
 
 SHOTS = np.concatenate(  # three of 12 frames each, 96x64
     [
-        np.stack([picture[2 * i : 2 * i + 64, 3 * i : 3 * i + 96] for i in range(12)])
-        for picture in (data.coffee(), data.chelsea(), data.rocket())
+        np.stack([image[2 * i : 2 * i + 64, 3 * i : 3 * i + 96] for i in range(12)])
+        for image in (data.coffee(), data.chelsea(), data.rocket())
     ]
 )
 LEVELS = {0: 24.6, 6: 23.4, 13: 31.5, 30: 37.2}  # QPs of frames

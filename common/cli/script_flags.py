@@ -137,7 +137,7 @@ def predict_flags(parser, specs):
         "that is good enough for all; give it where inputs will be added with --resume, since that one may change",
     )
     scene = coding.add_argument(
-        "--scene", choices=tuple(SCENE_QPS), default="lowest", help="which of its frames' levels is a scene's QP"
+        "--scene", choices=SCENE_QPS, default="lowest", help="which of its frames' levels is a scene's QP"
     )
     parser.set_defaults(of_coding=(level, codec, baseline, scene))  # which mean nothing without --encode
 

@@ -1,14 +1,13 @@
 """Settings of encoding.  Light to import: the command line needs them for its help."""
 
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 CODECS = ("h264", "hevc", "av1", "jpeg")
 """The names of what `common.encoding.codecs.ENCODERS` holds."""
 
-SCENE_QPS = {"lowest": min, "median": statistics.median}
-"""How the QP of a scene follows from the QPs that were predicted for its frames."""
+SCENE_QPS = ("lowest", "median")
+"""Which of the QPs that were predicted for the frames of a scene is the QP of the scene."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Code images and clips at the QPs that were predicted for them, and measure what that saves.
+"""Encode images and clips at the QPs that were predicted for them, and measure what that saves.
 
 H.264 is coded as VideoSet coded its clips, which its levels refer to.  Another codec gets the coarsest setting whose
 PSNR of luma is at least that of this H.264, found on the image or scene itself.
@@ -22,7 +22,6 @@ from common.core.files import atomic_write
 from common.data.levels import nearest_qp
 from common.encoding import scenes
 from common.encoding.codecs import H264, Encoder, find_encoder, match_quality
-from common.encoding.config import SCENE_QPS
 from common.encoding.targets import check_not_input, file_ids
 from common.media import ffmpeg
 from common.media.clips import compare_streams
@@ -33,10 +32,11 @@ from common.media.metrics import HIGHEST_DB, compare_images, luma, psnr
 # The setting that is as good as a QP is found on the first frames of a scene, up to this number.  They are coded as the
 # scene will be, frame types included: an encoder loses little on a frame that repeats the one before it.
 SAMPLE = 120
+_SCENE_QP = {"lowest": min, "median": statistics.median}
 
 
 def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline: float | None = None) -> dict:
-    """Code an image at the whole QP nearest to `qp`, halves upwards, from 1 to 51, and return a row of the report.
+    """Encode an image at the whole QP nearest to `qp`, halves upwards, from 1 to 51, and return a row of the report.
 
     Transparency is dropped, 16-bit samples lose their low byte, and the EXIF orientation is applied.  JPEG and AVIF
     keep an RGB colour profile.  H.264 and HEVC need even sizes: the last row or column is repeated.
@@ -110,7 +110,7 @@ def encode_clip(
     baseline: float | None = None,
     scene_qp: str = "lowest",
 ) -> dict:
-    """Code a clip, each scene at a QP of its own, and return a row of the report.
+    """Encode a clip, each scene at a QP of its own, and return a row of the report.
 
     The coded clip has the same frames at the same times, upright, in 8-bit 4:2:0, even in size, with its colour tags
     and pixel shape; audio and subtitles are copied.  VideoSet's levels refer to 8 bits a sample; more are coded in 8,
@@ -130,7 +130,7 @@ def encode_clip(
     Raises:
         UserError: As `encode_image`.
     """
-    named, target = target, Path(os.path.abspath(target))
+    given, target = target, Path(os.path.abspath(target))
     check_not_input(target, file_ids([path]))
     encoder, clip = find_encoder(codec, clip=True), scenes.analyse_clip(path)
     coded_qps, baseline_qp = scene_qps(clip.scenes, qps, scene_qp), _whole(baseline)
@@ -166,7 +166,7 @@ def encode_clip(
     lowest = min(rows, key=lambda row: row["qp"])
     seconds = float((clip.times[-1] - clip.times[0]) * clip.tick + 1 / clip.rate)
     height, width = clip.size
-    row = {"input": str(path), "target": str(named), "codec": codec, "level": min(qps.values()), "qp": lowest["qp"]}
+    row = {"input": str(path), "target": str(given), "codec": codec, "level": min(qps.values()), "qp": lowest["qp"]}
     row |= {"parameter": encoder.parameter, "value": lowest["value"], "mapping": lowest["mapping"], "bytes": size}
     row |= {"bits a pixel": 8 * size / (height * width * len(dbs)), "kb/s": 8e-3 * size / seconds}
     row |= {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs)}
@@ -182,13 +182,13 @@ def scene_qps(parts: list[tuple[int, int]], qps: Mapping[int, float], scene_qp: 
     Args:
         parts: [(first frame, last frame), ...].
         qps: {frame's number: predicted QP}, at least one.
-        scene_qp: One of SCENE_QPS, applied to the predicted frames of a scene.
+        scene_qp: One of `common.encoding.config.SCENE_QPS`, applied to the predicted frames of a scene.
     """
     predicted, whole = sorted(qps.items()), []
     for first, last in parts:
         inside = [qp for number, qp in predicted if first <= number <= last]
         before = [qp for number, qp in predicted if number < first]
-        whole.append(nearest_qp(SCENE_QPS[scene_qp](inside or before[-1:] or [predicted[0][1]]), clip=True))
+        whole.append(nearest_qp(_SCENE_QP[scene_qp](inside or before[-1:] or [predicted[0][1]]), clip=True))
     return whole
 
 
@@ -220,15 +220,15 @@ def _scene_settings(
             return mean_db(encoder, value, scenes.scene_file(trials, scene, value))
 
         trials.mkdir()
-        found = {}
+        matches = {}
         for qp in sorted(wanted[scene]):
             due = mean_db(H264, qp, trials / "h264.mp4")
             value, db = match_quality(encoder.settings, quality_of, due)
-            found[qp] = value, _describe_mapping(db, due, qp, f" on frames {first} to {last}")
+            matches[qp] = value, _describe_mapping(db, due, qp, f" on frames {first} to {last}")
         if last == clip.scenes[scene][1]:  # the sample is the whole scene
-            for value in {value for value, _ in found.values()}:
+            for value in {value for value, _ in matches.values()}:
                 scenes.scene_file(trials, scene, value).replace(scenes.scene_file(work, scene, value))
-        settings.append(found)
+        settings.append(matches)
         shutil.rmtree(trials)
     return settings
 
@@ -238,8 +238,8 @@ def _whole(qp: float | None) -> int | None:
 
 
 def _describe_mapping(db: float, wanted: float, qp: int, where: str = "") -> str:
-    how = "mapped by equal PSNR" if db >= wanted else "its best, below the PSNR wanted"
-    return f"{how}{where} ({db:.2f} dB against {wanted:.2f} dB of H.264 at QP {qp})"
+    result = "mapped by equal PSNR" if db >= wanted else "its best, below the PSNR wanted"
+    return f"{result}{where} ({db:.2f} dB against {wanted:.2f} dB of H.264 at QP {qp})"
 
 
 def _saving(size: int, baseline_qp: int | None, baseline_value: int | None, baseline_bytes: int | None) -> dict:

@@ -28,7 +28,7 @@ class EncodedImageCache:
     def measure(
         self, wanted: Mapping[Path, Iterable[int]], jobs: int
     ) -> dict[Path, tuple[dict[int, dict[str, float | None]], float]]:
-        """Code and measure what is not in the cache yet.
+        """Encode and measure what is not in the cache yet.  Raises UserError where an image cannot be read or coded.
 
         Args:
             wanted: {image's path: QPs, 0 to 51}.
@@ -37,9 +37,6 @@ class EncodedImageCache:
         Returns:
             {path: ({QP: {"psnr luma", "psnr rgb", "ssim", "vmaf" (0 to 100), "bytes"}}, SI)}; the first three as
             `metrics.compare_images`, SI as `metrics.spatial_information`.
-
-        Raises:
-            UserError: An image cannot be read or coded.
         """
         folders, qps = {image: self._folder_of(image) for image in wanted}, {}
         for image, folder in folders.items():  # two files may hold one image

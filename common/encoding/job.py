@@ -1,4 +1,4 @@
-"""What `predict --encode` does after predicting: code the inputs at their levels and report what that saves."""
+"""What `predict --encode` does after predicting: encode the inputs at their levels and report what that saves."""
 
 import contextlib
 import functools
@@ -39,7 +39,7 @@ class _Input:
 
 
 class EncodingJob:
-    """Codes inputs at their predicted QPs, as an EncodingConfig says.
+    """Encodes inputs at their predicted QPs, as an EncodingConfig says.
 
     Example:
         job = EncodingJob(EncodingConfig(Path("coded"), codec="av1"), ["JND1"], paths)
@@ -87,7 +87,7 @@ class EncodingJob:
                 source.large |= int(row["width"]) * int(row["height"]) > LARGE
 
     def run(self) -> int:
-        """Code all inputs, print a line for each, and write the report.  Returns how many inputs failed."""
+        """Encode all inputs, print a line for each, and write the report.  Returns how many inputs failed."""
         if not self.inputs:
             return 0
         table, failures, large = ReportTable(self.inputs), 0, threading.Lock()
@@ -151,7 +151,7 @@ class EncodingJob:
         )
 
     def _encode(self, path: Path) -> dict:
-        """Code one input and return its row.  Raises UserError."""
+        """Encode one input and return its row.  Raises UserError."""
         target, qps = self.targets[path], self.inputs[path].qps
         if isinstance(target, UserError):
             raise target

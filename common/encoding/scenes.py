@@ -140,9 +140,7 @@ def each_scene(
 ) -> Iterator[tuple[int, int, Iterator[tuple[int, bytes]]]]:
     """Yield (scene's number, its first frame, iterator over (frame's number, raw pixels)); decodes the clip once.
 
-    Args:
-        task: What an error says was being done.
-        progress: Called after each frame.
+    task: As `common.media.ffmpeg_process`.  progress: Called after each frame.
     """
     height, width = clip.coded_size
     frames = enumerate(raw_frames(clip.frames(), height * width * 3 // 2, task, FRAME_TIMEOUT))
@@ -174,14 +172,11 @@ def encode_scenes(
     task: str,
     progress: Callable[[], object],
 ) -> list[dict[int, Path]]:
-    """Code each scene with each of its settings; return {setting: file} for each scene.
+    """Encode each scene with each of its settings; return {setting: file} for each scene.
 
     The settings of a scene are coded at the same time.  Files that exist are kept.
 
-    Args:
-        values: For each scene, its settings.
-        folder: For the files, named by `scene_file`.
-        task, progress: As `each_scene`.
+    values: For each scene, its settings.  folder: For the files.  task, progress: As `each_scene`.
     """
     files = [{value: scene_file(folder, scene, value) for value in each} for scene, each in enumerate(values)]
     for scene, first, frames in each_scene(clip, task, progress):

@@ -1,1 +1,1 @@
-"""Images as arrays, clips, the ffmpeg program, and how far two images are apart."""
+"""Images as arrays, clips, the ffmpeg program, and image quality."""

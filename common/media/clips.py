@@ -155,9 +155,7 @@ def stream_codecs(path: str | Path) -> tuple[list[str], list[str]]:
 def format_warning(log: str, treatment: str) -> str:
     """Say which properties of a clip are lost when it becomes 8-bit progressive SDR frames; "" for an ordinary clip.
 
-    Args:
-        log: ffmpeg's, of reading the clip.
-        treatment: What happens to the frames, "seen" or "coded".
+    log: ffmpeg's, of reading the clip.  treatment: what happens to the frames, "seen" or "coded".
     """
     video = re.search(r": Video: .*?, (\w+)(?:\(([^)]*)\))?", log)
     pixels, tags = video.groups("") if video else ("", "")
@@ -179,24 +177,18 @@ def compare_streams(
 ) -> dict:
     """Compare two streams of 8-bit 4:2:0 frames of one size, frame by frame, by their numbers.
 
-    Args:
-        task: What an error says was being done.
-        timeout: Seconds.
+    task, timeout: As `common.media.ffmpeg_process`.
 
     Returns:
-        {"psnr": [luma dB, at most HIGHEST_DB, of each frame], "ssim": mean of luma, "vmaf": mean or, if not asked for,
-        None}.
-
-    Raises:
-        UserError: A stream cannot be decoded, or ffmpeg gave no score.
+        {"psnr": [luma dB, at most HIGHEST_DB, of each frame], "ssim": mean of luma, "vmaf": mean, or None if not asked}
     """
-    pairs = [stream.filter("settb", "1/25").filter("setpts", "N").split() for stream in (coded, reference)]
+    copies = [stream.filter("settb", "1/25").filter("setpts", "N").split() for stream in (coded, reference)]
     outputs = []
     with tempfile.NamedTemporaryFile("r") as frames:
         filters = {"psnr": {"stats_file": frames.name}, "ssim": {}, "libvmaf": {"n_threads": threads.CORES}}
         for index, (name, options) in enumerate(filters.items()):
             if name != "libvmaf" or with_vmaf:
-                measured = ffmpeg.filter([pair[index] for pair in pairs], name, **options)
+                measured = ffmpeg.filter([copy[index] for copy in copies], name, **options)
                 # Nobody needs the checksums, but ffmpeg ends when nobody reads them, after this program was killed.
                 outputs.append(measured.output("pipe:", format="null" if index else "framecrc", fps_mode="passthrough"))
         log = run(ffmpeg.merge_outputs(*outputs), task, timeout=timeout)[1]

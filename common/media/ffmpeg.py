@@ -28,30 +28,14 @@ CLIP_TIMEOUT = 3600  # seconds
 # The options of VideoSet's bitstreams, read from their SEI.  The ratios make I, P and B frames share the one QP: x264's
 # defaults code I frames about 3 QP finer and B frames 1 to 2 coarser.  `partitions` leaves 8x8 intra blocks out of
 # P and B frames, as VideoSet does.
+# fmt: off
 VIDEOSET_X264 = {
-    "ipratio": "1.0",
-    "pbratio": "1.0",
-    "aq-mode": 0,
-    "psy": 0,
-    "mbtree": 0,
-    "ref": 3,
-    "deblock": "0,0",
-    "me": "umh",
-    "merange": 128,
-    "subme": 9,
-    "trellis": 2,
-    "partitions": "p8x8,b8x8,i4x4",
-    "no-fast-pskip": 1,
-    "bframes": 3,
-    "b-pyramid": 2,
-    "b-adapt": 2,
-    "direct": "auto",
-    "weightb": 1,
-    "weightp": 2,
-    "keyint": 60,
-    "min-keyint": 31,
+    "ipratio": "1.0", "pbratio": "1.0", "aq-mode": 0, "psy": 0, "mbtree": 0, "ref": 3, "deblock": "0,0", "me": "umh",
+    "merange": 128, "subme": 9, "trellis": 2, "partitions": "p8x8,b8x8,i4x4", "no-fast-pskip": 1, "bframes": 3,
+    "b-pyramid": 2, "b-adapt": 2, "direct": "auto", "weightb": 1, "weightp": 2, "keyint": 60, "min-keyint": 31,
     "scenecut": 0,
 }
+# fmt: on
 CLIP_THREADS = 8  # VideoSet's number; fixed, because x264's choices depend on it a little
 ACCURATE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 
@@ -73,13 +57,12 @@ def encode_h264(
 ) -> None:
     """Encode a clip or an image in H.264 at a constant QP with VideoSet's settings, whole or not at all.
 
-    At QP 0 x264 is lossless, which takes the High 4:4:4 Predictive profile; from QP 1 on the profile is High.  An
-    image of odd size becomes a clip that is one row or column larger: give `decode_frames` the true size.
+    An image of odd size becomes a clip that is one row or column larger: give `decode_frames` the true size.
 
     Args:
         source: A clip's path (its first video stream, at its own times), or uint8 RGB (H, W, 3) or (N, H, W, 3).
         target: A path that ends in .264, .h264 or .mp4.
-        qp: 0 to 51; with `output`, the setting of its encoder.
+        qp: 0 to 51; 0 is lossless and not of the High profile.  With `output`, the setting of its encoder.
         rate: Frames a second, of arrays.
         output: Replaces `x264_output`, with the same arguments.
 
@@ -102,13 +85,9 @@ def encode_h264(
 def decode_frames(path: str | Path, size: tuple[int, int] | None = None) -> Generator[np.ndarray, None, None]:
     """Yield the frames of a clip in the order shown, uint8 RGB (H, W, 3), with one frame in memory at a time.
 
-    Rotation metadata is applied; no frame is dropped or repeated.
+    Rotation metadata is applied; no frame is dropped or repeated.  UserError comes where damage is reached.
 
-    Args:
-        size: (H, W) that each frame is cropped to, where `encode_h264` padded it.
-
-    Raises:
-        UserError: The clip is damaged (raised when the damage is reached), or a frame takes longer than TIMEOUT.
+    size: (H, W) that each frame is cropped to, where `encode_h264` padded it.
     """
     for frame, _ in rgb_frames(rgb(clip_input(path)), f"decoding {path}", TIMEOUT):
         yield frame if size is None else frame[: size[0], : size[1]]
@@ -142,13 +121,10 @@ def encode_intra(image: np.ndarray, qp: int, with_vmaf: bool = False) -> Encoded
 
 
 def vmaf(reference: np.ndarray, distorted: np.ndarray) -> float:
-    """Return the VMAF, 0 to 100, of an image against another of its size, both uint8 RGB (H, W, 3).
+    """Return the VMAF, 0 to 100, of an image against another of its size, both uint8 RGB (H, W, 3), at least 17 x 17.
 
     VMAF compares luma only.  libvmaf's default model (v0.6.1: a 1080p screen seen from 3 times its height); a single
     frame has no motion.
-
-    Raises:
-        UserError: The images are smaller than 17 x 17.
     """
     if reference.shape != distorted.shape:
         raise ValueError(f"images of one size expected, got {reference.shape} and {distorted.shape}")

@@ -1,4 +1,8 @@
-"""The ffmpeg program as a process: find it, start it, wait for it, and report a failure in one line."""
+"""The ffmpeg program as a process: find it, start it, wait for it, and report a failure in one line.
+
+In all functions `task` is what an error says was being done, such as "decoding clip.mp4", a `timeout` is in seconds,
+and UserError is raised where ffmpeg is not there, fails, or takes too long.
+"""
 
 import contextlib
 import os
@@ -74,16 +78,9 @@ def kill_all() -> None:
 def run(
     graph: Stream, task: str, data: bytes | None = None, timeout: float = TIMEOUT, target: Path | None = None
 ) -> tuple[bytes, str]:
-    """Run a graph to its end; return its standard output and its log.
+    """Run a graph to its end, with `data` as standard input; return its standard output and its log.
 
-    Args:
-        task: What an error says was being done, such as "decoding clip.mp4".
-        data: Standard input.
-        timeout: Seconds.
-        target: The file that must exist afterwards.
-
-    Raises:
-        UserError: ffmpeg is not there, failed, took too long, or wrote no `target`.
+    Where `target`, a file, is not there afterwards, that is an error too.
     """
     pipe = subprocess.PIPE
     with start(graph, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL if data is None else pipe) as process:
@@ -109,15 +106,9 @@ def rgb_frames(
 ) -> Iterator[tuple[np.ndarray, str]]:
     """Yield each frame of an RGB stream, uint8 (H, W, 3), with the lines that ffmpeg has logged since the last one.
 
-    One frame is in memory at a time.
+    One frame is in memory at a time; the timeout is for one.  No frame at all, or a file cut short, is an error.
 
-    Args:
-        task: As `run`.
-        timeout: Seconds for one frame, and for the end.
-        outputs: What the same run of ffmpeg writes too.
-
-    Raises:
-        UserError: As `run`; also where no frame comes, or where the file is cut short.
+    outputs: What the same run of ffmpeg writes too.
     """
     # PPM states the size of each frame, so that rotated clips, and clips that change their size, need no probe.
     graph = stream.output("pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough")
@@ -125,7 +116,7 @@ def rgb_frames(
 
 
 def raw_frames(stream: Stream, size: int, task: str, timeout: float) -> Iterator[bytes]:
-    """Yield each frame of a stream as `size` bytes of raw video.  task, timeout, errors: as `rgb_frames`."""
+    """Yield each frame of a stream as `size` bytes of raw video; otherwise as `rgb_frames`."""
     graph = stream.output("pipe:", format="rawvideo", fps_mode="passthrough")
     for frame, _ in _frames(graph, lambda file: file.read(size) or None, task, timeout):
         if len(frame) < size:
@@ -170,14 +161,7 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
 def feed(graph: Stream, task: str, timeout: float) -> Iterator[Callable[[bytes], None]]:
     """Run a graph that reads its standard input; the block gets a function that writes bytes to it.
 
-    When the block ends, ffmpeg has ended well.  When the block fails, ffmpeg is killed.
-
-    Args:
-        task: As `run`.
-        timeout: Seconds for one write, and for the end.
-
-    Raises:
-        UserError: As `run`.
+    The timeout is for one write.  When the block ends, ffmpeg has ended well; when the block fails, ffmpeg is killed.
     """
     overdue = threading.Event()
     with tempfile.NamedTemporaryFile() as log:
@@ -235,12 +219,7 @@ def _read_ppm(file: IO[bytes]) -> np.ndarray | None:
 
 def _describe_exit(code: int) -> str:
     """Put an exit status into words: "failed (exit code 1)", "was killed by SIGKILL"."""
-    if code > 0:
-        return f"failed (exit code {code})"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+    return f"failed (exit code {code})" if code > 0 else f"was killed by {signal.Signals(-code).name}"
 
 
 def _failure(task: str, problem: str, log: str) -> UserError:

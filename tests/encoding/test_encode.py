@@ -1,4 +1,4 @@
-"""Pictures and clips coded at predicted levels: what a player and a reader of the report rely on."""
+"""Images and clips coded at predicted levels: what a player and a reader of the report rely on."""
 
 import io
 import os
@@ -46,15 +46,15 @@ def packets(path, kind):
     return [(int(row[2]), int(row[3]), row[5]) for row in rows]
 
 
-def sound_before_pictures(path):
+def audio_before_video(path):
     """Seconds."""
     source = graphs.input(str(path))
     graph = graphs.output(source["v"], source["a"], "pipe:", format="framecrc", c="copy")
     out = graph.run(cmd=find_ffmpeg(), quiet=True)[0].decode()
     units = [Fraction(unit) for unit in re.findall(r"#tb \d: (\S+)", out)]
     rows = re.findall(r"^(\d),\s*\S+,\s*(-?\d+),", out, re.MULTILINE)
-    pictures, sound = (min(int(pts) * units[kind] for of, pts in rows if int(of) == kind) for kind in (0, 1))
-    return float(pictures - sound)
+    video, audio = (min(int(pts) * units[kind] for of, pts in rows if int(of) == kind) for kind in (0, 1))
+    return float(video - audio)
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
@@ -134,7 +134,7 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
     late = source.stem == "late"
     if late or name == "turned.mp4":
         plain = str(source.rename(tmp_path / f"plain{source.suffix}"))
-        if late:  # the sound begins half a second before the pictures
+        if late:  # the audio begins half a second before the video
             sound = graphs.input(str(film(tmp_path / "sound.mp4")))["a"]
             other = graphs.output(graphs.input(plain, itsoffset=0.5)["v"], sound, str(source), c="copy")
         else:
@@ -148,7 +148,7 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
     for a, b in zip(before.times, after.times):
         assert float(a * before.tick) == pytest.approx(float(b * after.tick), abs=0.0011)  # Matroska's unit is 1 ms
     if options.get("sound", "aac") or late:
-        assert sound_before_pictures(target) == pytest.approx(sound_before_pictures(source), abs=0.0011)
+        assert audio_before_video(target) == pytest.approx(audio_before_video(source), abs=0.0011)
         sounds = [packets(file, "a") for file in (source, target)]
         assert [len(sound) for sound in sounds] == [len(sounds[0])] * 2 and sounds[0]
         if name != "late.ts":  # whose packets of sound have headers that MP4 does not take
@@ -162,10 +162,11 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
     )
 
 
-def test_a_picture_in_four_codecs(tmp_path):
+def test_an_image_in_four_codecs(tmp_path):
     """Each is as good as H.264 at the QP, and the next coarser setting would not be."""
     write_png(tmp_path / "cat.png", CAT)
     rows = {codec: coded(tmp_path / "cat.png", 27.5, codec, tmp_path / codec, 20) for codec in CODECS}
+    assert tuple(codecs.ENCODERS) == CODECS
     wanted = psnr(luma(CAT), luma(ffmpeg.encode_intra(CAT, 28).pixels))
     for codec, row in rows.items():
         using, target = codecs.find_encoder(codec, clip=False), Path(row["target"])
@@ -183,7 +184,7 @@ def test_a_picture_in_four_codecs(tmp_path):
             assert f"{row['psnr luma']:.2f} dB against {wanted:.2f} dB of H.264 at QP 28" in row["mapping"]
 
 
-def test_an_upright_picture_keeps_its_colours(tmp_path):
+def test_an_upright_image_keeps_its_colours(tmp_path):
     """A turned photograph with a profile, and one of odd size with transparency."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()

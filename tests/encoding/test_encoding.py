@@ -53,8 +53,8 @@ def test_what_8_bits_cost_is_said(tmp_path, clip, capfd):
     for kind, size in (("rgb48be", "wide"), ("gray16be", "gray"), ("rgb24", "plain")):
         graph = graphs.input("testsrc2=size=96x64:duration=1:rate=1", format="lavfi")
         graph.output(str(tmp_path / f"{size}.png"), pix_fmt=kind).run(cmd=find_ffmpeg(), quiet=True)
-    pictures = [tmp_path / f"{name}.png" for name in ("wide", "gray", "plain")]
-    report = coding(tmp_path / "out", clip, deep, hdr, *pictures)
+    images = [tmp_path / f"{name}.png" for name in ("wide", "gray", "plain")]
+    report = coding(tmp_path / "out", clip, deep, hdr, *images)
     said = [
         "",
         "10 bits a sample, coded in 8",

@@ -23,7 +23,7 @@ def clip():
 
 
 def options(bitstream):
-    """x264's options as it wrote them into the stream, without those that say nothing of the pictures."""
+    """x264's options as it wrote them into the stream, without those that say nothing of the images."""
     text = re.search(rb"options: ([^\0]*?)[\0\x80]", bitstream)[1].decode()
     return re.sub(r"(?<= )(lookahead_)?threads=\d+ ", "", text)
 
@@ -80,8 +80,8 @@ def test_a_bad_qp_is_refused(tmp_path):
 def test_colours_survive_both_ways():
     """Flat patches come back within the rounding of limited range; a wrong matrix or range is off by 10 and more."""
     for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [200, 120, 40]):
-        picture = np.full((32, 48, 3), colour, np.uint8)
-        assert np.abs(ffmpeg.encode_intra(picture, 0).pixels.astype(int) - picture).max() <= 3
+        image = np.full((32, 48, 3), colour, np.uint8)
+        assert np.abs(ffmpeg.encode_intra(image, 0).pixels.astype(int) - image).max() <= 3
 
 
 def test_luma_is_bt601_limited(tmp_path):
@@ -108,10 +108,10 @@ def test_untagged_clips_are_bt601(tmp_path, clip):
 
 @pytest.mark.parametrize("shape", [(179, 321), (180, 321), (179, 320), (1, 1)])
 def test_odd_sizes(tmp_path, shape):
-    picture = data.chelsea()[: shape[0], : shape[1]]
-    coded = ffmpeg.encode_intra(picture, 10)
-    assert coded.pixels.shape == picture.shape and np.abs(coded.pixels.astype(int) - picture).mean() < 4
-    ffmpeg.encode_h264(picture, tmp_path / "odd.264", 10)
+    image = data.chelsea()[: shape[0], : shape[1]]
+    coded = ffmpeg.encode_intra(image, 10)
+    assert coded.pixels.shape == image.shape and np.abs(coded.pixels.astype(int) - image).mean() < 4
+    ffmpeg.encode_h264(image, tmp_path / "odd.264", 10)
     [frame] = ffmpeg.decode_frames(tmp_path / "odd.264", shape)
     assert np.array_equal(frame, coded.pixels)
 

@@ -1,4 +1,4 @@
-"""Pictures must reach the networks as OpenCV would have read and resized them."""
+"""Images must reach the networks as OpenCV would have read and resized them."""
 
 import struct
 import zlib
@@ -33,9 +33,9 @@ def alpha(photo):
 def assert_like_opencv(path, size=(160, 88)):
     """Within one grey level at every pixel, and without bias, both as read and as resized."""
     expected = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    picture = read_image(path)
-    assert picture.dtype == np.uint8 and picture.shape == expected.shape
-    pairs = [(picture, expected), (resize(picture, *size), cv2.resize(expected, size, interpolation=cv2.INTER_LINEAR))]
+    image = read_image(path)
+    assert image.dtype == np.uint8 and image.shape == expected.shape
+    pairs = [(image, expected), (resize(image, *size), cv2.resize(expected, size, interpolation=cv2.INTER_LINEAR))]
     for ours, theirs in pairs:
         difference = ours.astype(int) - theirs[..., ::-1]
         assert np.abs(difference).max() <= 1
@@ -82,10 +82,10 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_picture(tmp_path, photo, alpha, name):
-    picture, options = KINDS[name](photo, alpha)
-    picture.info = {}
-    picture.save(tmp_path / name, **options)
+def test_every_kind_of_image(tmp_path, photo, alpha, name):
+    image, options = KINDS[name](photo, alpha)
+    image.info = {}
+    image.save(tmp_path / name, **options)
     assert_like_opencv(tmp_path / name)
 
 
@@ -129,22 +129,22 @@ SIZES = [(640, 352), (480, 270), (401, 301), (400, 301), (200, 150), (802, 602),
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 def test_resize_samples_as_opencv(photo, size):
     noise = np.random.default_rng(0).integers(0, 256, (301, 401, 3), dtype=np.uint8)
-    for picture in (np.asarray(photo), noise):
-        difference = resize(picture, *size).astype(int) - cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    for image in (np.asarray(photo), noise):
+        difference = resize(image, *size).astype(int) - cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         assert np.abs(difference).max() <= 1
         assert abs(difference.mean()) < 0.05
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 7, 3), (9, 1, 3), (2, 2, 3)])
-def test_resize_of_tiny_pictures(shape):
-    picture = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    expected = cv2.resize(picture, (16, 10), interpolation=cv2.INTER_LINEAR)
-    assert np.abs(resize(picture, 16, 10).astype(int) - expected).max() <= 1
+def test_resize_of_tiny_images(shape):
+    image = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    expected = cv2.resize(image, (16, 10), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(resize(image, 16, 10).astype(int) - expected).max() <= 1
 
 
-def test_resize_leaves_a_picture_of_that_size_alone(photo):
-    picture = np.asarray(photo)
-    assert resize(picture, 401, 301) is picture
+def test_resize_returns_an_image_of_that_size_itself(photo):
+    image = np.asarray(photo)
+    assert resize(image, 401, 301) is image
 
 
 def test_networks_get_blue_first_at_their_scale(tmp_path):
@@ -157,18 +157,18 @@ def test_networks_get_blue_first_at_their_scale(tmp_path):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1 / 255])
-def test_to_picture_undoes_load(tmp_path, photo, scale):
+def test_to_image_undoes_load(tmp_path, photo, scale):
     pixels = InputFormat(401, 301, scale)
     write_png(tmp_path / "photo.png", np.asarray(photo))
     np.testing.assert_array_equal(pixels.to_image(pixels.load(tmp_path / "photo.png")), np.asarray(photo))
 
 
-def test_to_picture_rounds_and_clips():
+def test_to_image_rounds_and_clips():
     output = np.array([[[-7.0, 99.6, 300.0]]], np.float32)
     assert TCSVT.to_image(output).tolist() == [[[255, 100, 0]]]
 
 
-def test_write_png_leaves_nothing_but_the_picture(tmp_path, photo):
+def test_write_png_leaves_nothing_but_the_image(tmp_path, photo):
     write_png(tmp_path / "new" / "photo.png", np.asarray(photo))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["photo.png"]
     np.testing.assert_array_equal(read_image(tmp_path / "new" / "photo.png"), np.asarray(photo))
@@ -183,19 +183,19 @@ def error_line(path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "progressive.jpg", "a.bmp", "a.tif", "lzw.tif", "a.webp", "a.ppm"])
-def test_a_picture_cut_short_never_passes(tmp_path, photo, name):
+def test_an_image_cut_short_never_passes(tmp_path, photo, name):
     options = {"progressive.jpg": {"progressive": True}, "lzw.tif": {"compression": "tiff_lzw"}}.get(name, {})
     photo.resize((100, 75)).save(tmp_path / name, **options)
     whole, data = read_image(tmp_path / name), (tmp_path / name).read_bytes()
     for kept in [*range(1, len(data), len(data) // 15), *range(len(data) - 12, len(data))]:
         (tmp_path / name).write_bytes(data[:kept])
         try:
-            picture = read_image(tmp_path / name)
+            image = read_image(tmp_path / name)
         except UserError:
             error_line(tmp_path / name)
         else:  # all that is missing is the end mark
             assert kept >= len(data) - 12
-            np.testing.assert_array_equal(picture, whole)
+            np.testing.assert_array_equal(image, whole)
 
 
 def test_a_png_with_a_flipped_bit_is_refused(tmp_path, photo):
@@ -206,7 +206,7 @@ def test_a_png_with_a_flipped_bit_is_refused(tmp_path, photo):
     assert "damaged" in error_line(tmp_path / "a.png")
 
 
-def test_what_is_no_picture_says_what_it_is(tmp_path, photo, monkeypatch):
+def test_what_is_no_image_is_named(tmp_path, photo, monkeypatch):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("<html>404 Not Found</html>")
     cv2.imwrite(str(tmp_path / "float.tif"), np.ones((4, 4), np.float32))

@@ -13,7 +13,7 @@ def test_psnr_of_a_known_error():
     assert psnr(a, a) == np.inf
 
 
-def test_ssim_is_one_for_equal_pictures_and_falls_with_noise():
+def test_ssim_is_one_for_equal_images_and_falls_with_noise():
     a = data.chelsea()[:100, :120]
     noise = np.random.default_rng(0).normal(0, 10, a.shape)
     values = [ssim(a, np.clip(a + k * noise, 0, 255).astype(np.uint8)) for k in (0, 1, 2)]
@@ -37,20 +37,22 @@ def test_ssim_is_the_original_variant():
     assert ssim(a, b) == pytest.approx(parts[5:-5, 5:-5].mean(), abs=1e-9)
 
 
-def test_large_pictures_are_compared_band_by_band():
+def test_large_images_are_compared_band_by_band():
     """With the same result as at once, in memory that does not grow with the height."""
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     a = data.chelsea()  # 300 rows
     b = np.clip(a + np.random.default_rng(0).normal(0, 10, a.shape) * (a > 99), 0, 255).astype(np.uint8)
-    how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    assert ssim(a, b) == pytest.approx(structural_similarity(a, b, data_range=255, channel_axis=-1, **how), abs=1e-12)
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    assert ssim(a, b) == pytest.approx(
+        structural_similarity(a, b, data_range=255, channel_axis=-1, **settings), abs=1e-12
+    )
     assert psnr(a, b) == pytest.approx(peak_signal_noise_ratio(a, b), abs=1e-10)
     assert psnr(a, b, luma) == pytest.approx(peak_signal_noise_ratio(luma(a), luma(b), data_range=255), abs=1e-10)
     for compare in (ssim, psnr):
         peaks = []
         for times in (1, 4):
-            pair = [np.tile(picture, (times, 1, 1)) for picture in (a, b)]
+            pair = [np.tile(image, (times, 1, 1)) for image in (a, b)]
             tracemalloc.start()
             compare(*pair)
             peaks.append(tracemalloc.get_traced_memory()[1])
@@ -61,7 +63,7 @@ def test_large_pictures_are_compared_band_by_band():
 
 
 def test_spatial_information_of_an_edge():
-    """Sobel answers four times the step in the two columns beside it, of the 18 that count, and nothing elsewhere."""
+    """Sobel gives four times the step in the two columns next to it, of the 18 that count, and nothing elsewhere."""
     edge = np.zeros((12, 20, 3), np.uint8)
     edge[:, 10:] = 255  # luma 16 to 235
     gradient = np.array([4 * 219] * 2 + [0] * 16)
