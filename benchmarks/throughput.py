@@ -6,7 +6,6 @@ than the processor time of the two allows: `of the bound` compares it with that.
 after a third of the images, and after all of them: it should not grow.
 """
 
-import os
 import resource
 import tempfile
 import time
@@ -16,6 +15,7 @@ from benchmarks import matrix
 from benchmarks.inputs import write_weights
 from common import load
 from common.cli import flags, program
+from common.core import threads
 from common.models.registry import get_model
 from common.prediction import inputs
 
@@ -73,7 +73,7 @@ def measure(name, backend, precision, folder, count):
     decoding, decoding_cpu = seconds(lambda: list(None for _ in prepare(paths)))
     network, network_cpu = seconds(lambda: list(predictor.stream(images)))
     both, _ = seconds(predict)
-    bound = max(decoding, network, (decoding_cpu + network_cpu) / (os.cpu_count() or 1))
+    bound = max(decoding, network, (decoding_cpu + network_cpu) / threads.CORES)
     speeds = [round(count / time, 1) for time in (decoding, network, both)]
     shares = [round(time / both, 2) for time in (max(decoding, network), bound)]
     return dict(zip(COLUMNS, [*speeds, *shares, *peaks]))

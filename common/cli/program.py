@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from common.core.errors import UserError
-from common.core.malloc import keep_freed_memory
+from common.core.threads import keep_freed_memory
 
 Config = TypeVar("Config")
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tqdm import tqdm
+
 from common.core.errors import UserError
 from common.core.files import PART, atomic_write, check_disk_space, megabytes, sha256, write_json
 from common.core.locks import exclusive_lock
@@ -135,8 +137,6 @@ def unpack(path: Path, target: Path) -> list[str]:
         UserError: when the archive is damaged, holds no weight file, or would write outside `target`, a link, two files
             of one name or more than it says.
     """
-    from tqdm import tqdm
-
     try:
         with zipfile.ZipFile(path) as archive:
             members = _safe_members(archive)
