@@ -13,7 +13,6 @@ from pathlib import Path
 from common.cli.program import Parser, run
 from common.core.environment import PRETRAINED
 from common.models import released
-from common.models.zenodo import ZENODO
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     records = [archive.record for archive in released.ARCHIVES]
     command.add_argument("--record", type=int, nargs="+", choices=records, help="only these records")
     command.add_argument(
-        "--zenodo", default=os.environ.get("ZENODO_URL", ZENODO), metavar="URL", help="or a mirror; also $ZENODO_URL"
+        "--zenodo",
+        default=os.environ.get("ZENODO_URL", released.ZENODO),
+        metavar="URL",
+        help="or a mirror; also $ZENODO_URL",
     )
     command = commands.add_parser("list", help="what is there, and what is missing")
     command.add_argument("--folder", **folder)
@@ -36,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = parser.parse_args(arguments)
     if options.command == "fetch":
-        return released.fetch(options.folder, options.record, options.zenodo)
+        from common.models import zenodo  # which needs requests, too slow for --help
+
+        return zenodo.fetch(options.folder, options.record, options.zenodo)
     return released.list_files(options.folder) if options.command == "list" else released.verify(options.path)
 
 

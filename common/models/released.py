@@ -1,21 +1,37 @@
-"""The weight files that came with the papers: which there are, which one a file is, and how to get them.
+"""The weight files that came with the papers: which there are, which one a file is, and which are there.
 
 A file is recognised by the shapes of its arrays, in order, so its name does not matter.  Shapes tell neither the levels
 of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.  The values are not looked at.
 """
 
-import errno
 import hashlib
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.core.errors import UserError
-from common.core.files import PART, sha256
+from common.core.files import PART
 from common.media.images import MTJND, TCSVT, InputFormat
 from common.models import weight_files
-from common.models.zenodo import RECEIPT, ZENODO, Archive, fetch_archive
+
+ZENODO = "https://zenodo.org"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file of a Zenodo record."""
+
+    record: int
+    name: str
+
+    @property
+    def page(self) -> str:
+        """Where a person finds it."""
+        return f"{ZENODO}/records/{self.record}"
+
+    def folder(self, parent: Path) -> Path:
+        """Where it is unpacked."""
+        return parent / Path(self.name).stem
 
 
 @dataclass(frozen=True)
@@ -141,7 +157,8 @@ def find_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.h5") if path.is_file() and not path.name.startswith(PART))
 
 
-def _describe_all(folder: Path) -> dict[Path, tuple[Network | None, str]]:
+def describe_all(folder: Path) -> dict[Path, tuple[Network | None, str]]:
+    """{file: what `describe` says of it} of the .h5 files in and below `folder`."""
     return {path: describe(path, path.relative_to(folder)) for path in find_files(folder)}
 
 
@@ -149,7 +166,7 @@ def verify(path: Path) -> int:
     """Print which model a file, or each one in a folder, fits; returns the exit code, 1 when one fits none."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
-    described = {path: describe(path)} if path.is_file() else _describe_all(path)
+    described = {path: describe(path)} if path.is_file() else describe_all(path)
     if not described:
         raise UserError(f"{path}: no .h5 file in or below this folder")
     print(*(line for _, line in described.values()), sep="\n")
@@ -158,7 +175,7 @@ def verify(path: Path) -> int:
 
 def list_files(folder: Path) -> int:
     """Print each released file with where it lies, or that it is missing, then other weight files; returns 0."""
-    described = _describe_all(folder)
+    described = describe_all(folder)
     lines, others, present = [], dict(described), 0
     for entry in RELEASED:
         places = [path for path, (network, _) in described.items() if entry.matches(path, network)]
@@ -176,60 +193,3 @@ def list_files(folder: Path) -> int:
         lines.append(f"to get the missing ones: python3 -m common.weights fetch, or {pages}")
     print(f"{folder}: {present} of {len(RELEASED)} released files", *lines, sep="\n")
     return 0
-
-
-def fetch(folder: Path, records: Collection[int] | None = None, zenodo: str = ZENODO) -> int:
-    """Download what is missing of the archives, and print what is in them.
-
-    Args:
-        records: numbers of the Zenodo records; None for all.
-        zenodo: address of Zenodo, or of a mirror.
-
-    Returns:
-        The exit code, 1 when a file fits no model or one is missing.
-    """
-    code = 0
-    for archive in ARCHIVES:
-        if records and archive.record not in records:
-            continue
-        files = _complete_files(folder, archive)
-        if files:
-            print(f"{archive.name}: there already, nothing to download")
-        else:
-            try:
-                files = fetch_archive(archive, folder, zenodo.rstrip("/"))
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                raise UserError(f"{folder}: the disk is full; make room or give another --folder") from None
-        described = [describe(path, path.relative_to(folder)) for path in files]
-        print(*(line for _, line in described), sep="\n")
-        expected = [entry.name for entry in RELEASED if entry.archive is archive and entry.name]
-        missing = [name for name in expected if name not in {path.name for path in files}]
-        if missing:
-            print(f"not in {archive.name}: {', '.join(missing)}")
-        for name in expected:
-            places = [str(path.relative_to(folder)) for path in find_files(folder) if path.name == name]
-            if len(places) > 1:
-                print(f"{name} lies in {len(places)} places, {', '.join(places)}; keep one, so that programs find it")
-        code |= bool(missing) or not all(network for network, _ in described)
-    return int(code)
-
-
-def _complete_files(folder: Path, archive: Archive) -> list[Path]:
-    """The weight files of `archive` that are in `folder`, when they are all there and sound; otherwise none."""
-    target = archive.folder(folder)
-    try:
-        digests = json.loads((target / RECEIPT).read_text())
-        sound = all((target / name).is_file() and sha256(target / name) == digests[name] for name in digests)
-        return sorted(target / name for name in digests if name.endswith(".h5")) if sound else []
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (ValueError, TypeError):  # not what `fetch_archive` writes
-        return []
-    # Unpacked by hand: the names and shapes are all there is to go by.
-    described = _describe_all(folder) if folder.is_dir() else {}
-    fits = {path: network for path, (network, _) in described.items() if network}
-    entries = [entry for entry in RELEASED if entry.archive is archive]
-    places = [[path for path, network in fits.items() if entry.matches(path, network)] for entry in entries]
-    return sorted({path for some in places for path in some}) if all(places) else []

@@ -1,10 +1,12 @@
-"""Fetch an archive of a Zenodo record, check it, and unpack its weight files; nothing half-done is ever kept.
+"""Fetch the archives of the released weights from Zenodo, check them, and unpack them; nothing half-done is ever kept.
 
 pooch downloads and compares the checksum.  Two steps are ours: the record is read here, because pooch's DOIDownloader
 knows neither mirrors nor checksums nor HTTP errors, and unpacked here, because pooch.Unzip trusts the archive.
 """
 
 import contextlib
+import errno
+import json
 import lzma
 import os
 import re
@@ -13,18 +15,19 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pooch
+import requests
 from tqdm import tqdm
 
 from common.core.errors import UserError
 from common.core.files import PART, atomic_write, check_disk_space, megabytes, sha256, write_json
 from common.core.locks import exclusive_lock
+from common.models.released import ARCHIVES, RELEASED, ZENODO, Archive, describe, describe_all, find_files
 
-ZENODO = "https://zenodo.org"
 RECEIPT = "fetched.json"  # in an unpacked archive's folder: {file: SHA-256}
 
 # What is unpacked, without what macOS adds, such as __MACOSX/._LATJND1.h5.
@@ -33,21 +36,61 @@ LARGEST = 1 << 30  # bytes a file; the largest released network has 248 MB
 RATIO = 100  # of bytes unpacked to packed; float32 weights hardly shrink
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A file of a Zenodo record."""
+def fetch(folder: Path, records: Collection[int] | None = None, zenodo: str = ZENODO) -> int:
+    """Download what is missing of the archives, and print what is in them.
 
-    record: int
-    name: str
+    Args:
+        records: numbers of the Zenodo records; None for all.
+        zenodo: address of Zenodo, or of a mirror.
 
-    @property
-    def page(self) -> str:
-        """Where a person finds it."""
-        return f"{ZENODO}/records/{self.record}"
+    Returns:
+        The exit code, 1 when a file fits no model or one is missing.
+    """
+    code = 0
+    for archive in ARCHIVES:
+        if records and archive.record not in records:
+            continue
+        files = _complete_files(folder, archive)
+        if files:
+            print(f"{archive.name}: there already, nothing to download")
+        else:
+            try:
+                files = fetch_archive(archive, folder, zenodo.rstrip("/"))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise UserError(f"{folder}: the disk is full; make room or give another --folder") from None
+        described = [describe(path, path.relative_to(folder)) for path in files]
+        print(*(line for _, line in described), sep="\n")
+        expected = [entry.name for entry in RELEASED if entry.archive is archive and entry.name]
+        missing = [name for name in expected if name not in {path.name for path in files}]
+        if missing:
+            print(f"not in {archive.name}: {', '.join(missing)}")
+        for name in expected:
+            places = [str(path.relative_to(folder)) for path in find_files(folder) if path.name == name]
+            if len(places) > 1:
+                print(f"{name} lies in {len(places)} places, {', '.join(places)}; keep one, so that programs find it")
+        code |= bool(missing) or not all(network for network, _ in described)
+    return int(code)
 
-    def folder(self, parent: Path) -> Path:
-        """Where it is unpacked."""
-        return parent / Path(self.name).stem
+
+def _complete_files(folder: Path, archive: Archive) -> list[Path]:
+    """The weight files of `archive` that are in `folder`, when they are all there and sound; otherwise none."""
+    target = archive.folder(folder)
+    try:
+        digests = json.loads((target / RECEIPT).read_text())
+        sound = all((target / name).is_file() and sha256(target / name) == digests[name] for name in digests)
+        return sorted(target / name for name in digests if name.endswith(".h5")) if sound else []
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (ValueError, TypeError):  # not what `fetch_archive` writes
+        return []
+    # Unpacked by hand: the names and shapes are all there is to go by.
+    described = describe_all(folder) if folder.is_dir() else {}
+    fits = {path: network for path, (network, _) in described.items() if network}
+    entries = [entry for entry in RELEASED if entry.archive is archive]
+    places = [[path for path, network in fits.items() if entry.matches(path, network)] for entry in entries]
+    return sorted({path for some in places for path in some}) if all(places) else []
 
 
 def fetch_archive(archive: Archive, folder: Path, zenodo: str) -> list[Path]:
@@ -58,9 +101,6 @@ def fetch_archive(archive: Archive, folder: Path, zenodo: str) -> list[Path]:
     Raises:
         UserError: with nothing half-done kept.
     """
-    import pooch
-    import requests
-
     pooch.get_logger().setLevel("WARNING")
     # Zenodo asks programs to name themselves: it has answered bare python-requests with 429 (pooch's issue 502).
     headers = {"User-Agent": f"pooch/{pooch.__version__} (https://www.fatiando.org/pooch)"}
@@ -109,8 +149,6 @@ def _read_record(response, archive: Archive, zenodo: str) -> tuple[str, str, int
 @contextlib.contextmanager
 def _download_errors(url: str, archive: Archive) -> Iterator[None]:
     """Turn what goes wrong in a download from `url` into a UserError."""
-    import requests
-
     try:
         yield
         return
