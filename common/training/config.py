@@ -115,10 +115,10 @@ class TrainingFiles:
         log = file_or_default(config.csv_log_path or checkpoint.parent, spec.log_name(config.jnd))
         return cls(checkpoint, log, spec.marked(config.jnd) if own else f"_{checkpoint.stem}")
 
-    def beside(self, kind: str, suffix: str) -> Path:
+    def sibling(self, kind: str, suffix: str) -> Path:
         """A file of the training beside the checkpoint, such as `stateJND1.npz`."""
         return self.checkpoint.with_name(f"{kind}{self.label}{suffix}")
 
     @property
     def state(self) -> Path:
-        return self.beside("state", ".npz")
+        return self.sibling("state", ".npz")

@@ -30,7 +30,7 @@ class Dead(Exception):
 
 def fit(training: Training) -> Best:
     """Run a training and return its best epoch; raises UserError when it went wrong for good."""
-    checkpoint, log = training.files.beside(".lock", ""), training.files.log
+    checkpoint, log = training.files.sibling(".lock", ""), training.files.log
     busy = "another training writes these files now; give another folder"
     with exclusive_lock(checkpoint, busy), exclusive_lock(log.with_name(f".lock-{log.name}"), busy):
         return _fit(training)
@@ -42,7 +42,7 @@ def _fit(training: Training) -> Best:
     targets = {name: content_digest(*columns) for name, columns in training.columns.items()}
     data = {name: f"{images[name]} {targets[name]}" for name in images}
     counts = {f"{name}_pictures": len(paths) for name, paths in training.images.items()}
-    path, settings = training.files.beside("run", ".json"), config.recorded()
+    path, settings = training.files.sibling("run", ".json"), config.recorded()
     record = runs.Record(path, training.spec.name, settings, {**counts, "digests": data})
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
@@ -248,7 +248,7 @@ class Run(keras.callbacks.Callback):
 
     def _draw(self):
         if self.files.log.is_file():
-            target, (lines, unit) = self.files.beside("curves", ".png"), self.training.curves()
+            target, (lines, unit) = self.files.sibling("curves", ".png"), self.training.curves()
             try:
                 draw_curves(self.files.log, target, lines, unit, self.training.spec.name)
             except Exception as error:  # a log that another model shares, say: no plot is worth a training
