@@ -16,7 +16,7 @@ from benchmarks import matrix
 from benchmarks.inputs import photographs, write_weights
 from common import load
 from common.cli import flags, program
-from common.core.keras_backend import silent_stderr
+from common.core.keras_backend import load_keras, silent_stderr
 from common.media.images import read_image, resize
 from common.models.registry import get_model
 from common.prediction.formats import FORMATS
@@ -35,7 +35,7 @@ def main():
         images, weights = photographs(options.photographs, folder / "photographs"), folder / "weights.h5"
 
         def rows(spec, format_name, precision):
-            if precision == "float16" and not FORMATS[format_name].halves:
+            if precision == "float16" and not FORMATS[format_name].float16:
                 return []
             if spec.name not in predicted:
                 write_weights(spec, weights)
@@ -73,8 +73,11 @@ def run_exported(name, format_name, file, images, seconds):
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     input_format = get_model(name).input
     levels, times = [], []
+    load_keras(training=True)
+    from common.prediction.converters import RUNNERS
+
     with silent_stderr():
-        run = FORMATS[format_name].run(file)
+        run = RUNNERS[format_name](file)
         for path in images:
             pixels = resize(read_image(path), input_format.width, input_format.height)[None]
             outputs = run(pixels)

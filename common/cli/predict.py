@@ -1,8 +1,11 @@
-"""`python3 LAT.py predict INPUT...`: the levels of pictures and clips, for a person and as a file."""
+"""`python3 LAT.py predict INPUT...`: the levels of images and clips, for a person and as a file."""
 
+import argparse
 import contextlib
+import functools
 import itertools
 import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,42 +19,48 @@ from common.core.row_file import RowFile
 from common.core.terminal import Listing
 from common.data.levels import at_sur
 from common.encoding.config import EncodingConfig
+from common.encoding.job import EncodingJob
 from common.media.clips import is_clip
+from common.models.registry import ModelSpec
 from common.models.weight_files import find_weights, level_names
-from common.prediction import inputs
-from common.prediction.predictor import Predictor, predict_files
+from common.prediction.config import PredictionConfig
+from common.prediction.inputs import find_inputs, prepare_inputs
+from common.prediction.predictor import Predictor, Result, predict_files
+
+DISTRIBUTED = "distributed==2026.8.0"
 
 
-def predict(variant, options):
-    """Predict the levels of the inputs, print them and write them down.  Returns 1 where a file was bad, else 0."""
-    files = find_weights(variant, options.level, options.model_weights_path)
-    levels = level_names(variant, files)
-    shown = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
-    made_by = maker(variant, files, options)
-    output = open_output(options, shown, made_by)
-    paths = inputs.find_inputs(options.inputs, without=options.encode)
-    left = [(number, path) for number, path in enumerate(paths) if not output or str(path) not in output.kept_paths]
-    encoding = open_encoding(options, levels, paths, output)
-    table, bad, warned = Table([path for _, path in left], shown), 0, 0
-    answers = answers_to(left, variant, files, options)
-    bar = tqdm(answers, total=len(left), unit="file", desc=variant.name, disable=None)
-    with bar, contextlib.closing(answers):
-        for _, rows in bar:
+def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
+    """Predict the levels of the inputs, print them and write them; returns the exit code, 1 where a file is bad."""
+    config = config_from(PredictionConfig, options)
+    weights = find_weights(spec, config.jnd, config.model_weights_path)
+    levels = level_names(spec, weights)
+    columns = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
+    by = functools.partial(config.by, model=spec.name, digests=[sha256(file) for file in weights.values()])
+    output = _open_output(options, columns, by)
+    paths = find_inputs(options.inputs, exclude=options.encode)
+    files = [(number, path) for number, path in enumerate(paths) if not output or str(path) not in output.kept_paths]
+    encoding = _open_encoding(options, levels, paths, output)
+    table, bad, warned = Table([path for _, path in files], columns), 0, 0
+    results = _results(spec, weights, files, config)
+    bar = tqdm(results, total=len(files), unit="file", desc=spec.name, disable=None)
+    with bar, contextlib.closing(results):
+        for path, rows in bar:
             if isinstance(rows, UserError):
                 bad += 1
                 tqdm.write(f"error: {one_line(str(rows))}", file=sys.stderr)
                 continue
             for row in rows:
-                row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": made_by(row)}
+                row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": by(str(path))}
             warned += any(row["warning"] for row in rows)
             table.print(rows)
             if output:
                 output.write(rows)
             if encoding:
                 encoding.add(rows)
-    print(f"{len(left) - bad} of {len(left)} files, weights {', '.join(map(str, files.values()))}")
-    if len(left) < len(paths):
-        print(f"{len(paths) - len(left)} files were done before")
+    print(f"{len(files) - bad} of {len(files)} files, weights {', '.join(map(str, weights.values()))}")
+    if len(files) < len(paths):
+        print(f"{len(paths) - len(files)} files were done before")
     if warned:
         print(f"{warned} with a warning: take their levels with care")
     if output:
@@ -62,19 +71,8 @@ def predict(variant, options):
     return 1 if bad else 0
 
 
-def maker(variant, files, options):
-    """A function: what a row depends on besides its file: "LAT 1a2b3c4d stretch float32 scenes+1s", weights by digest.
-
-    Which frames of a clip were asked for, last, is of no concern to a picture.
-    """
-    digests = [sha256(file)[:8] for file in files.values()]
-    size = [f"{variant.input.width}x{variant.input.height}"] if options.input_size else []
-    same = " ".join([variant.name, *digests, options.fit, options.precision, *size])
-    return lambda row: f"{same} {options.frames}" if is_clip(row["path"]) else same
-
-
-def open_output(options, levels, made_by):
-    """The RowFile of --output, or None.  Raises UserError where it holds rows that this run would not give."""
+def _open_output(options: argparse.Namespace, levels: Sequence[str], by: Callable[[str], str]) -> RowFile | None:
+    """The file of --output; raises UserError where it holds rows that this run would not write."""
     if not options.output:
         if options.resume and not options.encode:
             raise UserError("--resume: there is nothing to go on with; give --output too")
@@ -83,53 +81,56 @@ def open_output(options, levels, made_by):
     columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning", "by")
     output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
     for row in output.kept_rows:
-        if row["by"] != made_by(row):
+        if row["by"] != by(row["path"]):
             raise UserError(
-                f"{options.output}: its row of {row['path']} is by {row['by']}, this run's would be by {made_by(row)}; "
-                "give the same weights and flags, another --output, or --overwrite"
+                f"{options.output}: its row of {row['path']} is by {row['by']}, this run's would be by "
+                f"{by(row['path'])}; give the same weights and flags, another --output, or --overwrite"
             )
     return output
 
 
-def open_encoding(options, levels, paths, output):
-    """The EncodingJob of --encode, with what an earlier run found, or None."""
+def _open_encoding(
+    options: argparse.Namespace, levels: Sequence[str], paths: Sequence[Path], output: RowFile | None
+) -> EncodingJob | None:
+    """The job of --encode, with the rows of an earlier run."""
     if not options.encode:
         return None
-    from common.encoding.job import EncodingJob
-
     config = config_from(EncodingConfig, options, folder=Path(options.encode), level=options.coded_level)
-    encoding, wanted = EncodingJob(config, levels, paths), set(map(str, paths))
-    encoding.add([row for row in output.kept_rows if row["path"] in wanted] if output else [])
+    encoding, inputs = EncodingJob(config, levels, paths), set(map(str, paths))
+    encoding.add([row for row in output.kept_rows if row["path"] in inputs] if output else [])
     return encoding
 
 
-def answers_to(inputs_left, variant, files, options):
-    """What `predict_files` yields of the files, by a cluster or by this machine, which is ready when this returns."""
-    if options.dask:
-        from common.prediction import cluster
-
-        return cluster.predict_files(variant, files, inputs_left, options)
-    if not inputs_left:
-        return (answer for answer in ())
-    looks = inputs.prepare_inputs(inputs_left, variant.input, options.fit, options.frames)
-    first = list(itertools.islice(looks, 1))  # decoding starts while Keras does
+def _results(
+    spec: ModelSpec, weights: Mapping[int | None, Path], files: Sequence[tuple[int, Path]], config: PredictionConfig
+) -> Generator[Result, None, None]:
+    """What `predict_files` yields, by a cluster or by this machine, whose network is ready when this returns."""
+    if config.dask:
+        try:
+            from common.prediction import cluster
+        except ImportError:
+            raise UserError(f'--dask needs a package that is not installed: pip install "{DISTRIBUTED}"') from None
+        return cluster.predict_files(spec, weights, files, config)
+    if not files:
+        return (result for result in ())
+    images = prepare_inputs(files, spec.input, config.resize_mode, config.frames)
+    first = list(itertools.islice(images, 1))  # decoding starts while Keras does
     load_keras(lean=True)
-    how = {"precision": options.precision, "fit": options.fit, "batch_size": options.batch_size}
-    return predict_files(itertools.chain(first, looks), Predictor(variant, files, **how))
+    return predict_files(itertools.chain(first, images), Predictor(spec, weights, config))
 
 
 class Table:
     """The rows as they come, for a person."""
 
-    def __init__(self, paths, levels):
+    def __init__(self, paths: Iterable[Path], levels: Sequence[str]):
         self.levels, self.clips = levels, any(map(is_clip, paths))
         self.listing = Listing(map(str, paths), room=len(self._numbers("", levels)) + len("  1920x1080 to 640x352"))
-        self.headed = False
+        self.has_heading = False
 
-    def print(self, rows):
-        if not self.headed:
+    def print(self, rows: Iterable[dict]) -> None:
+        if not self.has_heading:
             self.listing.print("path", self._numbers("time s", self.levels) + "  QP; as seen")
-            self.headed = True
+            self.has_heading = True
         for row in rows:
             seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
             numbers = self._numbers(seconds, [f"{row[level]:.2f}" for level in self.levels])
@@ -138,6 +139,6 @@ class Table:
             else:
                 self.listing.print(f"  {row['tile']}", numbers)
 
-    def _numbers(self, seconds, levels):
+    def _numbers(self, seconds: str, values: Iterable[str]) -> str:
         time = f" {seconds:>8}" if self.clips else ""
-        return time + "".join(f" {level:>{max(6, len(name))}}" for level, name in zip(levels, self.levels))
+        return time + "".join(f" {value:>{max(6, len(name))}}" for value, name in zip(values, self.levels))

@@ -84,12 +84,11 @@ def _test(spec: ModelSpec, options: argparse.Namespace) -> int:
 def _predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     from common.cli.predict import predict
 
-    options.level = options.level and int(options.level[-1])
     return predict(spec, options)
 
 
 def _export(spec: ModelSpec, options: argparse.Namespace) -> int:
-    from common.prediction.export import export
+    from common.prediction.export import ExportConfig, export
 
-    options.level = options.level and int(options.level[-1])
-    return export(spec, options)
+    export(spec, config_from(ExportConfig, options))
+    return 0

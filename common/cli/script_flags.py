@@ -95,6 +95,7 @@ def predict_flags(parser, specs):
     again.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
     parser.add_argument(
         "--fit",
+        dest="resize_mode",
         choices=RESIZE_MODES,
         default="stretch",
         help="what the network sees of an image: "

@@ -1,214 +1,228 @@
-"""The same predictions by the workers of a dask.distributed cluster: files go out in parts, rows come back in order.
+"""The same predictions by the workers of a Dask cluster: files go out in parts, rows come back in order.
 
-What a worker does is in common.prediction.worker.  Pictures and weights are read by path from a file system that all share.
-docs/cluster.md says how to start a scheduler and workers.
+What a worker does is in `common.prediction.worker`.  Images and weights are read by path, from a file system that all
+share.  docs/cluster.md says how to start a scheduler and workers.
 """
 
 import asyncio
 import collections
+import contextlib
 import itertools
-import queue
+import logging
 import sys
 import time
+import warnings
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import dask.config
+import distributed
+from distributed.versions import VersionMismatchWarning, get_versions
 from tqdm import tqdm
 
 from common.core.errors import UserError
 from common.media.clips import is_clip
+from common.models.registry import ModelSpec
 from common.prediction import worker
+from common.prediction.config import PredictionConfig
+from common.prediction.predictor import Result
 
-PACKAGE = "distributed==2026.8.0"
 PART_SECONDS = 5  # of work in a part: what is lost with a worker, and many times what sending it takes
 LARGEST_PART = 256  # files
-WAITING = 10_000  # files that may be done, or under way, while one before them is not
+WAITING = 10_000  # files that may be predicted, or under way, while one before them is not
 CONNECT_SECONDS = 10
-LOOK_SECONDS = 3  # between two looks at who is there
+LOOK_SECONDS = 3  # between two counts of the workers
 WORKER_SECONDS = 300  # without any worker; a batch system may take its time to start the first
 
+Files = Sequence[tuple[int, Path]]
+"""(number in the run, path) of each."""
 
-def predict_files(variant, files, inputs, options):
-    """What common.prediction.predictor.predict_files yields of the looks at `inputs`, in order; the work is the cluster's.
 
-    inputs: (number in the run, path) of each file.  files: of common.prediction.predictor.find_weights.  options: of `predict`, with the scheduler's address as `dask`.
-    Raises UserError where scheduler or workers are missing, lost or unfit; closing the generator cancels what is left.
+def predict_files(
+    spec: ModelSpec, weights: Mapping[int | None, Path], files: Files, config: PredictionConfig
+) -> Generator[Result, None, None]:
+    """Yield what `common.prediction.predictor.predict_files` yields, predicted by the workers at `config.dask`.
+
+    Closing the generator cancels what is under way.
+
+    Args:
+        weights: {number of the level, None for all at once: weight file}, of `find_weights`.
+    Raises:
+        UserError: scheduler or workers are missing, lost or unfit.
     """
-    if not inputs:
+    if not files:
         return
-    distributed = _import()
-    cluster = Cluster(distributed, options.dask)
+    client = _connect(str(config.dask))
     try:
-        yield from cluster.run(worker.job_of(variant, files, options), inputs, options.batch_size)
+        yield from Run(client, config, worker.job_of(spec, weights, config), files).results()
     finally:
-        cluster.close()
+        with contextlib.suppress(Exception):  # a scheduler that is gone has nothing left to cancel
+            client.close(timeout=2)
 
 
-def _import():
-    """The package distributed, without its remarks: what matters of them ends in one line of ours."""
-    try:
-        import dask
-        import distributed
-    except ImportError:
-        raise UserError(f'--dask needs a package that is not installed: pip install "{PACKAGE}"') from None
-    import logging
-    import warnings
-
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
+def _connect(address: str) -> distributed.Client:
+    """A client of the scheduler at `address`; raises UserError where none of this version answers."""
+    logging.disable(logging.CRITICAL)  # what matters of Dask's messages ends in one line of ours
+    warnings.simplefilter("ignore", VersionMismatchWarning)
     dask.config.set({"distributed.comm.timeouts.connect": CONNECT_SECONDS})
-    return distributed
+    here = get_versions()["packages"]["distributed"]
+    try:
+        there = asyncio.run(asyncio.wait_for(_scheduler_version(address), CONNECT_SECONDS + 1))
+    except Exception as error:  # whatever may answer at a port
+        reason = " ".join(str(error).split()) or f"nothing it says in {CONNECT_SECONDS} s makes sense"
+        raise UserError(f"--dask {address}: no dask scheduler answers there ({reason})") from None
+    if here != there:
+        raise UserError(f"{address}: has distributed {there}, here is {here}; install the same everywhere")
+    return distributed.Client(address, timeout=CONNECT_SECONDS)
 
 
+async def _scheduler_version(address: str) -> str:
+    """The version of the scheduler's package.  A Client would wait forever for a port that is no scheduler's."""
+    security = distributed.Security().get_connection_args("client")
+    async with distributed.rpc(address, timeout=CONNECT_SECONDS, connection_args=security) as scheduler:
+        identity: Any = await scheduler.identity()
+        if identity["type"] != "Scheduler":
+            raise UserError(f"a {identity['type']}")
+        versions: Any = await scheduler.versions()
+        return versions["packages"]["distributed"]
+
+
+@dataclass(eq=False)
 class Part:
-    """Some files that go out together.  future: None until they do.  answers: None until they are back."""
+    """Some files, (number in the run, path) of each, that go out together; their results, when they are back."""
 
-    def __init__(self, files):
-        self.files, self.future, self.answers = files, None, None
-        self.paths = [path for _, path in files]
+    files: list[tuple[int, Path]]
+    results: list[Result] | None = None
 
 
-class Cluster:
-    """A scheduler and its workers, each with one part at a time, so that a part that kills its worker is known."""
+class Run:
+    """A run over many files, one part at a time on each worker.
 
-    def __init__(self, distributed, address):
-        self.distributed, self.address = distributed, address
-        self.size, self.proven, self.workers, self.looked = 4, False, 0, 0.0
-        self.waiting, self.done = collections.deque(), queue.SimpleQueue()
-        try:
-            here, there = distributed.__version__, asyncio.run(asyncio.wait_for(self._version(), CONNECT_SECONDS + 1))
-        except Exception as error:  # whatever may answer at a port
-            reason = " ".join(str(error).split()) or f"nothing it says in {CONNECT_SECONDS} s makes sense"
-            raise UserError(f"--dask {address}: no dask scheduler answers there ({reason})") from None
-        if here != there:
-            raise UserError(f"{address}: has distributed {there}, here is {here}; install the same everywhere")
-        self.client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    Dask could queue all parts at the workers by itself.  But it blames everything that is queued at a worker that dies,
+    so that some parts would be given up for what others did; and its `as_completed` does not return while there is no
+    worker.
+    """
 
-    async def _version(self):
-        """The scheduler's version.  A Client would wait forever for a port that is no scheduler's."""
-        security = self.distributed.Security().get_connection_args("client")
-        async with self.distributed.rpc(self.address, timeout=CONNECT_SECONDS, connection_args=security) as scheduler:
-            kind = (await scheduler.identity())["type"]
-            if kind != "Scheduler":
-                raise UserError(f"a {kind}")
-            return (await scheduler.versions())["packages"]["distributed"]
+    def __init__(self, client: distributed.Client, config: PredictionConfig, job: dict, files: Files):
+        self.client, self.address, self.job, self.batch_size = client, config.dask, job, config.batch_size
+        self.new, self.again = self._split(files), collections.deque()  # parts to send
+        self.parts: collections.deque[Part] = collections.deque()  # from the first whose results are not yielded
+        self.running: dict[distributed.Future, Part] = {}
+        self.batches = max(4 // config.batch_size, 1)  # in the next part: with less in it, a batch takes as long
+        self.proven = False  # whether a part has come back
+        self.workers, self.counted = 0, 0.0  # how many take parts, and when that was counted
 
-    def run(self, job, files, batch_size):
-        """Yield (path, rows or UserError) for each of `files`, in order."""
-        left = self._parts(files, batch_size)
+    def results(self) -> Iterator[Result]:
+        """Yield (path, rows or UserError) for each of the files, in order."""
         self._count_workers()
-        while True:
-            self._submit(job, left)
-            if not self.waiting:
+        while self.client.status == "running":
+            self._submit()
+            if not self.parts:
                 return
-            self._collect()
-            while self.waiting and self.waiting[0].answers is not None:
-                yield from self.waiting.popleft().answers
+            try:
+                self._collect()
+            except distributed.CancelledError:  # by the client, when it has lost its connection
+                break
+            while self.parts and (results := self.parts[0].results) is not None:
+                self.parts.popleft()
+                yield from results
+        raise self._lost()
 
-    def close(self):
-        """Cancel what is under way."""
-        try:
-            self.client.close(timeout=2)
-        except Exception:  # a scheduler that is gone has nothing left to cancel
-            pass
-
-    def _parts(self, files, batch_size):
-        """Parts of as many files as take PART_SECONDS, as known by then.  A clip, which may be long, is one alone.
-
-        Else in whole batches: with less in them, they take as long.
-        """
+    def _split(self, files: Files) -> Iterator[Part]:
+        """Parts of whole batches that take PART_SECONDS, as known by then; a clip, which may be long, is a part."""
         for clips, group in itertools.groupby(files, lambda file: is_clip(file[1])):
-            while some := list(itertools.islice(group, 1 if clips else -(-self.size // batch_size) * batch_size)):
+            while some := list(itertools.islice(group, 1 if clips else self.batches * self.batch_size)):
                 yield Part(some)
 
-    def _submit(self, job, left):
-        """Send as many parts as there are workers without one; those of `waiting` that have not been sent first."""
-        running = sum(part.future is not None for part in self.waiting)
-        again = [part for part in self.waiting if part.future is None and part.answers is None]
-        files = sum(len(part.paths) for part in self.waiting)
-        while running < self.workers:
-            if again:
-                part = again.pop(0)
-            elif files < WAITING and (part := next(left, None)):
-                self.waiting.append(part)
-                files += len(part.paths)
+    def _submit(self) -> None:
+        """Send parts until each worker has one."""
+        files = sum(len(part.files) for part in self.parts)
+        while len(self.running) < self.workers:
+            if self.again:
+                part = self.again.popleft()
+            elif files < WAITING and (part := next(self.new, None)):
+                self.parts.append(part)
+                files += len(part.files)
             else:
                 return
             sent = [(number, str(path.absolute())) for number, path in part.files]
-            part.future = self.client.submit(worker.start, job, sent, pure=False)
-            part.future.add_done_callback(lambda _, part=part: self.done.put(part))
-            running += 1
+            self.running[self.client.submit(worker.start, self.job, sent, pure=False)] = part
 
-    def _collect(self):
-        """Wait until one part is back, or it is time to look after the workers."""
-        try:
-            part = self.done.get(timeout=1)
-        except queue.Empty:
-            part = None
-        if self.client.status != "running" or part and part.future.status == "cancelled":
-            raise UserError(f"{self.address}: the scheduler is gone; what was saved is kept, --resume goes on with it")
-        if time.monotonic() - self.looked > LOOK_SECONDS:
+    def _collect(self) -> None:
+        """Wait until some parts are back, or it is time to count the workers."""
+        with contextlib.suppress(distributed.TimeoutError):
+            distributed.wait(list(self.running), LOOK_SECONDS, "FIRST_COMPLETED")
+        for future in [future for future in self.running if future.done()]:
+            self._receive(future, self.running.pop(future))
+        if time.monotonic() - self.counted > LOOK_SECONDS:
             self._count_workers()
-        if not part:
-            return
-        future, part.future = part.future, None
-        try:
-            place, how, answer = future.result(timeout=CONNECT_SECONDS)
-        except (TimeoutError, self.distributed.TimeoutError):  # lost with its worker in this moment
-            return
-        except self.distributed.KilledWorker as error:
-            self._killed(part, error)
-            return
-        if how == "failed":
-            raise RuntimeError(f"worker {place} says\n{answer}")
-        if how == "refused":
-            raise UserError(f"worker {place}: {answer}")
-        seconds, answers = answer
-        part.answers = [self._answer(place, path, *seen) for path, seen in zip(part.paths, answers)]
-        self.proven = True
-        if not is_clip(part.paths[0]):
-            most = min(2 * len(part.paths), LARGEST_PART)
-            self.size = max(1, min(most, round(PART_SECONDS * len(part.paths) / max(seconds, 0.01))))
 
-    def _answer(self, place, path, rows, there):
-        """(path, rows), or what is wrong as UserError, as the person wrote the path."""
+    def _receive(self, future: distributed.Future, part: Part) -> None:
+        """Take the results of a part that is back."""
+        try:
+            place, outcome, content = future.result(CONNECT_SECONDS)
+        except distributed.TimeoutError:  # the results were lost with their worker in this moment
+            self.again.append(part)
+            return
+        except distributed.KilledWorker as error:
+            self._give_up(part, error)
+            return
+        if outcome == "failed":
+            raise RuntimeError(f"worker {place} says\n{content}")
+        if outcome == "refused":
+            raise UserError(f"worker {place}: {content}")
+        seconds, results = content
+        part.results = [self._result(place, path, *result) for (_, path), result in zip(part.files, results)]
+        self.proven = True
+        if not is_clip(part.files[0][1]):
+            files = min(2, PART_SECONDS / max(seconds, 0.01)) * len(part.files)
+            self.batches = max(int(min(files, LARGEST_PART) / self.batch_size), 1)
+
+    def _result(self, place: str, path: Path, rows: list[dict] | str, there: bool) -> Result:
+        """The rows of a file, or the UserError, with the path as the person wrote it."""
         if isinstance(rows, str):
             if not there and path.exists():
                 raise UserError(f"worker {place}: does not see {path}; expected a file system that all workers share")
             return path, UserError(rows.replace(str(path.absolute()), str(path)))
         return path, [{**row, "path": str(path)} for row in rows]
 
-    def _killed(self, part, error):
-        """Of a part whose workers died again and again, try the files one by one; name the one that does it."""
-        times, (first, *others) = error.allowed_failures + 1, part.paths
-        why = f"killed its worker {times} times, last {error.last_worker.address}; see its log. Out of memory?"
-        if others:
-            place = self.waiting.index(part)
-            self.waiting.remove(part)
-            for file in reversed(part.files):
-                self.waiting.insert(place, Part([file]))
+    def _give_up(self, part: Part, error: distributed.KilledWorker) -> None:
+        """Try the files of a part that kills its workers one by one; the file that does it is bad."""
+        first = part.files[0][1]
+        why = f"killed its worker {error.allowed_failures + 1} times, last {error.last_worker.address}; see its log."
+        why = f"{first}: {why} Out of memory?"
+        if len(part.files) > 1:
+            single = [Part([file]) for file in part.files]
+            place = self.parts.index(part)
+            self.parts.remove(part)
+            for new in reversed(single):
+                self.parts.insert(place, new)
+            self.again.extend(single)
         elif self.proven:
-            part.answers = [(first, UserError(f"{first}: {why}"))]
+            part.results = [(first, UserError(why))]
         else:
-            raise UserError(f"{first}: {why} Nothing was done before")
+            raise UserError(f"{why} Nothing was done before")
 
-    def _count_workers(self):
-        """Find out how many workers take work; wait for the first, but not forever."""
-        began, said = time.monotonic(), False
+    def _count_workers(self) -> None:
+        """Count the workers that take parts; where there is none, wait for one, but not forever."""
         while True:
-            try:
-                workers = self.client.scheduler_info()["workers"].values()
-            except OSError:
-                workers = []
-            self.workers = sum(worker["status"] == "running" for worker in workers)
-            self.looked = time.monotonic()
-            if self.workers or self.client.status != "running":
+            workers = self.client.scheduler_info()["workers"].values()
+            self.workers, self.counted = sum(one["status"] == "running" for one in workers), time.monotonic()
+            if self.workers:
                 return
             state = f"all {len(workers)} workers paused, short of memory" if workers else "no workers"
-            if self.looked - began > WORKER_SECONDS:
-                sent = [part.paths for part in self.waiting if part.future]
-                files = ", ".join(f"{paths[0]} to {paths[-1]}" for paths in sent[:3])
-                files = f"; under way: {files}{' ...' if sent[3:] else ''}" if sent else ""
-                raise UserError(f"{self.address}: {state} for {WORKER_SECONDS} s; what was saved is kept{files}")
-            if not said:
-                tqdm.write(f"{self.address}: {state}; waiting for one: dask worker {self.address}", file=sys.stderr)
-                said = True
-            time.sleep(1)
+            tqdm.write(f"{self.address}: {state}; waiting for one: dask worker {self.address}", file=sys.stderr)
+            try:
+                self.client.wait_for_workers(1, WORKER_SECONDS)
+            except distributed.TimeoutError:
+                sent = [f"{part.files[0][1]} to {part.files[-1][1]}" for part in self.running.values()]
+                files = f"; under way: {', '.join(sent[:3])}{' ...' if sent[3:] else ''}" if sent else ""
+                kept = f"what was saved is kept{files}"
+                raise UserError(f"{self.address}: {state} for {WORKER_SECONDS} s; {kept}") from None
+            except OSError:
+                raise self._lost() from None
+
+    def _lost(self) -> UserError:
+        return UserError(f"{self.address}: the scheduler is gone; what was saved is kept, --resume goes on with it")

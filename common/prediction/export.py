@@ -3,137 +3,148 @@
 import contextlib
 import json
 import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.files import atomic_group, check_writable, sha256
 from common.core.keras_backend import load_keras, silent_stderr
-from common.media import images
 from common.models import weight_files
-from common.prediction.formats import FORMATS, INPUT, Served
+from common.models.registry import ModelSpec
+from common.prediction.formats import FORMATS, INPUT
 
-ORDINALS = {1: "first", 2: "second", 3: "third"}
+ORDINALS = {"JND1": "first", "JND2": "second", "JND3": "third"}
 
 
-def export(variant, options):
-    """Write the network that predicts, try it out where its runtime is there, say what it takes and gives."""
-    form = FORMATS[options.format]
-    half = options.precision == "float16"
-    if half and not form.halves:
-        raise UserError(f"--precision float16: not for {options.format}, whose runtime would compute with it")
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """How a network is exported; the flags of `export` have the same names.
+
+    Args:
+        format: a key of `common.prediction.formats.FORMATS`.
+        output: the file, or a folder for it.
+        model_weights_path: the weight file, or a folder that holds it.
+        level: "JND1" to "JND3"; None for a model that predicts all.
+        precision: of the weights in the file, "float32" or "float16".
+        overwrite: whether to replace what was exported before.
+    """
+
+    format: str
+    output: Path
+    model_weights_path: Path = PRETRAINED
+    level: str | None = None
+    precision: str = "float32"
+    overwrite: bool = False
+
+    @property
+    def jnd(self) -> int | None:
+        """The number of the level, 1 to 3, or None."""
+        return int(self.level[-1]) if self.level else None
+
+
+def export(spec: ModelSpec, config: ExportConfig) -> None:
+    """Write the network that predicts, compare its levels where its runtime is installed, and print what was written.
+
+    Raises:
+        UserError: the format, a package, the weights or the output's place do not fit; the file's levels differ.
+    """
+    form, float16 = FORMATS[config.format], config.precision == "float16"
+    if float16 and not form.float16:
+        raise UserError(f"--precision float16: not for {config.format}, whose runtime would compute with it")
     if missing := _missing(form.needs):
-        raise UserError(f"--format {options.format} needs more than requirements.txt: pip install {missing}")
-    file = weight_files.find(options.model_weights_path, variant.weight_names(options.level), variant.name)
-    target = _target(variant, options, form)
-    parts = [target, description_of(target), *([target.with_suffix(form.beside)] if form.beside else [])]
-    _check_parts(parts, options.overwrite)
+        raise UserError(f"--format {config.format} needs more than requirements.txt: pip install {missing}")
+    weights = weight_files.find(config.model_weights_path, spec.weight_names(config.jnd), spec.name)
+    target = _target(spec, config)
+    parts = [target, *([target.with_suffix(form.companion)] if form.companion else [])]
+    _check_parts([*parts, _description_file(target)], config.overwrite)
 
     # Nothing here is worth a GPU, whose float32 convolutions have 10 bits.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     load_keras(training=True)
     from common.models.inference import load_network
+    from common.prediction import converters
 
-    outputs = variant.levels(options.level)
-    network = load_network(variant, file, outputs, winograd=False)
-    served = Served(network, variant.input, list(outputs.values()), form.batch)
-    description = describe(variant, options, served.shape, file)
+    levels = spec.levels(config.jnd)
+    network = load_network(spec, weights, levels, winograd=False)
+    served = converters.Served(network, spec.input, list(levels.values()), form.batch)
+    description = describe(spec, config, weights)
     with atomic_group(target) as folder, silent_stderr(), _full_disk(target):
-        form.write(served, folder / target.name, description, half)
-        (folder / description_of(target).name).write_text(json.dumps(description, indent=2) + "\n")
-        untried = _missing(form.runs_on)
-        tried = f"not tried out, for want of {untried}"
-        if not untried:
-            difference = try_out(form.run(folder / target.name), network, variant.input, 2e-3 if half else 1e-4)
-            tried = f"its levels are Keras's within {difference:.1g} QP"
-    size = sum(part.stat().st_size for path in (parts[0], *parts[2:]) for part in (path, *path.rglob("*")))
-    print(f"{target}: {size / 1e6:.1f} MB, weights {file}; {tried}")
-    print(f"what goes in and comes out: {description_of(target)}; how to run it: docs/export.md")
-    return 0
+        converters.WRITERS[config.format](served, folder / target.name, description, float16)
+        (folder / _description_file(target).name).write_text(json.dumps(description, indent=2) + "\n")
+        if missing := _missing(form.runs_on):
+            comparison = f"not compared with Keras's, for want of {missing}"
+        else:
+            run = converters.RUNNERS[config.format](folder / target.name)
+            difference = converters.compare(run, network, spec.input, tolerance=2e-3 if float16 else 1e-4)
+            comparison = f"its levels are Keras's within {difference:.1g} QP"
+    size = sum(file.stat().st_size for part in parts for file in (part, *part.rglob("*")))
+    print(f"{target}: {size / 1e6:.1f} MB, weights {weights}; {comparison}")
+    print(f"what goes in and comes out: {_description_file(target)}; how to run it: docs/export.md")
 
 
-def description_of(target):
-    """The JSON file beside an exported one."""
-    return target.with_name(f"{target.name}.json")
-
-
-def describe(variant, options, shape, file):
+def describe(spec: ModelSpec, config: ExportConfig, weights: Path) -> dict[str, Any]:
     """What a stranger to this project must know of an exported file, for JSON."""
-    batch, height, width, _ = shape
-    form, outputs = FORMATS[options.format], variant.levels(options.level)
+    form, height, width = FORMATS[config.format], spec.input.height, spec.input.width
+    batch = form.batch or "batch"
     packages = ["tensorflow", "keras", *(name.split("==")[0] for _, name in form.needs)]
     return {
-        "model": variant.name,
-        "format": options.format,
-        "precision": options.precision,
+        "model": spec.name,
+        "format": config.format,
+        "precision": config.precision,
         "input": {
             "name": INPUT,
-            "shape": [batch or "batch", height, width, 3],
+            "shape": [batch, height, width, 3],
             "dtype": "uint8",
             "values": "R, G, B, 0 to 255; what the network wants else, colour order and scale, is changed inside",
-            "resize": f"the whole picture, upright, stretched to {width}x{height} as OpenCV's resize with INTER_LINEAR "
+            "resize": f"the whole image, upright, stretched to {width}x{height} as OpenCV's resize with INTER_LINEAR "
             "does: pixel centres at halves, two neighbours a direction, no antialiasing, rounded to uint8",
         },
         "outputs": {
-            level: f"float32 ({batch or 'batch'}, 1): the QP, 0 and above, not rounded, of the "
-            f"{ORDINALS[int(level[-1])]} just noticeable difference; where the training's labels were JPEG quality factors, "
-            "a quality factor"
-            for level in outputs.values()
+            level: f"float32 ({batch}, 1): the QP, 0 and above, not rounded, of the {ORDINALS[level]} just noticeable "
+            "difference; where the training's labels were JPEG quality factors, a quality factor"
+            for level in spec.levels(config.jnd).values()
         },
-        "weights": {"file": file.name, "sha256": sha256(file)},
+        "weights": {"file": weights.name, "sha256": sha256(weights)},
         "versions": {package: version(package) for package in packages},
     }
 
 
-def _missing(needs):
-    """What must be installed for the modules that are not there, for `pip install`."""
+def _description_file(target: Path) -> Path:
+    return target.with_name(f"{target.name}.json")
+
+
+def _missing(needs: Sequence[tuple[str, str]]) -> str:
+    """What `pip install` needs for the modules that are missing."""
     return " ".join(name for module, name in needs if find_spec(module) is None)
 
 
-def _target(variant, options, form):
-    """The file or SavedModel folder that `--output` names, itself or by the folder that it is to lie in."""
-    path = Path(options.output)
-    if path.suffix == form.suffix:
+def _target(spec: ModelSpec, config: ExportConfig) -> Path:
+    """The file, or SavedModel's folder, that `--output` names, or for which it names a folder."""
+    path, suffix = Path(config.output), FORMATS[config.format].suffix
+    if path.suffix == suffix:
         return path
     if path.suffix and not path.is_dir():
-        raise UserError(f"{path}: expected a name that ends in {form.suffix} for {options.format}, or a folder")
-    return path / Path(variant.weights.format(jnd=options.level)).with_suffix(form.suffix).name
+        raise UserError(f"{path}: expected a name that ends in {suffix} for {config.format}, or a folder")
+    return path / Path(spec.weights.format(jnd=config.jnd)).with_suffix(suffix).name
 
 
-def _check_parts(parts, overwrite):
-    """Raise UserError where one of the files is there and may not be replaced, or cannot be written."""
-    taken = next((part for part in parts if part.exists()), None)
-    if taken and not overwrite:
-        raise UserError(f"{taken}: exists; give another name, or --overwrite to replace it")
+def _check_parts(parts: Sequence[Path], overwrite: bool) -> None:
+    """Raise UserError where one of the files exists and may not be replaced, or cannot be written."""
+    existing = next((part for part in parts if part.exists()), None)
+    if existing and not overwrite:
+        raise UserError(f"{existing}: exists; give another name, or --overwrite to replace it")
     for part in parts:
         if not (part.suffix == ".savedmodel" and (part / "saved_model.pb").is_file()):
             check_writable(part)
 
 
-def try_out(run, network, input_format, tolerance):
-    """The largest difference in QP of what an exported file answers from `network`, on a photograph.
-
-    run: the file as a function, as common.prediction.formats.Format.run makes it.  Raises UserError where the levels differ by
-    more than `tolerance`, relative to the level, or to 1 where that is more.
-    """
-    import numpy as np
-    from skimage import data
-
-    picture = images.resize(data.astronaut(), input_format.width, input_format.height)
-    expected = np.ravel(network.predict_on_batch(input_format.preprocess(picture)[None]))
-    answers = run(picture[None])
-    differences = np.abs([answers[name].item() - level for name, level in zip(sorted(answers), expected, strict=True)])
-    if not (differences <= tolerance * np.maximum(expected, 1)).all():
-        raise UserError(
-            f"the exported file's levels are {differences.max():.2g} QP off those of Keras; it is not kept.  Are the "
-            "packages' versions those that requirements.txt and docs/export.md name?"
-        )
-    return differences.max()
-
-
 @contextlib.contextmanager
-def _full_disk(target):
+def _full_disk(target: Path) -> Iterator[None]:
     """Turn what TensorFlow and OpenVINO raise on a full disk into a line for a person."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a person gives to predict: pictures, clips, folders, patterns, a list; and the pictures in it, in order."""
+"""What a person gives to predict, images, clips, folders, patterns, a list; and the images in it, in order."""
 
 import collections
 import functools
@@ -6,28 +6,37 @@ import glob
 import itertools
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from common.core.errors import UserError
 from common.core.names import natural_key
 from common.core.threads import prefetch
 from common.media.clips import CLIP_SUFFIXES, extract_frames, format_warning, is_clip, probe
-from common.media.images import IMAGE_SUFFIXES
-from common.prediction.resize_modes import AHEAD, prepare_image
+from common.media.images import IMAGE_SUFFIXES, InputFormat
+from common.prediction.resize_modes import AHEAD, PreparedImage, prepare_image
 
-# Pillow reads more than PICTURE_SUFFIXES, which decide what belongs to a dataset.
+# Pillow reads more than IMAGE_SUFFIXES, which decide what belongs to a dataset.
 SUFFIXES = IMAGE_SUFFIXES | CLIP_SUFFIXES | set(".avif .gif .j2k .jfif .jp2 .jpe .pbm .pnm .tga".split())
 
+Frame = tuple[Path, int | None, float | None]
+"""(path, number of the frame, seconds); the last two are None for an image that is no frame of a clip."""
 
-def find_inputs(arguments, without=None):
-    """Paths of files, each once, in the order given; what is in folders, at any depth, in natural order.
 
-    arguments: files; folders; patterns such as "*/*.png" or "**/*.png"; "-", a list on standard input, a line each.
-    without: a folder; what folders and patterns would give of it is left out.
-    A name that is nothing of that comes back as it is, for the reader to complain about.  Says on stderr what kinds of
-    files of folders it leaves out; raises UserError where nothing is left.
+def find_inputs(arguments: Iterable[str], exclude: str | None = None) -> list[Path]:
+    """Find the files that arguments stand for, each once, in the order given; those of folders in natural order.
+
+    Says on stderr what kinds of files in folders it leaves out.
+
+    Args:
+        arguments: files; folders, with all below; patterns such as "*/*.png" or "**/*.png"; "-" for a list on
+            standard input, one a line.  Any other name is returned too, for its reader to say what is wrong.
+        exclude: a folder whose files folders and patterns do not give.
+    Raises:
+        UserError: nothing was found.
     """
-    lines, others, without = [], {}, without and os.path.realpath(without)
+    arguments, exclude = list(arguments), exclude and os.path.realpath(exclude)
+    lines, others = [], {}
     for argument in arguments:
         lines += [line.strip("\r\n\ufeff") for line in sys.stdin] if argument == "-" else [argument]
     files = []
@@ -35,101 +44,108 @@ def find_inputs(arguments, without=None):
         if line.strip():
             matches = [Path(line)]
             if glob.has_magic(line) and not os.path.exists(line):
-                matches = [path for path in _matches(line) if not _within(path, without)] or matches
+                matches = [path for path in _matches(line) if not _is_within(path, exclude)] or matches
             for match in matches:
-                files += _below(match, others, without) if os.path.isdir(match) else [match]
+                files += _files_below(match, others, exclude) if os.path.isdir(match) else [match]
     if others:
         kinds = collections.Counter(others.values()).most_common()
         listed = ", ".join(f"{kind} {count}" for kind, count in kinds[:8]) + (" ..." if kinds[8:] else "")
         print(f"left out: {len(others)} of other kinds ({listed})", file=sys.stderr)
-    first = {}
+    if not files:
+        raise UserError(f"{' '.join(arguments)}: no image and no clip; expected files, folders or patterns")
+    unique: dict[str, Path] = {}
     for file in files:
-        first.setdefault(os.path.abspath(file), file)
-    if not first:
-        raise UserError(f"{' '.join(arguments)}: no picture and no clip; expected files, folders or patterns")
-    return list(first.values())
+        unique.setdefault(os.path.abspath(file), file)
+    return list(unique.values())
 
 
-def _matches(pattern):
+def _matches(pattern: str) -> list[Path]:
     """What a pattern matches, in natural order; unlike glob's, "**" enters no linked folder, which may be a loop."""
     root, given = Path(pattern).anchor, Path(pattern).parts
     try:
-        found = [
+        matches = [
             path
             for path in Path(root or ".").glob(pattern[len(root) :])
-            if not any(part.startswith(".") and part not in given for part in path.parts)  # hidden, unless named
+            if not any(part.startswith(".") and part not in given for part in path.parts)  # hidden, unless given
         ]
     except (ValueError, NotImplementedError):  # no pattern after all
         return []
-    return sorted(found, key=_key)
+    return sorted(matches, key=_order)
 
 
-def _within(path, folder):
-    return folder and Path(os.path.realpath(path)).is_relative_to(folder)
+def _is_within(path: Path, folder: str | None) -> bool:
+    return folder is not None and Path(os.path.realpath(path)).is_relative_to(folder)
 
 
-def _below(folder, others, without):
-    """The pictures and clips in and below a folder; the kinds of what else is there go into `others`."""
+def _files_below(folder: Path, others: dict[str, str], exclude: str | None) -> list[Path]:
+    """The images and clips in and below a folder; the kind of each other file goes into `others`."""
 
-    def unreadable(error):
+    def warn(error):
         print(f"warning: {error.filename}: {error.strerror}; this folder is left out", file=sys.stderr)
 
     files = []
-    for place, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = [name for name in folders if not (name.startswith(".") or _within(Path(place, name), without))]
+    for place, folders, names in os.walk(folder, onerror=warn):
+        folders[:] = [name for name in folders if not (name.startswith(".") or _is_within(Path(place, name), exclude))]
         for file in (Path(place, name) for name in names if not name.startswith(".")):
             kind = file.suffix.lower()
             if kind in SUFFIXES and os.path.isfile(file):
                 files.append(file)
             else:
                 others[os.path.abspath(file)] = "no plain file" if kind in SUFFIXES else kind or "without suffix"
-    return sorted(files, key=_key)
+    return sorted(files, key=_order)
 
 
-def _key(path):
+def _order(path: Path):
     return natural_key(str(path))
 
 
-def prepare_inputs(files, seen, fit, frames):
-    """Yield ((path, frame, seconds), Look) for each picture and each chosen frame of a clip, ahead of who takes them.
+def prepare_inputs(
+    files: Iterable[tuple[int, Path]], input_format: InputFormat, resize_mode: str, frames: str
+) -> Iterator[tuple[Frame, PreparedImage | UserError | None]]:
+    """Yield each image, and each chosen frame of a clip, prepared for a network; some are decoded ahead.
 
-    files: (number, path) of each, the number that which it has among all files of the run, from 0.  seen, fit: as common.prediction.resize_modes.look.  frames: which of a clip, as common.media.clips.take; frame and seconds are None for a
-    picture.  After the last of each file comes ((path, None, None), None), or a UserError in place of the None: what is
-    wrong with one file does not stop the others.
+    After the last of each file comes ((path, None, None), None), or a UserError in place of the None: a file that is
+    bad does not stop the others.
+
+    Args:
+        files: (number, path) of each; the number is the one that the file has in the run, from 0.
+        frames: which frames of a clip, as `common.media.clips.extract_frames` takes them.
     """
 
     def load(file):
         number, path = file
         try:
-            return path, prepare_image(path, seen, fit)._replace(number=number)
+            return path, prepare_image(path, input_format, resize_mode)._replace(number=number)
         except UserError as error:
             return path, error
 
     for clips, group in itertools.groupby(files, lambda file: is_clip(file[1])):
         if clips:
             for number, path in group:
-                yield from _clip_looks(number, path, seen, fit, frames)
+                yield from _prepare_frames(number, path, input_format, resize_mode, frames)
             continue
-        with prefetch(load, group, AHEAD[fit]) as loaded:
+        with prefetch(load, group, AHEAD[resize_mode]) as loaded:
             for path, result in loaded:
                 yield (path, None, None), result
                 if not isinstance(result, UserError):
                     yield (path, None, None), None
 
 
-def _clip_looks(first, path, seen, fit, frames):
-    chosen, said = extract_frames(path, frames), functools.cache(lambda: format_warning(probe(path), "seen"))
+def _prepare_frames(first: int, path: Path, input_format: InputFormat, resize_mode: str, frames: str):
+    """What `prepare_inputs` yields of one clip; `first` is the number of its first frame among the run's images."""
+    chosen, lost = extract_frames(path, frames), functools.cache(lambda: format_warning(probe(path), "seen"))
 
     def load(index):
         try:
-            (frame, seconds, pixels), warning = next(chosen), said()
+            (number, seconds, pixels), warning = next(chosen), lost()
         except StopIteration:
             return (path, None, None), None
         except UserError as error:
             return (path, None, None), error
-        return (path, frame, seconds), prepare_image(pixels, seen, fit)._replace(lost=warning, number=first + index)
+        image = prepare_image(pixels, input_format, resize_mode)
+        return (path, number, seconds), image._replace(lost=warning, number=first + index)
 
-    with prefetch(load, itertools.count(), min(AHEAD[fit], 4), workers=1) as loaded:
+    with prefetch(load, itertools.count(), min(AHEAD[resize_mode], 4), workers=1) as loaded:
         for key, result in loaded:
             yield key, result
             if key[1] is None:

@@ -1,6 +1,6 @@
-"""What runs on a worker of common.prediction.cluster: a part of the files, predicted as one machine does.
+"""What runs on a worker of common.prediction.cluster: a part of the files, predicted as on one machine.
 
-A job is a dict that says how, made by `job_of` where the files are handed out; everything in it is plain data.
+A job is a dict of plain data, made by `job_of` where the run was started, that workers without this project can read.
 """
 
 import hashlib
@@ -11,131 +11,132 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import distributed
+
+from common.core import threads
 from common.core.environment import PROJECT
 from common.core.errors import UserError
-from common.core.keras_backend import backend_name
+from common.core.files import sha256
+from common.core.keras_backend import backend_name, load_keras, use_backend
+from common.models.registry import ModelSpec, get_model
+from common.prediction.config import PredictionConfig
+from common.prediction.inputs import prepare_inputs
+from common.prediction.predictor import Predictor, predict_files
 
 
-def _digest():
-    """SHA-256 of this project's programs, so that a worker with others is not taken for one of ours."""
-    from common.models.released import NETWORKS
-
+def code_digest(project: Path = PROJECT) -> str:
+    """SHA-256 of the scripts and of common/, hidden files left out, by which another version is known."""
     digest = hashlib.sha256()
-    scripts = {PROJECT / network.program for network in NETWORKS}
-    for file in sorted(scripts | set((PROJECT / "common").rglob("*.py"))):
-        digest.update(f"{file.relative_to(PROJECT)}\n".encode() + file.read_bytes())
+    for file in sorted([*project.glob("*.py"), *project.glob("common/**/*.py")]):
+        name = file.relative_to(project)
+        if not any(part.startswith(".") for part in name.parts):
+            digest.update(f"{name}\n".encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-CODE = _digest()  # now: a worker goes on with what it has loaded, whatever becomes of the files
+CODE = code_digest()  # at the import: a worker goes on with what it has loaded, whatever becomes of the files
 
 
-def job_of(variant, files, options):
-    """The job for `variant` with the weights of common.prediction.predictor.find_weights and the options of `predict`."""
-    from common.core.files import sha256
-
+def job_of(spec: ModelSpec, weights: Mapping[int | None, Path], config: PredictionConfig) -> dict[str, Any]:
+    """The job for a model with the weight files of `find_weights`."""
     backend = backend_name()
     return {
         "project": str(PROJECT),
         "code": CODE,
-        "versions": {name: _version(name) for name in ("keras", backend, "numpy", "pillow")},
-        "model": variant.name,
-        "input_size": options.input_size,
-        "weights": {level: (str(file.absolute()), sha256(file)) for level, file in files.items()},
-        "precision": options.precision,
-        "fit": options.fit,
-        "frames": options.frames,
-        "batch_size": options.batch_size,
+        "versions": {package: _version(package) for package in ("keras", backend, "numpy", "pillow")},
         "backend": backend,
+        "model": spec.name,
+        "weights": {jnd: (str(file.absolute()), sha256(file)) for jnd, file in weights.items()},
+        "config": asdict(config),
     }
 
 
-def _version(package):
-    """None where there is none, or no telling."""
+def _version(package: str) -> str | None:
+    """The version of a package; None where it is missing or does not say."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def start(job, files):
+def start(job: dict[str, Any], files: list[tuple[int, str]]):
     """Find this project on a worker and predict: the worker's address, and what `predict_part` returns.
 
-    Its code is sent along, so that the scheduler needs nothing of this project, and a worker can say that it has none.
+    The code of this function is sent to the worker, which can so say that it has no project, or another version.
     """
-    from distributed import get_worker
-
-    place = get_worker().address
+    this = distributed.get_worker()
     try:
         from common.prediction import worker
     except ImportError as error:
         ours = (error.name or "common").startswith("common")
         why = "does not find this project" if ours else "lacks a package"
-        hint = f"start it with PYTHONPATH={job['project']}" if ours else "pip install -r requirements.txt there"
-        return place, "refused", f"{why} ({error}); {hint}"
+        advice = f"start it with PYTHONPATH={job['project']}" if ours else "pip install -r requirements.txt there"
+        return this.address, "refused", f"{why} ({error}); {advice}"
     if getattr(worker, "CODE", None) != job["code"]:
-        return place, "refused", f"has another version of this project than {job['project']}; bring it up to date"
-    return place, *worker.predict_part(job, files)
+        reason = f"has another version of this project than {job['project']}; bring it up to date"
+        return this.address, "refused", reason
+    return this.address, *worker.predict_part(job, files, this)
 
 
-start.__module__ = "__main__"  # which makes pickle send the code and not the name
+start.__module__ = "__main__"  # makes pickle send the code instead of the name
 
-_one = threading.Lock()
-_loaded = None, None
+_one_part = threading.Lock()
+_loaded: tuple[dict[str, Any] | None, Predictor | None] = None, None
 
 
-def predict_part(job, files):
-    """What became of a part: ("done", (seconds, answers)), ("refused", why), or ("failed", traceback), a defect.
+def predict_part(job: dict[str, Any], files: list[tuple[int, str]], this: distributed.Worker) -> tuple[str, Any]:
+    """Predict a part of the files.
 
-    files: (number in the run, path) of each.
-    answers: for each file its rows, or as text what is wrong with it; and whether this worker sees it.
-    One part at a time in a process, however many threads it has: these serve the one network.
+    One part at a time in a process, however many threads it has: they all serve the one network.
+
+    Args:
+        files: (number in the run, path) of each.
+        this: the worker.
+    Returns:
+        ("done", (seconds, results)), ("refused", why), or ("failed", traceback) for a fault of this program.  A result
+        is (rows, True) of a file, or (what is wrong with it, whether this worker sees it).
     """
-    from distributed import get_worker
-
-    from common.core import threads
-    from common.prediction import inputs
-    from common.prediction.predictor import predict_files
-
-    worker, key = get_worker(), get_worker().get_current_task()
-    with _one:
+    key = this.get_current_task()
+    with _one_part:
         try:
-            threads.CORES = worker.state.nthreads
-            model = _model(job, worker.state.nthreads)
-            started, answers = time.monotonic(), []
-            looks = inputs.prepare_inputs(
-                [(number, Path(path)) for number, path in files], model.variant.input, job["fit"], job["frames"]
+            threads.CORES = this.state.nthreads
+            predictor = _predictor(job)
+            started, results = time.monotonic(), []
+            config = predictor.config
+            images = prepare_inputs(
+                [(number, Path(path)) for number, path in files],
+                predictor.spec.input,
+                config.resize_mode,
+                config.frames,
             )
             # Nobody waits any more for what was cancelled.
-            wanted = itertools.takewhile(lambda _: worker.state.tasks[key].state != "cancelled", looks)
-            for path, rows in predict_files(wanted, model):
-                answers.append((str(rows), path.exists()) if isinstance(rows, UserError) else (rows, True))
-            return "done", (time.monotonic() - started, answers)
+            wanted = itertools.takewhile(lambda _: this.state.tasks[key].state != "cancelled", images)
+            for path, rows in predict_files(wanted, predictor):
+                results.append((str(rows), path.exists()) if isinstance(rows, UserError) else (rows, True))
+            return "done", (time.monotonic() - started, results)
         except ImportError as error:
             return "refused", f"lacks a package ({error}); pip install -r requirements.txt there"
         except UserError as error:
             return "refused", str(error)
         except OSError as error:
             return "refused", f"{error.filename or 'a file'}: {error.strerror or error}"
-        except Exception as error:  # as text: not every kind of error is known where it is shown
+        except Exception as error:  # as text: where it is shown, not every kind of error is known
             if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
                 return "refused", "out of memory; lower --batch_size"
             return "failed", traceback.format_exc()
 
 
-def _model(job, threads):
-    """The job's Predictor, kept for the parts that come after."""
+def _predictor(job: dict[str, Any]) -> Predictor:
+    """The job's Predictor, kept for the parts that come after; raises UserError where this worker cannot make it."""
     global _loaded
-    if _loaded[0] == job:
+    if _loaded[0] == job and _loaded[1]:
         return _loaded[1]
-    _loaded = None, None  # first, so that two never share the memory
-    from common.core.files import sha256
-    from common.core.keras_backend import load_keras, use_backend
-    from common.models.registry import get_model
-    from common.prediction.predictor import Predictor
-
+    _loaded = None, None  # before the next one is made: two would need twice the memory
     for file, digest in job["weights"].values():
         if not os.path.exists(file):
             raise UserError(f"does not see {file}; expected a file system that all workers share")
@@ -151,11 +152,10 @@ def _model(job, threads):
         use_backend(job["backend"])
     except UserError as error:
         raise UserError(f"{error}; restart the workers") from None
-    load_keras(threads=threads)
-    variant = get_model(job["model"])
-    if job["input_size"]:
-        variant = variant.resized(*job["input_size"])
-    files = {level: Path(file) for level, (file, _) in job["weights"].items()}
-    how = {name: job[name] for name in ("precision", "fit", "batch_size")}
-    _loaded = job, Predictor(variant, files, **how)
-    return _loaded[1]
+    load_keras(threads=threads.CORES)
+    config, spec = PredictionConfig(**job["config"]), get_model(job["model"])
+    if config.input_size:
+        spec = spec.resized(*config.input_size)
+    predictor = Predictor(spec, {jnd: Path(file) for jnd, (file, _) in job["weights"].items()}, config)
+    _loaded = job, predictor
+    return predictor

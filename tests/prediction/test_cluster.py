@@ -1,6 +1,5 @@
 """`predict --dask`: a real scheduler and real workers, one of which dies."""
 
-import argparse
 import logging
 import os
 import signal
@@ -13,9 +12,9 @@ import pytest
 from conftest import PROJECT
 from skimage import data
 
+from common.cli.predict import DISTRIBUTED
 from common.core.errors import UserError
 from common.media.images import write_png
-from common.prediction import cluster
 
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}  # as the workers have
 
@@ -81,9 +80,9 @@ def test_a_missing_package_is_named_as_it_is_pinned(run, weight_files, tmp_path)
     picture.touch()
     flags = ("--model_weights_path", weight_files, "--dask", "localhost:8786")
     done = run("LAT.py", "predict", picture, *flags, PYTHONPATH=str(tmp_path))
-    expected = f'error: --dask needs a package that is not installed: pip install "{cluster.PACKAGE}"\n'
+    expected = f'error: --dask needs a package that is not installed: pip install "{DISTRIBUTED}"\n'
     assert (done.returncode, done.stderr) == (2, expected)
-    assert f"{cluster.PACKAGE} " in (PROJECT / "requirements-dev.txt").read_text()
+    assert f"{DISTRIBUTED} " in (PROJECT / "requirements-dev.txt").read_text()
 
 
 def test_an_address_is_checked_before_anything_runs(run):
@@ -94,6 +93,9 @@ def test_an_address_is_checked_before_anything_runs(run):
 @pytest.mark.parametrize("answers", [False, True])
 def test_a_port_without_a_scheduler_is_said(answers, monkeypatch, tmp_path):
     pytest.importorskip("distributed")
+    from common.prediction import cluster
+    from common.prediction.config import PredictionConfig
+
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
@@ -101,6 +103,6 @@ def test_a_port_without_a_scheduler_is_said(answers, monkeypatch, tmp_path):
             other.close()
         try:
             with pytest.raises(UserError, match=f"--dask {address}: no dask scheduler answers there"):
-                next(cluster.predict_files(None, {}, [(0, tmp_path)], argparse.Namespace(dask=address)))
+                next(cluster.predict_files(None, {}, [(0, tmp_path)], PredictionConfig(dask=address)))
         finally:
             logging.disable(logging.NOTSET)

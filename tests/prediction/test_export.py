@@ -17,8 +17,8 @@ from skimage import data
 from common.cli import script
 from common.core.errors import UserError
 from common.media.images import resize, write_png
-from common.prediction import export
-from common.prediction.formats import FORMATS, Served
+from common.prediction import converters, export
+from common.prediction.formats import FORMATS
 from LAT import LAT
 from MTJND import MT_1LJND_VA
 
@@ -121,7 +121,7 @@ def test_every_file_tells_what_it_is(name, exported, weight_files):
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.batch is None])
 def test_several_pictures_at_once_give_the_same(name, exported, keras_levels):
     pytest.importorskip(RUNTIMES[name])
-    run = FORMATS[name].run(exported(name) / "models" / f"LATJND1{FORMATS[name].suffix}")
+    run = converters.RUNNERS[name](exported(name) / "models" / f"LATJND1{FORMATS[name].suffix}")
     pictures = np.stack([resize(np.asarray(data.astronaut()), 640, 352), resize(np.asarray(data.rocket()), 640, 352)])
     by_name = {path.name: level for path, level in keras_levels.items()}
     expected = [[by_name["square.png"]], [by_name["wide.png"]]]
@@ -132,26 +132,29 @@ def test_scale_and_size_of_the_other_papers_model_are_inside_too(golden, tmp_pat
     weights = golden.write_weights("MT_1LJND_VA", tmp_path / "MT_JND1_VA.h5")
     call("--format", "savedmodel", "--output", tmp_path, "--model_weights_path", weights, variant=MT_1LJND_VA)
     pictures = np.ascontiguousarray(seeded.images(270, 480)[..., ::-1])  # the golden ones are B, G, R
-    answers = FORMATS["savedmodel"].run(tmp_path / "MT_JND1_VA.savedmodel")(pictures)
+    answers = converters.RUNNERS["savedmodel"](tmp_path / "MT_JND1_VA.savedmodel")(pictures)
     expected = golden.answers["MT_1LJND_VA"]["outputs"][0]["values"]
     np.testing.assert_allclose(answers["JND1"], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.halves])
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.float16])
 def test_float16_stores_half_the_bytes_and_answers_nearly_the_same(name, tmp_path):
     """A network of 2,048 weights and a bias of 25.337, which float16 would make 25.344."""
     importable(FORMATS[name])
     pytest.importorskip(RUNTIMES[name])
-    form, (network, _) = FORMATS[name], small.build(bias=25.337)
+    form, network = FORMATS[name], small.build()
+    level = network.get_layer("JND_output")
+    level.set_weights([level.get_weights()[0], np.array([25.337])])
     picture = np.random.default_rng(0).integers(0, 256, (1, *small.INPUT.shape), dtype=np.uint8)
     expected = network.predict_on_batch(small.INPUT.preprocess(picture[0])[None]).item()
     sizes = {}
     for half in (False, True):
         path = tmp_path / str(half) / f"x{form.suffix}"
         path.parent.mkdir()
-        form.write(Served(network, small.INPUT, ["JND1"], form.batch), path, {"model": "small"}, half)
-        level = form.run(path)(picture)["JND1"].item()
-        sizes[half] = path.with_suffix(form.beside or form.suffix).stat().st_size
+        served = converters.Served(network, small.INPUT, ["JND1"], form.batch)
+        converters.WRITERS[name](served, path, {"model": "small"}, half)
+        level = converters.RUNNERS[name](path)(picture)["JND1"].item()
+        sizes[half] = path.with_suffix(form.companion or form.suffix).stat().st_size
         # LiteRT halves biases too.
         off = 1e-5 if not half else 0.01 if name == "litert" else 0.003
         assert level == pytest.approx(expected, abs=off) and (level != expected or not half)

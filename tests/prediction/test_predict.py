@@ -105,9 +105,9 @@ def test_json_lines_hold_the_same_as_csv(predict, photographs, tmp_path):
 
 def test_what_a_picture_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
     printed = predict(photographs)[1].out
-    assert "400x600 to 640x352; unlike the training pictures: seen 2.67 times wider than it is\n" in printed
+    assert "400x600 to 640x352; unlike the training images: seen 2.67 times wider than it is\n" in printed
     printed = predict(photographs / "deep", "--fit", "crop")[1].out
-    assert "middle 400x225 to 640x352; unlike the training pictures: enlarged 1.6 times" in printed
+    assert "middle 400x225 to 640x352; unlike the training images: enlarged 1.6 times" in printed
     halves = data.coffee()[:360, :600], data.astronaut()[100:460, np.r_[:512, :88]]
     big = np.concatenate(halves, axis=1).repeat(2, axis=0)  # 720 x 1200
     write_png(tmp_path / "big.png", big)
@@ -148,8 +148,8 @@ def test_a_clip_that_8_bits_cannot_show_has_a_warning(tmp_path):
     ):
         options = {"vcodec": "libx265", "pix_fmt": pixels} | ({"x265-params": params} if params else {})
         make_clip(tmp_path / name, data.coffee()[None, :180, :320], **options)
-        (_, look), _ = inputs.prepare_inputs([(0, tmp_path / name)], LAT.input, "stretch", "first")
-        assert look.lost == warning
+        (_, image), _ = inputs.prepare_inputs([(0, tmp_path / name)], LAT.input, "stretch", "first")
+        assert image.lost == warning
 
 
 def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tmp_path):
@@ -222,7 +222,7 @@ def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, c
     write_png(photographs / "coded" / "c.png", data.coffee())
     assert Path("coded/c.png") in inputs.find_inputs(["."])
     for folder in (".", "**/*.png"):  # --encode DIR is no input
-        assert Path("coded/c.png") not in inputs.find_inputs([folder], without="coded")
+        assert Path("coded/c.png") not in inputs.find_inputs([folder], exclude="coded")
     shutil.rmtree("coded")
     monkeypatch.setattr("sys.stdin", io.StringIO("deep\n\nno such.png\na9.png\n"))
     found = inputs.find_inputs(["a10.png", "-", "*.png", "[x"])
@@ -240,7 +240,7 @@ def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, c
     assert Path("coded.avif") in inputs.find_inputs(["."])
     said = "left out: 5 of other kinds (.heic 2, .txt 1, no plain file 1, without suffix 1)\n"
     assert sorted(re.findall(r"[\w .]+ \d", capsys.readouterr().err)) == sorted(re.findall(r"[\w .]+ \d", said))
-    with pytest.raises(UserError, match="^notes: no picture and no clip; expected files"):
+    with pytest.raises(UserError, match="^notes: no image and no clip; expected files"):
         (photographs / "notes").mkdir()
         inputs.find_inputs(["notes"])
 

@@ -1,5 +1,6 @@
 """Predictor, the library's way to predict: from Python, shared by threads, many pictures at once."""
 
+import dataclasses
 import functools
 import threading
 import time
@@ -48,16 +49,15 @@ def test_a_predictor_takes_arrays_and_paths_and_many_at_once(predictor, files):
 
 def test_no_answer_depends_on_its_neighbours(predictor, files, monkeypatch):
     """To the last bit: a batch is filled up where pictures are short."""
-    monkeypatch.setattr(predictor, "batch_size", 4)
+    monkeypatch.setattr(predictor, "config", dataclasses.replace(predictor.config, batch_size=4))
     alone = [predictor(file).levels for file in files]
     assert [prediction.levels for prediction in predictor.batch(files * 2)] == alone * 2
 
 
 def test_what_8_bits_cannot_show_is_warned_of(predictor):
-    look = resize_modes.prepare_image(data.coffee()[:338, :600], predictor.variant.input, "stretch")._replace(
-        lost="10 bits seen as 8"
-    )
-    assert [answer.warning for _, answer in predictor.stream([(None, look)])] == ["10 bits seen as 8"]
+    image = resize_modes.prepare_image(data.coffee()[:338, :600], predictor.spec.input)
+    images = [(None, image._replace(lost="10 bits seen as 8"))]
+    assert [prediction.warning for _, prediction in predictor.stream(images)] == ["10 bits seen as 8"]
 
 
 def test_a_predictor_may_be_shared_by_threads(predictor, files, monkeypatch):
@@ -84,7 +84,7 @@ def test_a_predictor_may_be_shared_by_threads(predictor, files, monkeypatch):
 )
 def test_tiles_cover_every_pixel(size):
     seen = np.zeros(size, bool)
-    views = resize_modes.regions(size, (640, 360), "tiles")
+    views = resize_modes.choose_regions(size, (640, 360), "tiles")
     for view in views:
         assert view.of(seen).shape == (view.height, view.width)  # none reaches outside
         view.of(seen)[:] = True
