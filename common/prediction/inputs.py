@@ -23,22 +23,22 @@ Frame = tuple[Path, int | None, float | None]
 """(path, number of the frame, seconds); the last two are None for an image that is no frame of a clip."""
 
 
-def find_inputs(arguments: Iterable[str], exclude: str | None = None) -> list[Path]:
-    """Find the files that arguments stand for, each once, in the order given; those of folders in natural order.
+def find_inputs(names: Iterable[str], exclude: str | None = None) -> list[Path]:
+    """Find the files that names stand for, each once, in the order given; those of folders in natural order.
 
     Says on stderr what kinds of files in folders it leaves out.
 
     Args:
-        arguments: files; folders, with all below; patterns such as "*/*.png" or "**/*.png"; "-" for a list on
+        names: files; folders, with all below; patterns such as "*/*.png" or "**/*.png"; "-" for a list on
             standard input, one a line.  Any other name is returned too, for its reader to say what is wrong.
         exclude: a folder whose files folders and patterns do not give.
     Raises:
         UserError: nothing was found.
     """
-    arguments, exclude = list(arguments), exclude and os.path.realpath(exclude)
+    names, exclude = list(names), exclude and os.path.realpath(exclude)
     lines, others = [], {}
-    for argument in arguments:
-        lines += [line.strip("\r\n\ufeff") for line in sys.stdin] if argument == "-" else [argument]
+    for name in names:
+        lines += [line.strip("\r\n\ufeff") for line in sys.stdin] if name == "-" else [name]
     files = []
     for line in lines:
         if line.strip():
@@ -52,7 +52,7 @@ def find_inputs(arguments: Iterable[str], exclude: str | None = None) -> list[Pa
         listed = ", ".join(f"{kind} {count}" for kind, count in kinds[:8]) + (" ..." if kinds[8:] else "")
         print(f"left out: {len(others)} of other kinds ({listed})", file=sys.stderr)
     if not files:
-        raise UserError(f"{' '.join(arguments)}: no image and no clip; expected files, folders or patterns")
+        raise UserError(f"{' '.join(names)}: no image and no clip; expected files, folders or patterns")
     unique: dict[str, Path] = {}
     for file in files:
         unique.setdefault(os.path.abspath(file), file)

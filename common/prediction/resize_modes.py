@@ -6,6 +6,7 @@ shape or size is, to a network, unlike everything that it was trained on: `shape
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +67,7 @@ def prepare_image(
         UserError: the file cannot be read.
         ValueError: the array is of another shape or type.
     """
-    pixels = read_image(image) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
+    pixels = read_image(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ValueError(f"uint8 (H, W, 3) expected, got {pixels.dtype} {pixels.shape}")
     height, width = pixels.shape[:2]
