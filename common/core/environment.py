@@ -1,6 +1,7 @@
 """Where this project lies and what it runs on."""
 
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -21,6 +22,20 @@ def machine() -> str:
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
     return f"{name}, {threads.CORES} cores"
+
+
+def has_bfloat16() -> bool | None:
+    """Whether the processor has bfloat16 instructions; None where that is unknown."""
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    names = re.search(r"^(?:flags|Features)\s*:(.*)", cpuinfo, re.MULTILINE)  # on x86 and on ARM
+    flags = set(names[1].split()) if names else set()
+    if flags & {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}:
+        return True
+    # Linux does not list AVX-NE-CONVERT, which some processors with AVX-VNNI have and others have not.
+    return False if flags and "avx_vnni" not in flags else None
 
 
 def git_commit() -> str | None:

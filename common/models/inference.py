@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from common.core.environment import has_bfloat16
 from common.models import weight_files
 from common.models.backbones import build_network
 from common.models.registry import ModelSpec
@@ -31,9 +33,20 @@ def load_network(
 
     Raises UserError where the file does not fit.
     """
+    if precision == "bfloat16":
+        warn_of_slow_bfloat16()
     model = build_network(spec)
     weight_files.load(model, file)
     return for_prediction(model, outputs, precision, winograd)
+
+
+@functools.cache  # once is enough
+def warn_of_slow_bfloat16() -> None:
+    """Say on stderr where the processor computes in bfloat16 without having instructions for it."""
+    on_cpu = "cpu" in str(getattr(ops.zeros(1), "device", "cpu")).lower()
+    if on_cpu and has_bfloat16() is False:
+        line = "this processor has no bfloat16 instructions: no faster than float32, and levels move by up to 0.25 QP"
+        print(f"warning: precision bfloat16: {line}", file=sys.stderr)
 
 
 def for_prediction(

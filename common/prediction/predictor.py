@@ -227,7 +227,7 @@ def load(
         raise ValueError(f"batch_size {batch_size}: expected at least 1")
     if input_size:
         spec = spec.resized(*input_size)
-    files = find_weights(spec, level, weights)
+    files = find_weights(spec, level, Path(weights))
     if backend:
         use_backend(backend)
     load_keras()

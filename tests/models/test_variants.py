@@ -12,11 +12,13 @@ from golden import seeded
 
 from common import prepare
 from common.cli.script import run_script
+from common.core.environment import has_bfloat16
 from common.core.errors import UserError
 from common.data.labels import write_labels
 from common.media.images import write_png
 from common.models import weight_files
 from common.models.backbones import build_network
+from common.models.inference import warn_of_slow_bfloat16
 from common.models.registry import ModelSpec
 
 PROJECT = {path.stem for path in (seeded.HERE.parent.parent).glob("*.py")}
@@ -101,16 +103,22 @@ def test_the_public_command_answers_as_the_released_program(
     file = files(name, level)
     where = ["--data_dir", golden_root(script), "--model_weights_path", file.parent]
     where += ["--result_path", tmp_path / "r.csv"]
+    warn_of_slow_bfloat16.cache_clear()
     assert call(script, "test", *flags.split(), *where, "--precision", precision) == 0
-    assert str(file) in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert str(file) in printed.out
+    slow = precision == "bfloat16" and has_bfloat16() is False
+    assert ("this processor has no bfloat16 instructions" in printed.err) == slow
     levels = [answer["values"] for answer in golden.answers[key]["outputs"] if "values" in answer]
     table = pd.read_csv(tmp_path / "r.csv")
     assert list(table["image"]) == ["gradient.png", "pattern.png"]
     columns = list(variant.levels(level).values())
     assert list(table.columns) == ["image", *columns]
     answers, expected = table[columns].to_numpy(), np.concatenate(levels, axis=1)
-    if precision == "bfloat16":  # 0.1 QP, and 0.2 % where the golden levels, MJ-REC's, are far above 51
-        np.testing.assert_allclose(answers, expected, atol=0.1, rtol=0 if expected.max() < 51 else 2e-3)
+    if precision == "bfloat16":  # in QP, and as a share where the golden levels, MJ-REC's, are far above 51
+        slow |= bool({"ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS"} & set(os.environ))  # as if it had none
+        atol, rtol = (0.25, 7e-3) if slow else (0.1, 2e-3)
+        np.testing.assert_allclose(answers, expected, atol=atol, rtol=0 if expected.max() < 51 else rtol)
         assert not np.array_equal(answers, expected)
         return
     np.testing.assert_allclose(answers, expected, rtol=1e-4)
