@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,51 +33,30 @@ def make_parser(name: str, description: str | None, formats: Sequence[str] = ())
         formats: The formats that it measures; without them, it measures backends.
     """
     parser = program.Parser(prog=f"python3 -m benchmarks.{name}", description=description)
-    several: dict[str, Any] = {"nargs": "+", "metavar": "X"}
-    parser.add_argument("--models", **several, help="such as LAT MJ-REC; by default all")
+    several = partial(parser.add_argument, nargs="+", metavar="X")
+    several("--models", help="such as LAT MJ-REC; by default all")
     if formats:
-        column, half, more = "format", "float16", ""
-        parser.add_argument(
-            "--formats", dest="runtimes", **several, choices=formats, default=[*formats], help="some of them"
-        )
+        column, half, both = "format", "float16", ""
+        several("--formats", dest="runtimes", choices=formats, default=[*formats], help="some of them")
     else:
-        column, half, more = "backend", "bfloat16", "; with installed, both"
-        parser.add_argument(
-            "--backends",
-            dest="runtimes",
-            **several,
-            choices=(*BACKENDS, "installed"),
-            default=["tensorflow"],
-            help=f"{', '.join(BACKENDS)}, or installed: those of them that are",
-        )
-    parser.add_argument(
-        "--precisions",
-        **several,
-        choices=("float32", half),
-        help=f"float32 (the default), {half}{more}",
-    )
+        column, half, both = "backend", "bfloat16", "; with installed, both"
+        text = f"{', '.join(BACKENDS)}, or installed: those of them that are"
+        several("--backends", dest="runtimes", choices=(*BACKENDS, "installed"), default=["tensorflow"], help=text)
+    several("--precisions", choices=("float32", half), help=f"float32 (the default), {half}{both}")
     parser.set_defaults(column=column)
-    parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="write the table there too; what it has of others is kept"
-    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="add the table to this file")
     return parser
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """What a benchmark measures: each combination of a model, a backend or format, and a precision.
-
-    Attributes:
-        column: What the table calls the runtimes, "backend" or "format".
-        runtimes: Names of backends or formats.
-        csv: The CSV file that the table is added to.
-    """
+    """What a benchmark measures: each combination of a model, a backend or format, and a precision."""
 
     specs: Sequence[ModelSpec]
-    column: str
+    column: str  # what the table calls the runtimes, "backend" or "format"
     runtimes: Sequence[str]
     precisions: Sequence[str]
-    csv: Path | None = None
+    csv: Path | None = None  # the file that the table is added to
 
     def combinations(self) -> list[tuple[ModelSpec, str, str]]:
         """Return the combinations in the order in which they are measured."""

@@ -34,26 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--weights", type=Path, default=EvaluationConfig.weights, metavar="W", help="the folder of weight files")
     add("--output", type=Path, required=True, metavar="O", help="the folder for the results of this dataset")
     add("--psnr", choices=("luma", "rgb"), default=EvaluationConfig.psnr, help="what PSNR is computed of")
-    add(
-        "--sheets",
-        type=Path,
-        metavar="S",
-        help="VideoSet's label sheets: their samples give satisfied subjects (those of MCL-JCI are in the manifest)",
-    )
+    sheets = "VideoSet's label sheets: their samples give satisfied subjects (those of MCL-JCI are in the manifest)"
+    add("--sheets", type=Path, metavar="S", help=sheets)
     count = flags.positive(int)
-    add(
-        "--pictures",
-        dest="images",
-        metavar="N",
-        type=count,
-        default=EvaluationConfig.images,
-        help="how many the page shows",
-    )
-    add(
-        "--complexity",
-        action="store_true",
-        help="measure what each model costs, where complexity.csv in --output does not have it yet",
-    )
+    images = "how many images the page shows"
+    add("--pictures", dest="images", metavar="N", type=count, default=EvaluationConfig.images, help=images)
+    complexity = "measure what each model costs, where complexity.csv in --output does not have it yet"
+    add("--complexity", action="store_true", help=complexity)
     add("--jobs", type=count, default=EvaluationConfig.jobs, help="images encoded at a time")
     config = program.config_from(EvaluationConfig, parser.parse_args(arguments))
 

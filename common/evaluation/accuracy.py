@@ -7,6 +7,7 @@ coded at the true level.
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from common.data.levels import HIGHEST_QP, LOWEST_QP, nearest_qp
 
@@ -41,7 +42,7 @@ MEASURES = {
 """{measure: (heading, meaning)}, in the order of the tables."""
 
 
-def equal_risk(true: np.ndarray, share: float) -> tuple[int, int, float] | None:
+def equal_risk(true: ArrayLike, share: float) -> tuple[int, int, float] | None:
     """Find the mixture of two neighbouring fixed QPs that overshoots as often as a model does.
 
     Args:

@@ -19,23 +19,14 @@ from common.evaluation.trials import Trial
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
-    """The test images of a dataset, with all that is known of them.
+    """The test images of a dataset, with all that is known of them."""
 
-    Attributes:
-        name: The rootdir as the command line gives it.
-        split: The test images and their true levels in QP, `split.labels`.
-        medians: The medians of the training levels in QP, (3,); NaN without a train folder.
-        label_kind: The kind of the labels, such as "human (VideoSet 1920x1080, jnd)".
-        sources: The photograph or clip of each image.
-        samples: {image: the subjects' own levels in QP, an array for each level}, of the images where these are known.
-    """
-
-    name: str
+    name: str  # the rootdir as the command line gives it
     split: dataset.Split
-    medians: np.ndarray
-    label_kind: str
-    sources: Sequence[str]
-    samples: dict[Path, Sequence[np.ndarray]]
+    medians: np.ndarray  # of the training levels in QP, (3,); NaN without a train folder
+    label_kind: str  # such as "human (VideoSet 1920x1080, jnd)"
+    sources: Sequence[str]  # the photograph or clip of each image
+    samples: dict[Path, Sequence[np.ndarray]]  # the subjects' own levels in QP, an array per level, where known
 
     @property
     def pseudo(self) -> bool:
@@ -104,7 +95,7 @@ def manifest_samples(root: Path, rows: pd.DataFrame, images: Sequence[Path]) -> 
     columns = [f"samples at {level}" for level in dataset.LEVELS]
     if not set(columns) <= set(rows):
         return {}
-    texts = {path: [rows[column].get(path.name, "") for column in columns] for path in images}
+    texts = {path: [str(rows[column].get(path.name, "")) for column in columns] for path in images}
     return {
         path: [read_list(text, HIGHEST_QP, f"{root / 'manifest.csv'}: {path.name}: samples") for text in fields]
         for path, fields in texts.items()
@@ -123,40 +114,44 @@ def compare(
         psnr: What PSNR is computed of, "luma" or "rgb".
         jobs: How many images are encoded at a time.
     """
-    parts, mixtures = [], {}
+    parts = []
     for trial in trials:
         predicted = pd.read_csv(trial.result, encoding_errors="surrogateescape")
         for level in trial.levels:
-            true = np.asarray(data.split.labels, float)[:, level - 1]
-            part = pd.DataFrame({"image": [path.name for path in data.split.images], "source": data.sources})
-            part.insert(0, "model", trial.model)
-            part.insert(1, "level", level)
-            part = part.assign(true=true, predicted=predicted[f"JND{level}"], median=data.medians[level - 1])
+            columns = {
+                "model": trial.model,
+                "level": level,
+                "image": [path.name for path in data.split.images],
+                "source": data.sources,
+                "true": np.asarray(data.split.labels, float)[:, level - 1],
+                "predicted": predicted[f"JND{level}"],
+                "median": data.medians[level - 1],
+            }
+            part = pd.DataFrame(columns)
             part["coded QP"], part["true QP"] = (nearest_qp(part[name], clip=True) for name in ("predicted", "true"))
-            mixtures[trial.model, level] = accuracy.equal_risk(true, (part["coded QP"] > part["true"]).mean())
+            mixture = accuracy.equal_risk(part["true"], (part["coded QP"] > part["true"]).mean())
+            part["low QP"], part["high QP"], part["weight"] = mixture or (part["coded QP"], part["coded QP"], np.nan)
             parts.append(part.assign(path=data.split.images))
     table = pd.concat(parts, ignore_index=True)
-    fixed = {qp for mixture in mixtures.values() if mixture for qp in mixture[:2]}
-    qps = {
-        path: {*rows["coded QP"].tolist(), *rows["true QP"].tolist(), *fixed}
-        for path, rows in table.groupby("path", sort=False)
-    }
-    quality = encoded_images.measure(qps, jobs)
+    qps = {path: set() for path in data.split.images}
+    for name in ("coded QP", "true QP", "low QP", "high QP"):
+        for path, qp in zip(table["path"], table[name]):
+            qps[path].add(qp)
+    measured = encoded_images.measure(qps, jobs)
+    rows = {(path, qp): values for path, (by_qp, _) in measured.items() for qp, values in by_qp.items()}
+    quality = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(rows))
 
-    def row(prediction):
-        by_qp, si = quality[prediction["path"]]
-        coded, reference = by_qp[prediction["coded QP"]], by_qp[prediction["true QP"]]
-        low, high, weight = mixtures[prediction["model"], prediction["level"]] or (None, None, np.nan)
-        samples = data.samples.get(prediction["path"])
-        return {
-            "PSNR": coded[f"psnr {psnr}"] - reference[f"psnr {psnr}"],
-            "SSIM": coded["ssim"] - reference["ssim"],
-            "VMAF": coded["vmaf"] - reference["vmaf"],
-            "bytes": coded["bytes"],
-            "fixed bytes": (1 - weight) * by_qp[low]["bytes"] + weight * by_qp[high]["bytes"] if low else np.nan,
-            "satisfied": satisfied(samples[prediction["level"] - 1], prediction["coded QP"]) if samples else np.nan,
-            "SI": si,
-        }
+    def at(name):
+        return quality.loc[list(zip(table["path"], table[name]))].reset_index(drop=True)
 
-    rows = pd.DataFrame([row(prediction) for prediction in table.to_dict("records")])
-    return pd.concat([table.drop(columns="path"), rows], axis=1)
+    coded, reference = at("coded QP"), at("true QP")
+    for name, measure in {"PSNR": f"psnr {psnr}", "SSIM": "ssim", "VMAF": "vmaf"}.items():
+        table[name] = coded[measure].astype(float) - reference[measure].astype(float)
+    table["bytes"] = coded["bytes"]
+    table["fixed bytes"] = (1 - table["weight"]) * at("low QP")["bytes"] + table["weight"] * at("high QP")["bytes"]
+    table["satisfied"] = [
+        satisfied(data.samples[path][level - 1], qp) if path in data.samples else np.nan
+        for path, level, qp in zip(table["path"], table["level"], table["coded QP"])
+    ]
+    table["SI"] = [measured[path][1] for path in table["path"]]
+    return table.drop(columns=["path", "low QP", "high QP", "weight"])

@@ -16,24 +16,19 @@ from common.evaluation.report import Table
 
 
 def read_costs(models: Sequence[str], file: Path, *, measure: bool) -> pd.DataFrame:
-    """Return the rows of `file` that are about `models`.
+    """Return the rows of `file` that are about `models`, none where there is no such file.
 
     Args:
-        file: The table of benchmarks.complexity; it need not exist.
-        measure: First measure the models that it lacks, and add them to it.
+        measure: First measure the models that the file lacks, and add them to it.
 
     Raises:
         UserError: The file is another table, or the measurement failed.
     """
-
-    def read():
-        if not file.exists():
-            return pd.DataFrame({"model": []})
+    costs = pd.DataFrame({"model": []})
+    if file.exists():
         read_table(file, ("model", "backend", "precision"), {})  # refuses another table
-        table = pd.read_csv(file)
-        return pd.DataFrame(table[table["model"].isin(models)])
-
-    costs = read()
+        costs = pd.read_csv(file)
+        costs = pd.DataFrame(costs[costs["model"].isin(models)])
     lacking = [model for model in models if model not in set(costs["model"])]
     if measure and lacking:
         arguments = ["-m", "benchmarks.complexity", "--csv", str(file.absolute()), "--models", *lacking]
@@ -41,7 +36,7 @@ def read_costs(models: Sequence[str], file: Path, *, measure: bool) -> pd.DataFr
         code = run_python(*arguments, cwd=PROJECT, stdout=subprocess.DEVNULL)
         if code:
             raise UserError(f"benchmarks.complexity ended with exit code {code}; leave out --complexity")
-        costs = read()
+        return read_costs(models, file, measure=False)
     return costs
 
 
@@ -67,10 +62,8 @@ def notes(models: Sequence[str], costs: pd.DataFrame, file: Path) -> list[str]:
     """Return sentences: the command that measured the costs, and the command for the models that `costs` lacks."""
     sentences = []
     if not costs.empty:
-        flags = " ".join(
-            f"--{name}s {' '.join(dict.fromkeys(costs[name]))}" for name in ("model", "backend", "precision")
-        )
-        sentences.append(f"Costs by `python3 -m benchmarks.complexity {flags}`.")
+        flags = [f"--{name}s {' '.join(dict.fromkeys(costs[name]))}" for name in ("model", "backend", "precision")]
+        sentences.append(f"Costs by `python3 -m benchmarks.complexity {' '.join(flags)}`.")
     measured = costs[costs["failed"].isna()] if "failed" in costs else costs
     if lacking := [model for model in models if model not in set(measured["model"])]:
         command = (

@@ -1,6 +1,5 @@
 """The plots of an evaluation."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +39,11 @@ def draw(
 
     size = (4.5 * len(by_level) + 1, 4.5)
     with figure("predicted.png", f"Predicted against {data.noun}", size) as panels:
-        draw_predicted(panels, by_level, data.noun)
+        _draw_predicted(panels, by_level, data.noun)
     with figure("errors.png", f"Errors: predicted - {data.noun}; above 0 it overshoots", size) as panels:
-        draw_histogram(panels, by_level)
+        _draw_histogram(panels, by_level)
     with figure("content.png", "Error by content", size) as panels:
-        draw_content(panels, by_level)
+        _draw_content(panels, by_level)
     for level, part in by_level:
         best = per_image(part)["absolute"].groupby(part["model"]).mean().idxmin()
         part = part[part["model"] == best].assign(over=part["coded QP"] - part["true"])
@@ -52,11 +51,11 @@ def draw(
         chosen = part.iloc[sorted({0, len(part) // 2, len(part) - 1})]
         title = f"JND{level}: {best}, the largest undershoot, a median error, the largest overshoot"
         with figure(f"strip_JND{level}.png", title, (16, 2.6 * len(chosen))) as strip:
-            draw_strip(strip, chosen, data, encoded_images)
+            _draw_strip(strip, chosen, data, encoded_images)
     return plots
 
 
-def _panels(figure, by_level) -> Iterator:
+def _panels(figure, by_level):
     """Yield (axes, rows of the level, [(model, its rows, its colour), ...]) of each level, and label what was drawn."""
     for axes, (level, part) in zip(figure.subplots(1, len(by_level), squeeze=False)[0], by_level):
         models = part.groupby("model", sort=False)
@@ -65,7 +64,7 @@ def _panels(figure, by_level) -> Iterator:
         axes.legend(fontsize=8)
 
 
-def draw_predicted(figure, by_level: Iterable, noun: str) -> None:
+def _draw_predicted(figure, by_level, noun):
     for axes, part, models in _panels(figure, by_level):
         ends = [part[["true", "predicted"]].min().min() - 1, part[["true", "predicted"]].max().max() + 1]
         axes.plot(ends, ends, color="0.7", zorder=0)
@@ -75,7 +74,7 @@ def draw_predicted(figure, by_level: Iterable, noun: str) -> None:
         axes.set(xlabel=f"{noun} (QP)", ylabel="predicted (QP)", xlim=ends, ylim=ends, aspect="equal")
 
 
-def draw_histogram(figure, by_level: Iterable) -> None:
+def _draw_histogram(figure, by_level):
     bins = np.arange(-WIDEST - 0.5, WIDEST + 1)
     for axes, _, models in _panels(figure, by_level):
         for model, rows, colour in models:
@@ -86,15 +85,15 @@ def draw_histogram(figure, by_level: Iterable) -> None:
         axes.yaxis.get_major_locator().set_params(integer=True)
 
 
-def draw_content(figure, by_level: Iterable) -> None:
+def _draw_content(figure, by_level):
     for axes, _, models in _panels(figure, by_level):
         for model, rows, colour in models:
             axes.scatter(rows["SI"], per_image(rows)["absolute"], s=18, alpha=0.7, color=colour, label=model)
         axes.set(xlabel="spatial information (ITU-T P.910)", ylabel="absolute error (QP)", ylim=(0, None))
 
 
-def draw_strip(figure, rows: pd.DataFrame, data: EvaluationData, encoded_images: EncodedImageCache) -> None:
-    """Draw the original image, the frames coded at the true and at the predicted QP, and their difference, per row."""
+def _draw_strip(figure, rows, data, encoded_images):
+    """Draw a line per row: the original image, the frames coded at the true and the predicted QP, their difference."""
     paths = {path.name: path for path in data.split.images}
     for line, row in zip(figure.subplots(len(rows), 4, squeeze=False), rows.to_dict("records")):
         path = paths[row["image"]]

@@ -19,12 +19,7 @@ from common.media.ffmpeg_process import find_ffmpeg
 
 
 def write(evaluation: Evaluation, command: Sequence[str], minutes: float) -> None:
-    """Write README.md into the output folder.
-
-    Args:
-        command: The command line of this evaluation; empty where it was started from Python.
-        minutes: How long the evaluation took.
-    """
+    """Write README.md into the output folder.  command: that of this evaluation, empty where Python started it."""
     data = evaluation.data
     others = "" if report.videoset_results(data) is None else ", and VideoSet, whose tables stay empty until it is"
     lines = [

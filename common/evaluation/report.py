@@ -36,34 +36,25 @@ SHARES = ("within 1", "within 2", "within 3", "overshoot", "rate saved", "satisf
 
 
 class Table(NamedTuple):
-    """A table for a person.  rows: the text of each cell, empty where the value is unknown."""
+    """A table for a person."""
 
     title: str
     headings: list[str]
-    rows: list[list[str]]
+    rows: list[list[str]]  # the text of each cell, empty where the value is unknown
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an evaluation found.
-
-    Attributes:
-        trials: The tests whose predictions count.
-        left_out: A line about each weight file that could not be used.
-        results: The measures, a row per model and level, see `results`.
-        tables: The same as text, and the costs of the models.
-        cost_notes: Sentences about the costs: the commands that measured them, or that would.
-        plots: (title, PNG file) of each plot.
-    """
+    """Everything that the result files show."""
 
     config: EvaluationConfig
     data: EvaluationData
-    trials: Sequence[Trial]
-    left_out: Sequence[str]
-    results: pd.DataFrame
-    tables: Sequence[Table]
-    cost_notes: Sequence[str]
-    plots: Sequence[tuple[str, Path]]
+    trials: Sequence[Trial]  # whose predictions count
+    left_out: Sequence[str]  # a line about each weight file that could not be used
+    results: pd.DataFrame  # the measures, a row per model and level
+    tables: Sequence[Table]  # the same as text, and the costs of the models
+    cost_notes: Sequence[str]  # sentences: the commands that measured the costs, or that would
+    plots: Sequence[tuple[str, Path]]  # title and PNG file of each
 
 
 def results(predictions: pd.DataFrame, data: EvaluationData) -> pd.DataFrame:

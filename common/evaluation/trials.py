@@ -22,21 +22,13 @@ from common.models.registry import ModelSpec, get_model, list_models
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a model's `test` command.
-
-    Attributes:
-        model: As the papers write it.
-        level: 1 to 3; None for a model that predicts all three levels.
-        weights: The weight file.
-        result: The CSV file that the command writes.
-        command: The script and its arguments.
-    """
+    """One run of a model's `test` command."""
 
     model: str
-    level: int | None
+    level: int | None  # 1 to 3; None where the model predicts all three levels
     weights: Path
-    result: Path
-    command: list[str]
+    result: Path  # the CSV file that the command writes
+    command: list[str]  # the script and its arguments
 
     @property
     def name(self) -> str:
