@@ -25,9 +25,7 @@ class EncodedImageCache:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
-    def measure(
-        self, wanted: Mapping[Path, Iterable[int]], jobs: int
-    ) -> dict[Path, tuple[dict[int, dict[str, float | None]], float]]:
+    def measure(self, wanted: Mapping[Path, Iterable[int]], jobs: int) -> dict[Path, tuple[dict[int, dict], float]]:
         """Encode and measure what is not in the cache yet.  Raises UserError where an image cannot be read or coded.
 
         Args:

@@ -90,7 +90,7 @@ class EncodingJob:
         """Encode all inputs, print a line for each, and write the report.  Returns how many inputs failed."""
         if not self.inputs:
             return 0
-        table, failures, large = ReportTable(self.inputs), 0, threading.Lock()
+        table, failures, large = ReportTable(self.inputs, self.baseline), 0, threading.Lock()
         earlier = {row["path"]: row for row in self.report.kept_rows}
         left = [path for path in self.inputs if not self.may_keep(path, earlier.get(str(path)))]
         self.report.forget(map(str, left))
@@ -121,7 +121,7 @@ class EncodingJob:
                 kill_all()
                 raise
         self.report.finish()
-        table.print_sum(self.baseline)
+        table.print_sum()
         if self.config.codec != "h264":
             print("each setting is the coarsest that is as good, by PSNR, as H.264 at the QP: `mapping` in the report")
         print(f"report: {self.report.path}")

@@ -34,13 +34,14 @@ def _setting(parameter: str, part: dict) -> str:
 
 
 class ReportTable:
-    """Prints a line for each coded file, and their sum."""
+    """Prints a line for each coded file, and the sum of them against all files at the QP `baseline`."""
 
     HEAD = "  QP       bytes  bit/px PSNR Y   SSIM  VMAF  saved"
 
-    def __init__(self, paths: Iterable):
+    def __init__(self, paths: Iterable, baseline: float | None):
         self.listing = Listing(map(str, paths), room=len(self.HEAD + "  CRF 26"))
-        self.sizes, self.headed = [], False  # (bytes, bytes at the baseline) of each
+        self.baseline, self.headed = baseline, False
+        self.sizes: list[tuple[int, int]] = []  # bytes of each file, and at the baseline
 
     def count(self, row: dict) -> None:
         """Add the bytes of a row to the sum."""
@@ -64,11 +65,11 @@ class ReportTable:
             setting = _setting(row["parameter"], scene)
             tqdm.write(f"  frames {scene['start']} to {scene['end']}: QP {scene['qp']}{setting}")
 
-    def print_sum(self, baseline: float | None) -> None:
-        """Print the sum of all bytes, and how much that saves against a constant QP."""
+    def print_sum(self) -> None:
+        """Print the sum of all bytes, and how much that saves against the baseline."""
         size, other = map(sum, zip(*self.sizes)) if self.sizes else (0, 0)
         saved = ""
-        if baseline is not None and other:
+        if self.baseline is not None and other:
             percent = 100 * (1 - size / other)
-            saved = f", {percent:.1f} % less than all of it at QP {nearest_qp(baseline, clip=True)}"
+            saved = f", {percent:.1f} % less than all of it at QP {nearest_qp(self.baseline, clip=True)}"
         print(f"{len(self.sizes)} files coded, {size:,} bytes{saved}")

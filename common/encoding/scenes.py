@@ -165,12 +165,7 @@ def scene_file(folder: Path, scene: int, value: int) -> Path:
 
 
 def encode_scenes(
-    clip: ClipInfo,
-    encoder: Encoder,
-    values: list[set[int]],
-    folder: Path,
-    task: str,
-    progress: Callable[[], object],
+    clip: ClipInfo, encoder: Encoder, values: list[set[int]], folder: Path, task: str, progress: Callable[[], object]
 ) -> list[dict[int, Path]]:
     """Encode each scene with each of its settings; return {setting: file} for each scene.
 

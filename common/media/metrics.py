@@ -30,14 +30,8 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     The original's variant (Wang et al., IEEE Trans. Image Processing 2004): 11 x 11 Gaussian window of sigma 1.5,
     biased covariances.  `tf.image.ssim`, which the released programs report, gives the same.
     """
-    mean = functools.partial(
-        skimage.metrics.structural_similarity,
-        data_range=255,
-        channel_axis=-1,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
+    settings = {"data_range": 255, "channel_axis": -1, "gaussian_weights": True, "sigma": 1.5}
+    mean = functools.partial(skimage.metrics.structural_similarity, use_sample_covariance=False, **settings)
     # The mean is over the windows that fit: bands that share ten rows have each window once.
     return float(_mean_over_bands(mean, a, b, shared=10))
 
