@@ -19,7 +19,7 @@ from common.core.errors import UserError
 from common.core.files import check_writable, write_csv
 from common.data.dataset import load_splits, match_images, split_folder
 from common.media.images import TCSVT, write_png
-from common.models import weight_files
+from common.models import weight_search
 from common.models.autoencoder import build_autoencoder
 from common.models.registry import ModelSpec, Output
 from common.prediction.testing import compare, predictions
@@ -121,14 +121,14 @@ def find_start(start_from: str | None, folder: Path, target: str) -> Path | None
         return image if target != "Img" and image.is_file() else None
     if start_from == "scratch":
         return None
-    return weight_files.find(start_from, [image.name], "the autoencoder to start from")
+    return weight_search.find(start_from, [image.name], "the autoencoder to start from")
 
 
 def test(spec: ModelSpec, data_dir: Path, weights: Path, result_path: Path, batch_size: int = 2) -> None:
     """Write each test image's reconstruction as PNG; where the target frames exist, a CSV of its PSNR and SSIM."""
     (output,) = spec.outputs
     split = load_splits(data_dir, ("test",), labels="ignored")["test"]
-    file = weight_files.find(weights, [spec.weights], "the autoencoder")
+    file = weight_search.find(weights, [spec.weights], "the autoencoder")
     frames = split.images
     if output.target == "frame":
         folder = data_dir / split_folder("test", output.level or "")

@@ -15,7 +15,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # golden numbers are those of float32
 # A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-import h5py
+import h5py  # noqa: E402
 import numpy as np
 import pytest
 from golden import seeded

@@ -22,7 +22,7 @@ from common.encoding.config import EncodingConfig
 from common.encoding.job import EncodingJob
 from common.media.clips import is_clip
 from common.models.registry import ModelSpec
-from common.models.weight_files import find_weights, level_names
+from common.models.weight_search import find_weights, level_names
 from common.prediction.config import PredictionConfig
 from common.prediction.inputs import find_inputs, prepare_inputs
 from common.prediction.predictor import Predictor, Result, predict_files

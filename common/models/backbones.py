@@ -8,7 +8,7 @@ from common.core import keras
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.media.images import InputFormat
-from common.models import weight_files
+from common.models import weight_search
 from common.models.autoencoder import build_autoencoder
 from common.models.registry import Backbone, ModelSpec
 
@@ -36,10 +36,12 @@ class Autoencoders(Backbone):
         """The weight file of each in or below `weights`; raises UserError where one is missing."""
         if weights is None:
             return [None] * len(self.files)
-        return [weight_files.find(weights, [name.format(jnd=jnd)], f"{owner}'s autoencoder") for name in self.files]
+        return [weight_search.find(weights, [name.format(jnd=jnd)], f"{owner}'s autoencoder") for name in self.files]
 
     def build(self, input_format: InputFormat, weights: list[Path | None], owner: str) -> list[Any]:
         """The autoencoders, each with the weights of its file."""
+        from common.models import weight_files
+
         image, several = keras.Input(input_format.shape, name="picture"), len(weights) > 1
         networks = []
         for number, file in enumerate(weights, start=1):
@@ -79,6 +81,8 @@ class VGG16(Backbone):
                 "random weights"
             ) from None
         if source not in ("imagenet", "none", None):
+            from common.models import weight_files
+
             weight_files.load(vgg, Path(source), "VGG16")
         for layer in vgg.layers:
             layer.trainable = False

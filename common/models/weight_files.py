@@ -4,83 +4,20 @@ Such a file has a group a layer, listed in order in the attribute `layer_names`;
 `weight_names`.  Names do not matter when a file is read, order and shapes do.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.files import atomic_write
 
 if TYPE_CHECKING:
     import keras
 
-    from common.models.registry import ModelSpec
-
 KERAS_VERSION = b"2.9.0"  # whose layout this is; Keras converts the arrays of files that say 1
-
-
-def find_weights(spec: "ModelSpec", jnd: int | None, path: str | Path) -> dict[int | None, Path]:
-    """The weight files of a model: {number of the level, or None for all levels at once: file}.
-
-    Args:
-        jnd: the level wanted, 1 to 3; None for all that lie at `path`.
-        path: a weight file, or a folder to search.
-
-    Raises:
-        UserError: as `find` does, and where a file does not tell its level.
-    """
-    path = Path(path)
-    if jnd or not spec.needs_level:
-        jnd = jnd if spec.needs_level else None
-        return {jnd: find(path, spec.weight_names(jnd), spec.name)}
-    if path.is_file():
-        match = re.search("JND([123])", path.name)
-        if not match:
-            raise UserError(f"{path}: the name does not tell the level; add --jnd_value JND1, JND2 or JND3")
-        return {int(match[1]): path}
-    present = [n for n in (1, 2, 3) if any(any(path.rglob(name)) for name in spec.weight_names(n))]
-    return {n: find(path, spec.weight_names(n), spec.name) for n in present or [1]}
-
-
-def level_names(spec: "ModelSpec", files: Iterable[int | None]) -> tuple[str, ...]:
-    """The levels that the files of `find_weights` predict: ("JND1", ...)."""
-    return tuple(name for jnd in files for name in spec.levels(jnd).values())
-
-
-def find(path: str | Path, names: Sequence[str], owner: str) -> Path:
-    """The weight file at `path`: the file itself, or the one that has one of `names` in or below the folder `path`.
-
-    Args:
-        owner: whose weights these are, for the messages.
-
-    Raises:
-        UserError: when there is none, or more than one, or when the file is named for another JND level: the files of
-            the levels are alike inside.
-    """
-    path, expected = Path(path), f"{owner}'s weights, {' or '.join(names)}"
-    if path.is_file():
-        own, wanted = (re.search("JND[123]", name) for name in (path.name, names[0]))
-        if own and wanted and own[0] != wanted[0]:
-            raise UserError(f"{path}: named for {own[0]}, expected {wanted[0]}; give that file, or rename this one")
-        return path
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder; expected {expected}, or a folder that holds it")
-    matches = sorted(match for name in names for match in path.rglob(name) if match.is_file())
-    if not matches:
-        others = sorted({other.name for other in path.rglob("*.h5")})
-        if path == PRETRAINED:
-            expected += "; python3 -m common.weights fetch downloads the released files"
-        present = f"only {', '.join(others[:6])}{' ...' if len(others) > 6 else ''}" if others else "no .h5 file"
-        raise UserError(f"{path}: {present} in or below this folder; expected {expected}")
-    if len(matches) > 1:
-        listed = ", ".join(str(match.relative_to(path)) for match in matches)
-        raise UserError(f"{path}: {len(matches)} files here could be {owner}'s weights: {listed}; give one of them")
-    return matches[0]
 
 
 def load(model: "keras.Model", path: str | Path, owner: str | None = None) -> None:

@@ -14,7 +14,7 @@ from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.files import atomic_group, check_writable, sha256
 from common.core.keras_backend import load_keras, silent_stderr
-from common.models import weight_files
+from common.models import weight_search
 from common.models.registry import ModelSpec
 from common.prediction.formats import FORMATS, INPUT
 
@@ -58,7 +58,7 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
         raise UserError(f"--precision float16: not for {config.format}, whose runtime would compute with it")
     if missing := _missing(form.needs):
         raise UserError(f"--format {config.format} needs more than requirements.txt: pip install {missing}")
-    weights = weight_files.find(config.model_weights_path, spec.weight_names(config.jnd), spec.name)
+    weights = weight_search.find(config.model_weights_path, spec.weight_names(config.jnd), spec.name)
     target = _target(spec, config)
     parts = [target, *([target.with_suffix(form.companion)] if form.companion else [])]
     _check_parts([*parts, _description_file(target)], config.overwrite)

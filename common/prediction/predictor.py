@@ -21,7 +21,7 @@ from common.core.keras_backend import backend_name, load_keras, use_backend
 from common.core.threads import prefetch
 from common.media.ffmpeg import QP_RANGE
 from common.models.registry import ModelSpec, get_model
-from common.models.weight_files import find_weights, level_names
+from common.models.weight_search import find_weights, level_names
 from common.prediction import resize_modes
 from common.prediction.config import PredictionConfig
 from common.prediction.inputs import Frame

@@ -16,7 +16,7 @@ from common.data.dataset import LEVELS, Split, load_splits, match_images, split_
 from common.data.labels import Unit
 from common.data.levels import describe_baseline, median_baseline, qp_mae
 from common.media.images import InputFormat
-from common.models import weight_files
+from common.models import weight_search
 from common.models.registry import ModelSpec
 
 
@@ -60,7 +60,7 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     """
     root = Path(config.data_dir)
     split = load_splits(root, ("test",), decode=False, labels="optional", unit=config.label_unit)["test"]
-    file = weight_files.find(config.model_weights_path, spec.weight_names(config.jnd), spec.name)
+    file = weight_search.find(config.model_weights_path, spec.weight_names(config.jnd), spec.name)
     if spec.backbone:
         spec.backbone.find(config.backbone_weights, config.jnd, spec.name)
     levels = spec.levels(config.jnd)

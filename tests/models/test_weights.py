@@ -7,7 +7,8 @@ import pytest
 import LAT
 from common.core.errors import UserError
 from common.models.autoencoder import build_autoencoder
-from common.models.weight_files import find, load, save
+from common.models.weight_files import load, save
+from common.models.weight_search import find
 
 
 @pytest.fixture(scope="module")
