@@ -1,4 +1,4 @@
-"""How many cores there are, the same work on many items in threads, and the memory that it needs."""
+"""How many cores there are, results computed ahead in threads, and the memory that they need."""
 
 import collections
 import contextlib
@@ -7,10 +7,8 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-
-from tqdm import tqdm
 
 CORES: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """How many cores this process may use.  A Dask worker sets its own share: read it as `threads.CORES`, when needed."""
@@ -59,30 +57,3 @@ def keep_freed_memory() -> None:
         return
     mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its upper limit
     mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD
-
-
-def parallel_map(
-    work: Callable[[Item], Result],
-    items: Iterable[Item],
-    jobs: int,
-    unit: str,
-    stop: Callable[[], object] | None = None,
-) -> list[Result]:
-    """Return [work(item), ...], computed in `jobs` threads, and show progress, counted in `unit`.
-
-    The first error, or Ctrl-C, cancels the calls that wait, calls `stop`, which may end those that run, and waits for
-    them.
-    """
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        futures = [pool.submit(work, item) for item in items]
-        for future in tqdm(as_completed(futures), total=len(futures), unit=unit, disable=None):
-            future.result()
-        return [future.result() for future in futures]
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        if stop:
-            stop()
-        raise
-    finally:
-        pool.shutdown()

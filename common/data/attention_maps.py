@@ -14,7 +14,8 @@ from PIL import Image, PngImagePlugin
 
 from common.core.errors import UserError
 from common.core.files import PART, atomic_write
-from common.core.threads import CORES, parallel_map, prefetch
+from common.core.parallel import parallel_map
+from common.core.threads import CORES, prefetch
 from common.data.dataset import Split, list_images, match_images
 from common.media.images import read_image
 

@@ -27,7 +27,7 @@ import pandas as pd
 from common.core.errors import UserError
 from common.core.files import write_csv, write_json
 from common.core.names import natural_key, one_line
-from common.core.threads import parallel_map
+from common.core.parallel import parallel_map
 from common.data.dataset import LEVELS, SPLITS, split_folder
 from common.data.labels import LABEL_FILE, write_labels
 from common.data.tables import MANIFEST, source_column

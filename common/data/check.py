@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from common.core.errors import UserError
+from common.core.parallel import parallel_map
 from common.core.plotting import png_figure
-from common.core.threads import CORES, parallel_map
+from common.core.threads import CORES
 from common.data.dataset import LEVELS, SPLITS, match_images, read_splits, split_folder
 from common.data.labels import LABEL_FILE, Unit
 from common.data.levels import median_baseline

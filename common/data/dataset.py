@@ -16,7 +16,7 @@ import numpy as np
 from common.core import threads
 from common.core.errors import UserError
 from common.core.names import natural_key
-from common.core.threads import parallel_map
+from common.core.parallel import parallel_map
 from common.data.labels import LABEL_FILE, LINES_SHOWN, Unit, read_labels
 from common.media.images import IMAGE_SUFFIXES, read_image
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from common.core.errors import UserError
 from common.core.names import safe_stem
-from common.core.threads import CORES, parallel_map
+from common.core.parallel import parallel_map
+from common.core.threads import CORES
 from common.data import pseudolabels
 from common.data.builder import DatasetBuilder
 from common.data.dataset import SPLIT_SHARES

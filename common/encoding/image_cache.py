@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from common.core.files import atomic_write, write_json
-from common.core.threads import parallel_map
+from common.core.parallel import parallel_map
 from common.media import ffmpeg, metrics
 from common.media.ffmpeg_process import kill_all
 from common.media.images import read_image

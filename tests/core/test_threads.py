@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from common.core.threads import parallel_map, prefetch
+from common.core.parallel import parallel_map
+from common.core.threads import prefetch
 
 
 def test_prefetched_results_come_in_order_and_few_wait():
