@@ -29,9 +29,9 @@ def evaluate(config: EvaluationConfig, command: Sequence[str] = ()) -> Evaluatio
     """
     started, output = time.monotonic(), config.output
     check_writable(output / "results.csv")
-    found, left_out = trials.find_trials(config.weights, config.data_dir, output / "predictions")
+    all_trials, left_out = trials.find_trials(config.weights, config.data_dir, output / "predictions")
     data, tested = read_data(config.data_dir, config.sheets), []
-    for trial in found:
+    for trial in all_trials:
         try:
             trials.run_trial(trial, data.split)
             tested.append(trial)

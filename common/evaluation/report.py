@@ -1,4 +1,4 @@
-"""The tables of an evaluation, ours beside the papers' own numbers, as results.csv and results.md."""
+"""The tables of an evaluation, with the papers' own numbers, as results.csv and results.md."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def results(predictions: pd.DataFrame, data: EvaluationData) -> pd.DataFrame:
 
 
 def videoset_results(data: EvaluationData) -> pd.DataFrame | None:
-    """Return `results` of VideoSet with the papers' numbers alone, or None where `data` is of VideoSet itself."""
+    """Return `results` of VideoSet with only the papers' numbers, or None where `data` is of VideoSet itself."""
     if data.label_kind.startswith(VIDEOSET):
         return None
     about = {"data": "VideoSet, not run", "labels": "human (VideoSet)"}
