@@ -12,10 +12,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # golden numbers are those of float32, which a GPU rounds
 
-# A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
-import h5py  # noqa: E402
+import h5py
 import numpy as np
 import pytest
 from golden import seeded
@@ -23,6 +20,11 @@ from moving import film
 from skimage import data
 
 PROJECT = Path(__file__).parent.parent
+
+
+def pytest_configure():
+    """A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C: not here."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ def config_from(cls: type[Config], options: argparse.Namespace, **changes: Any) 
 def run(main: Callable[[], int]) -> NoReturn:
     """Call `main()`, turn what goes wrong into one line, and exit: 0 well, 1 partly, 2 an error, 130 Ctrl-C."""
     keep_freed_memory()
+    os.environ["MPLBACKEND"] = "agg"  # Keras imports matplotlib, which a wrong name in the environment ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name must not end a program
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what is half written goes

@@ -4,6 +4,7 @@ A model is one file: a script beside LAT.py that builds a network and registers 
 training, `common.load`, `common.evaluate`, the benchmarks and the Dask workers read this one list.
 """
 
+import functools
 import importlib
 import re
 from abc import ABC, abstractmethod
@@ -181,6 +182,7 @@ def get_model(name: str) -> ModelSpec:
     return _MODELS[name]
 
 
+@functools.cache
 def _import_scripts() -> None:
     """Import the scripts that register models; each does so when it is imported."""
     for file in sorted(PROJECT.glob("*.py")):
