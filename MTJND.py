@@ -12,8 +12,8 @@ VA is a visual-attention decoder that shares the backbone in training.  It is no
 that the weights of MT_3LJND and MT_3LJND_VA fit the same one.  Its loss, weighted by --attention_weight, is added to
 the levels' MAE; its targets are the maps of vatrain/ and vavalid/, named as the images.
 
-Deviations: where the outputs' biases start, as in LAT.py.  The papers' decoder is not public: this one, its loss and its
-weight are ours, common/models/attention_decoder.py.
+Deviations: where the outputs' biases start, as in LAT.py.  The papers' decoder is not public: this one, its loss and
+its weight are ours, common/models/attention_decoder.py.
 """
 
 from dataclasses import dataclass
