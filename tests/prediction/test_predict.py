@@ -1,4 +1,4 @@
-"""predict, as a user runs it and as a library: any pictures and clips, from one to an archive."""
+"""predict, as a user runs it and as a library: any images and clips, from one to an archive."""
 
 import io
 import json
@@ -21,6 +21,7 @@ from common.core.errors import UserError
 from common.media.clips import extract_frames
 from common.media.images import write_png
 from common.prediction import inputs
+from common.prediction.config import PredictionConfig
 from LAT import LAT
 
 
@@ -51,7 +52,7 @@ def photographs(tmp_path):
     return folder
 
 
-def test_levels_of_pictures_are_the_released_programs(run, golden, weight_files, tmp_path):
+def test_levels_of_images_are_the_released_programs(run, golden, weight_files, tmp_path):
     pictures = golden.write_pictures(tmp_path / "pictures")
     write_png(pictures / "gradient2.png", data.coffee())
     with open(pictures / "gradient2.png", "rb+") as file:
@@ -103,7 +104,7 @@ def test_json_lines_hold_the_same_as_csv(predict, photographs, tmp_path):
     assert [path.removeprefix(f"{photographs}/") for path in table["path"]] == ["a9.png", "a10.png", "deep/b.png"]
 
 
-def test_what_a_picture_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
+def test_what_an_image_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
     printed = predict(photographs)[1].out
     assert "400x600 to 640x352; unlike the training images: seen 2.67 times wider than it is\n" in printed
     printed = predict(photographs / "deep", "--fit", "crop")[1].out
@@ -215,6 +216,15 @@ def test_a_stopped_run_goes_on_where_it_was(predict, photographs, weight_files, 
     with pytest.raises(UserError, match="other columns than this run writes"):
         output.write_text("path,JND2\na,1\n")
         predict(photographs, "--output", output, "--resume")
+
+
+def test_what_a_row_depends_on_is_said_as_ever():
+    """Files of earlier versions are gone on with."""
+    config, digests = PredictionConfig(), ["1a2b3c4d5e6f", "00112233"]
+    assert config.by("a.png", "LAT", digests[:1]) == "LAT 1a2b3c4d stretch float32"
+    assert config.by("a.mp4", "LAT", digests[:1]) == "LAT 1a2b3c4d stretch float32 scenes+1s"
+    config = PredictionConfig(resize_mode="crop", precision="bfloat16", input_size=(64, 96), frames="0,7", batch_size=8)
+    assert config.by("x/a.mkv", "REC", digests) == "REC 1a2b3c4d 00112233 crop bfloat16 96x64 0,7"
 
 
 def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ def files(tmp_path_factory):
 
 def test_a_predictor_takes_arrays_and_paths_and_many_at_once(predictor, files):
     files = files * 3
+    assert repr(predictor).startswith("<Predictor LAT: JND1; weights /") and "LATJND1.h5; on " in repr(predictor)
     one_by_one = [predictor(file) for file in files]
     assert one_by_one[0].size == (338, 600) and predictor.levels == ("JND1",)
     arrays = [np.asarray(Image.open(file)) for file in files]
@@ -52,6 +54,38 @@ def test_no_answer_depends_on_its_neighbours(predictor, files, monkeypatch):
     monkeypatch.setattr(predictor, "config", dataclasses.replace(predictor.config, batch_size=4))
     alone = [predictor(file).levels for file in files]
     assert [prediction.levels for prediction in predictor.batch(files * 2)] == alone * 2
+
+
+def test_levels_are_the_same_in_any_part_of_a_run(predictor, monkeypatch):
+    """Where the place in a batch shows in the levels, as it does in the last digit on some processors."""
+    monkeypatch.setattr(predictor, "config", dataclasses.replace(predictor.config, batch_size=4, resize_mode="tiles"))
+    batches = []
+
+    def qps(arrays):
+        batches.append(arrays)
+        return arrays.mean((1, 2, 3))[:, None] + 10 * np.arange(len(arrays))[:, None]
+
+    monkeypatch.setattr(predictor, "_qps", qps)
+
+    def images(tiles, bad=()):
+        for number, count in enumerate(tiles):
+            regions = [resize_modes.Region(tile, 0, 640, 360) for tile in range(count)]
+            arrays = (np.full((1, 1, 3), number + tile / 8, "float32") for tile in range(count))
+            image = resize_modes.PreparedImage((360, 640), regions, arrays, number=number)
+            yield number, UserError("bad") if number in bad else image
+
+    tiles = [1, 9, 1, 4, 2, 1, 1, 12, 3, 1, 1, 1, 1, 5]
+    whole = dict(predictor.stream(images(tiles)))
+    assert list(whole) == list(range(len(tiles)))
+    assert [len(prediction.tiles) for prediction in whole.values()] == tiles
+    for start, end in ((0, 5), (5, 6), (5, 14), (7, 8), (11, 13)):
+        part = dict(predictor.stream(itertools.islice(images(tiles), start, end)))
+        assert part == {number: whole[number] for number in range(start, end)}
+    rest = dict(predictor.stream(images(tiles, bad=(1, 8))))
+    assert {number for number in rest if rest[number] != whole[number]} == {1, 8}
+    for count, full in ((1, 2), (2, 4), (3, 6), (9, 18)):  # images of one size leave no place free
+        batches.clear()
+        assert len(list(predictor.stream(images([count] * 8)))) == 8 and len(batches) == full
 
 
 def test_what_8_bits_cannot_show_is_warned_of(predictor):
@@ -99,5 +133,8 @@ def test_load_says_what_there_is(weight_files):
     ):
         with pytest.raises(ValueError, match=message):
             load(*how)
+    for name in ("resize_mode", "fit"):  # the older name
+        with pytest.raises(ValueError, match="resize_mode 'zoom': LAT takes stretch, crop, tiles"):
+            load("LAT", **{name: "zoom"})
     with pytest.raises(UserError, match="expected LAT's weights, LATJND2.h5"):
         load("LAT", 2, weight_files)
