@@ -113,7 +113,7 @@ def _results(
         return cluster.predict_files(spec, weights, files, config)
     if not files:
         return (result for result in ())
-    images = prepare_inputs(files, spec.input, config.resize_mode, config.frames)
+    images = prepare_inputs(files, spec.input, config)
     first = list(itertools.islice(images, 1))  # decoding starts while Keras does
     load_keras(lean=True)
     return predict_files(itertools.chain(first, images), Predictor(spec, weights, config))

@@ -88,7 +88,8 @@ def _predict(spec: ModelSpec, options: argparse.Namespace) -> int:
 
 
 def _export(spec: ModelSpec, options: argparse.Namespace) -> int:
-    from common.prediction.export import ExportConfig, export
+    from common.prediction.config import ExportConfig
+    from common.prediction.export import export
 
     export(spec, config_from(ExportConfig, options))
     return 0

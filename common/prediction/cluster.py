@@ -5,7 +5,6 @@ share.  docs/cluster.md says how to start a scheduler and workers.
 """
 
 import asyncio
-import collections
 import contextlib
 import itertools
 import logging
@@ -36,8 +35,7 @@ CONNECT_SECONDS = 10
 LOOK_SECONDS = 3  # between two counts of the workers
 WORKER_SECONDS = 300  # without any worker; a batch system may take its time to start the first
 
-Files = Sequence[tuple[int, Path]]
-"""(number in the run, path) of each."""
+Files = Sequence[tuple[int, Path]]  # (number in the run, path) of each
 
 
 def predict_files(
@@ -45,12 +43,8 @@ def predict_files(
 ) -> Generator[Result, None, None]:
     """Yield what `common.prediction.predictor.predict_files` yields, predicted by the workers at `config.dask`.
 
-    Closing the generator cancels what is under way.
-
-    Args:
-        weights: {number of the level, None for all at once: weight file}, of `find_weights`.
-    Raises:
-        UserError: scheduler or workers are missing, lost or unfit.
+    Closing the generator cancels what is under way.  weights: of `find_weights`.  Raises UserError where scheduler or
+    workers are missing, lost or unfit.
     """
     if not files:
         return
@@ -107,8 +101,8 @@ class Run:
 
     def __init__(self, client: distributed.Client, config: PredictionConfig, job: dict, files: Files):
         self.client, self.address, self.job, self.batch_size = client, config.dask, job, config.batch_size
-        self.new, self.again = self._split(files), collections.deque()  # parts to send
-        self.parts: collections.deque[Part] = collections.deque()  # from the first whose results are not yielded
+        self.new, self.again = self._split(files), []  # parts to send
+        self.parts: list[Part] = []  # from the first whose results are not yielded
         self.running: dict[distributed.Future, Part] = {}
         self.batches = max(4 // config.batch_size, 1)  # in the next part: with less in it, a batch takes as long
         self.proven = False  # whether a part has come back
@@ -126,7 +120,7 @@ class Run:
             except distributed.CancelledError:  # by the client, when it has lost its connection
                 break
             while self.parts and (results := self.parts[0].results) is not None:
-                self.parts.popleft()
+                self.parts.pop(0)
                 yield from results
         raise self._lost()
 
@@ -141,7 +135,7 @@ class Run:
         files = sum(len(part.files) for part in self.parts)
         while len(self.running) < self.workers:
             if self.again:
-                part = self.again.popleft()
+                part = self.again.pop(0)
             elif files < WAITING and (part := next(self.new, None)):
                 self.parts.append(part)
                 files += len(part.files)
@@ -189,21 +183,19 @@ class Run:
         return path, [{**row, "path": str(path)} for row in rows]
 
     def _give_up(self, part: Part, error: distributed.KilledWorker) -> None:
-        """Try the files of a part that kills its workers one by one; the file that does it is bad."""
-        first = part.files[0][1]
-        why = f"killed its worker {error.allowed_failures + 1} times, last {error.last_worker.address}; see its log."
-        why = f"{first}: {why} Out of memory?"
+        """Name the file that kills its workers; of a part with several, send each as a part first."""
         if len(part.files) > 1:
             single = [Part([file]) for file in part.files]
             place = self.parts.index(part)
-            self.parts.remove(part)
-            for new in reversed(single):
-                self.parts.insert(place, new)
-            self.again.extend(single)
-        elif self.proven:
-            part.results = [(first, UserError(why))]
-        else:
+            self.parts[place : place + 1] = single
+            self.again += single
+            return
+        [(_, path)] = part.files
+        why = f"killed its worker {error.allowed_failures + 1} times, last {error.last_worker.address}; see its log."
+        why = f"{path}: {why} Out of memory?"
+        if not self.proven:
             raise UserError(f"{why} Nothing was done before")
+        part.results = [(path, UserError(why))]
 
     def _count_workers(self) -> None:
         """Count the workers that take parts; where there is none, wait for one, but not forever."""

@@ -1,4 +1,4 @@
-"""The settings of a prediction."""
+"""The settings of predictions and exports; the flags of the commands have the same names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,23 @@ from common.media.clips import is_clip
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionConfig:
-    """How levels are predicted; the flags of `predict` have the same names.
+class WeightsConfig:
+    """Which weights of a model: the file, or a folder that holds it; the level, "JND1" to "JND3", or None for all."""
+
+    model_weights_path: Path = PRETRAINED
+    level: str | None = None
+
+    @property
+    def jnd(self) -> int | None:
+        """The number of the level, 1 to 3, or None."""
+        return int(self.level[-1]) if self.level else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionConfig(WeightsConfig):
+    """How levels are predicted.
 
     Args:
-        level: "JND1" to "JND3"; None for all levels that have weights.
-        model_weights_path: the weight file, or a folder that holds it.
         input_size: (height, width) that the network sees; None for the paper's.
         resize_mode: what it sees of an image, a key of `common.prediction.resize_modes.RESIZE_MODES`.
         frames: which frames of a clip, as `common.media.clips.extract_frames` takes them.
@@ -23,8 +34,6 @@ class PredictionConfig:
         dask: address of the Dask scheduler whose workers predict; None for this machine.
     """
 
-    level: str | None = None
-    model_weights_path: Path = PRETRAINED
     input_size: tuple[int, int] | None = None
     resize_mode: str = "stretch"
     frames: str = "scenes+1s"
@@ -32,23 +41,30 @@ class PredictionConfig:
     batch_size: int = 1
     dask: str | None = None
 
-    @property
-    def jnd(self) -> int | None:
-        """The number of the level, 1 to 3, or None."""
-        return int(self.level[-1]) if self.level else None
-
     def by(self, path: str, model: str, digests: Sequence[str]) -> str:
         """What the rows of a file depend on besides the file: "LAT 1a2b3c4d stretch float32 scenes+1s".
 
-        `--resume` keeps the rows of an earlier run whose column `by` says the same.
-
-        Args:
-            digests: of the weight files, hexadecimal.
+        `--resume` keeps the rows of an earlier run that have the same text in the column `by`.  digests: of the weight
+        files, hexadecimal.
         """
         parts = [model, *(digest[:8] for digest in digests), self.resize_mode, self.precision]
         if self.input_size:
-            height, width = self.input_size
-            parts.append(f"{width}x{height}")
-        if is_clip(path):
-            parts.append(self.frames)
-        return " ".join(parts)
+            parts.append("{1}x{0}".format(*self.input_size))
+        return " ".join([*parts, self.frames] if is_clip(path) else parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(WeightsConfig):
+    """How a network is exported.
+
+    Args:
+        format: a key of `common.prediction.formats.FORMATS`.
+        output: the file, or a folder for it.
+        precision: of the weights in the file, "float32" or "float16".
+        overwrite: whether to replace what was exported before.
+    """
+
+    format: str
+    output: Path
+    precision: str = "float32"
+    overwrite: bool = False

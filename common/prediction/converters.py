@@ -35,14 +35,8 @@ class Served:
     """A Keras network as the function that other runtimes are given."""
 
     def __init__(self, network: keras.Model, input_format: InputFormat, levels: Sequence[str], batch: int | None):
-        """Describe the function.
-
-        Args:
-            network: float32 images in its own colour order and scale -> QP (B, 1) of each of `levels`, their names.
-            batch: how many images at once; None for any number.
-        """
-        self.shape = batch, *input_format.shape
-        self.signature = [tf.TensorSpec(self.shape, tf.uint8, name=INPUT)]
+        """levels: names of the network's outputs, QP (B, 1).  batch: images at once; None for any number."""
+        self.signature = [tf.TensorSpec((batch, *input_format.shape), tf.uint8, name=INPUT)]
 
         def serve(picture):  # whose parameter names the input
             outputs = network(input_format.preprocess_tensor(tf.cast(picture, tf.float32)), training=False)
@@ -52,9 +46,8 @@ class Served:
 
     def save(self, folder: str | Path) -> None:
         """Write it as a TensorFlow SavedModel, which TFLite and OpenVINO are made from."""
-        archive: Any = (
-            keras.export.ExportArchive()
-        )  # finds the variables by itself; if told of them, it stores them twice
+        # It finds the variables by itself; if told of them, it stores them twice.
+        archive: Any = keras.export.ExportArchive()
         archive.add_endpoint("serve", self.function, self.signature)
         archive.write_out(str(folder), verbose=False)
 
@@ -165,17 +158,7 @@ def _texts(description):
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
 
 
-WRITERS: dict[str, Callable[[Served, Path, Mapping[str, Any], bool], None]] = {
-    "onnx": _write_onnx,
-    "openvino": _write_openvino,
-    "litert": _write_litert,
-    "savedmodel": _write_savedmodel,
-}
-"""{format: writes a file, or a folder, with a description in it; float16 or not}"""
-RUNNERS: dict[str, Callable[[Path], Runner]] = {
-    "onnx": _run_onnx,
-    "openvino": _run_openvino,
-    "litert": _run_litert,
-    "savedmodel": _run_savedmodel,
-}
-"""{format: opens a file in its runtime}"""
+WRITERS = {"onnx": _write_onnx, "openvino": _write_openvino, "litert": _write_litert, "savedmodel": _write_savedmodel}
+"""{format: writes a `Served` to a path, with a description, a dict, in it, and with float16 weights or not}"""
+RUNNERS = {"onnx": _run_onnx, "openvino": _run_openvino, "litert": _run_litert, "savedmodel": _run_savedmodel}
+"""{format: opens the file at a path in its runtime, a Runner}"""

@@ -4,47 +4,20 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.files import atomic_group, check_writable, sha256
 from common.core.keras_backend import load_keras, silent_stderr
 from common.models import weight_search
 from common.models.registry import ModelSpec
+from common.prediction.config import ExportConfig
 from common.prediction.formats import FORMATS, INPUT
 
 ORDINALS = {"JND1": "first", "JND2": "second", "JND3": "third"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """How a network is exported; the flags of `export` have the same names.
-
-    Args:
-        format: a key of `common.prediction.formats.FORMATS`.
-        output: the file, or a folder for it.
-        model_weights_path: the weight file, or a folder that holds it.
-        level: "JND1" to "JND3"; None for a model that predicts all.
-        precision: of the weights in the file, "float32" or "float16".
-        overwrite: whether to replace what was exported before.
-    """
-
-    format: str
-    output: Path
-    model_weights_path: Path = PRETRAINED
-    level: str | None = None
-    precision: str = "float32"
-    overwrite: bool = False
-
-    @property
-    def jnd(self) -> int | None:
-        """The number of the level, 1 to 3, or None."""
-        return int(self.level[-1]) if self.level else None
 
 
 def export(spec: ModelSpec, config: ExportConfig) -> None:

@@ -14,26 +14,24 @@ from common.core.names import natural_key
 from common.core.threads import prefetch
 from common.media.clips import CLIP_SUFFIXES, extract_frames, format_warning, is_clip, probe
 from common.media.images import IMAGE_SUFFIXES, InputFormat
+from common.prediction.config import PredictionConfig
 from common.prediction.resize_modes import AHEAD, PreparedImage, prepare_image
 
 # Pillow reads more than IMAGE_SUFFIXES, which decide what belongs to a dataset.
 SUFFIXES = IMAGE_SUFFIXES | CLIP_SUFFIXES | set(".avif .gif .j2k .jfif .jp2 .jpe .pbm .pnm .tga".split())
 
-Frame = tuple[Path, int | None, float | None]
-"""(path, number of the frame, seconds); the last two are None for an image that is no frame of a clip."""
+Frame = tuple[Path, int | None, float | None]  # (path, number, seconds); None for an image that is no clip's frame
 
 
 def find_inputs(names: Iterable[str], exclude: str | None = None) -> list[Path]:
     """Find the files that names stand for, each once, in the order given; those of folders in natural order.
 
-    Says on stderr what kinds of files in folders it leaves out.
+    Says on stderr what kinds of files in folders it leaves out; raises UserError where no name is left.
 
     Args:
         names: files; folders, with all below; patterns such as "*/*.png" or "**/*.png"; "-" for a list on
             standard input, one a line.  Any other name is returned too, for its reader to say what is wrong.
         exclude: a folder whose files folders and patterns do not give.
-    Raises:
-        UserError: nothing was found.
     """
     names, exclude = list(names), exclude and os.path.realpath(exclude)
     lines, others = [], {}
@@ -100,40 +98,36 @@ def _order(path: Path):
 
 
 def prepare_inputs(
-    files: Iterable[tuple[int, Path]], input_format: InputFormat, resize_mode: str, frames: str
+    files: Iterable[tuple[int, Path]], input_format: InputFormat, config: PredictionConfig
 ) -> Iterator[tuple[Frame, PreparedImage | UserError | None]]:
     """Yield each image, and each chosen frame of a clip, prepared for a network; some are decoded ahead.
 
-    After the last of each file comes ((path, None, None), None), or a UserError in place of the None: a file that is
-    bad does not stop the others.
-
-    Args:
-        files: (number, path) of each; the number is the one that the file has in the run, from 0.
-        frames: which frames of a clip, as `common.media.clips.extract_frames` takes them.
+    After the last of each file comes ((path, None, None), None); or a UserError in place of the None, which does not
+    stop the other files.  files: (number, path) of each, the number that it has in the run, from 0.
     """
 
     def load(file):
         number, path = file
         try:
-            return path, prepare_image(path, input_format, resize_mode)._replace(number=number)
+            return path, prepare_image(path, input_format, config.resize_mode)._replace(number=number)
         except UserError as error:
             return path, error
 
     for clips, group in itertools.groupby(files, lambda file: is_clip(file[1])):
         if clips:
             for number, path in group:
-                yield from _prepare_frames(number, path, input_format, resize_mode, frames)
+                yield from _prepare_frames(number, path, input_format, config)
             continue
-        with prefetch(load, group, AHEAD[resize_mode]) as loaded:
+        with prefetch(load, group, AHEAD[config.resize_mode]) as loaded:
             for path, result in loaded:
                 yield (path, None, None), result
                 if not isinstance(result, UserError):
                     yield (path, None, None), None
 
 
-def _prepare_frames(first: int, path: Path, input_format: InputFormat, resize_mode: str, frames: str):
+def _prepare_frames(first: int, path: Path, input_format: InputFormat, config: PredictionConfig):
     """What `prepare_inputs` yields of one clip; `first` is the number of its first frame among the run's images."""
-    chosen, lost = extract_frames(path, frames), functools.cache(lambda: format_warning(probe(path), "seen"))
+    chosen, lost = extract_frames(path, config.frames), functools.cache(lambda: format_warning(probe(path), "seen"))
 
     def load(index):
         try:
@@ -142,10 +136,10 @@ def _prepare_frames(first: int, path: Path, input_format: InputFormat, resize_mo
             return (path, None, None), None
         except UserError as error:
             return (path, None, None), error
-        image = prepare_image(pixels, input_format, resize_mode)
+        image = prepare_image(pixels, input_format, config.resize_mode)
         return (path, number, seconds), image._replace(lost=warning, number=first + index)
 
-    with prefetch(load, itertools.count(), min(AHEAD[resize_mode], 4), workers=1) as loaded:
+    with prefetch(load, itertools.count(), min(AHEAD[config.resize_mode], 4), workers=1) as loaded:
         for key, result in loaded:
             yield key, result
             if key[1] is None:

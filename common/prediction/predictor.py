@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,12 +28,8 @@ from common.prediction.inputs import Frame
 from common.prediction.resize_modes import PreparedImage, Region
 
 Image = str | os.PathLike | np.ndarray
-Batch = dict[int, tuple[np.ndarray, list[np.ndarray]]]
-"""{place in the batch: (array (h, w, 3), list that gets its QPs)}"""
-Result = tuple[Path, list[dict[str, Any]] | UserError]
-"""(path of a file, its rows or what is wrong with it)."""
-Key = TypeVar("Key")
-Other = TypeVar("Other", UserError, UserError | None)
+Batch = dict[int, tuple[np.ndarray, list[np.ndarray]]]  # {place: (array (h, w, 3), list that gets its QPs)}
+Result = tuple[Path, list[dict[str, Any]] | UserError]  # a file's path, and its rows or what is wrong with it
 
 
 class Prediction(NamedTuple):
@@ -111,14 +107,14 @@ class Predictor:
                     raise prediction
                 yield prediction
 
-    def stream(self, images: Iterable[tuple[Key, PreparedImage | Other]]) -> Iterator[tuple[Key, Prediction | Other]]:
+    def stream(self, images: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
         """Yield (key, Prediction) for each (key, PreparedImage), in order; anything else comes back as it is.
 
         Memory does not grow with the number of images.
 
         The place of an array in its batch may change the seventh digit of its QPs; what else is in the batch changes
         nothing.  An image's number alone decides the places of its arrays, so that its levels are the same to the last
-        bit whichever part of a run it comes in, and whichever images of the run are missing or bad.
+        bit whichever part of a run it comes in, and whichever images of the run are missing or unreadable.
         """
         waiting = collections.deque()  # (key, image, the QPs of its arrays so far)
         batch: Batch = {}
@@ -232,12 +228,7 @@ def load(
         use_backend(backend)
     load_keras()
     config = PredictionConfig(
-        level=f"JND{level}" if level else None,
-        model_weights_path=Path(weights),
-        input_size=input_size,
-        resize_mode=resize_mode,
-        precision=precision,
-        batch_size=batch_size,
+        resize_mode=resize_mode, precision=precision, batch_size=batch_size, input_size=input_size
     )
     return Predictor(spec, files, config)
 
@@ -245,10 +236,9 @@ def load(
 def predict_files(
     images: Iterable[tuple[Frame, PreparedImage | UserError | None]], predictor: Predictor
 ) -> Generator[Result, None, None]:
-    """Yield (path, rows) for each file of `common.prediction.inputs.prepare_inputs`; (path, UserError) for a bad one.
+    """Yield (path, rows) or (path, UserError) for each file of `common.prediction.inputs.prepare_inputs`.
 
-    A row has the columns of `predict --output` but `by`: one for an image or frame and, where it is seen in tiles, one
-    for each tile.
+    A row has the columns of `predict --output` but `by`: one row for an image or frame and, of tiles, one for each.
     """
     rows = []
     for (path, frame, seconds), prediction in predictor.stream(images):

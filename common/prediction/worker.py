@@ -86,17 +86,14 @@ def start(job: dict[str, Any], files: list[tuple[int, str]]):
 start.__module__ = "__main__"  # makes pickle send the code instead of the name
 
 _one_part = threading.Lock()
-_loaded: tuple[dict[str, Any] | None, Predictor | None] = None, None
+_loaded: dict[str, Any] = {}  # the job and its predictor
 
 
 def predict_part(job: dict[str, Any], files: list[tuple[int, str]], this: distributed.Worker) -> tuple[str, Any]:
-    """Predict a part of the files.
+    """Predict some files, (number in the run, path) of each, on the worker `this`.
 
     One part at a time in a process, however many threads it has: they all serve the one network.
 
-    Args:
-        files: (number in the run, path) of each.
-        this: the worker.
     Returns:
         ("done", (seconds, results)), ("refused", why), or ("failed", traceback) for a fault of this program.  A result
         is (rows, True) of a file, or (what is wrong with it, whether this worker sees it).
@@ -107,13 +104,8 @@ def predict_part(job: dict[str, Any], files: list[tuple[int, str]], this: distri
             threads.CORES = this.state.nthreads
             predictor = _predictor(job)
             started, results = time.monotonic(), []
-            config = predictor.config
-            images = prepare_inputs(
-                [(number, Path(path)) for number, path in files],
-                predictor.spec.input,
-                config.resize_mode,
-                config.frames,
-            )
+            paths = [(number, Path(path)) for number, path in files]
+            images = prepare_inputs(paths, predictor.spec.input, predictor.config)
             # Nobody waits any more for what was cancelled.
             wanted = itertools.takewhile(lambda _: this.state.tasks[key].state != "cancelled", images)
             for path, rows in predict_files(wanted, predictor):
@@ -133,10 +125,9 @@ def predict_part(job: dict[str, Any], files: list[tuple[int, str]], this: distri
 
 def _predictor(job: dict[str, Any]) -> Predictor:
     """The job's Predictor, kept for the parts that come after; raises UserError where this worker cannot make it."""
-    global _loaded
-    if _loaded[0] == job and _loaded[1]:
-        return _loaded[1]
-    _loaded = None, None  # before the next one is made: two would need twice the memory
+    if _loaded.get("job") == job:
+        return _loaded["predictor"]
+    _loaded.clear()  # before the next one is made: two would need twice the memory
     for file, digest in job["weights"].values():
         if not os.path.exists(file):
             raise UserError(f"does not see {file}; expected a file system that all workers share")
@@ -157,5 +148,5 @@ def _predictor(job: dict[str, Any]) -> Predictor:
     if config.input_size:
         spec = spec.resized(*config.input_size)
     predictor = Predictor(spec, {jnd: Path(file) for jnd, (file, _) in job["weights"].items()}, config)
-    _loaded = job, predictor
+    _loaded.update(job=job, predictor=predictor)
     return predictor

@@ -80,7 +80,7 @@ def test_the_documentations_lines_give_what_predict_gives(name, exported, keras_
     folder = exported(name)
     read, *runs = snippets()
     (run,) = (lines for lines in runs if lines.startswith(FIRST[name]))
-    program = "".join(read.replace("picture.png", str(path)) + run for path in keras_levels)
+    program = "".join(read.replace("image.png", str(path)) + run for path in keras_levels)
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     levels = [float(level) for level in re.findall(r"\[\[([\d.e+-]+)\]\]", done.stdout)]
@@ -90,14 +90,14 @@ def test_the_documentations_lines_give_what_predict_gives(name, exported, keras_
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_file_tells_what_it_is(name, exported, weight_files):
     path = exported(name) / "models" / f"LATJND1{FORMATS[name].suffix}"
-    beside = json.loads(path.with_name(f"{path.name}.json").read_text())
-    assert beside["model"] == "LAT" and beside["format"] == name and list(beside["outputs"]) == ["JND1"]
-    assert beside["weights"] == {
+    described = json.loads(path.with_name(f"{path.name}.json").read_text())
+    assert described["model"] == "LAT" and described["format"] == name and list(described["outputs"]) == ["JND1"]
+    assert described["weights"] == {
         "file": "LATJND1.h5",
         "sha256": hashlib.sha256((weight_files / "LATJND1.h5").read_bytes()).hexdigest(),
     }
-    assert beside["input"]["shape"] == [1 if name == "litert" else "batch", 352, 640, 3]
-    assert "640x352" in beside["input"]["resize"] and "INTER_LINEAR" in beside["input"]["resize"]
+    assert described["input"]["shape"] == [1 if name == "litert" else "batch", 352, 640, 3]
+    assert "640x352" in described["input"]["resize"] and "INTER_LINEAR" in described["input"]["resize"]
     if name == "onnx":
         import onnx
 
@@ -113,47 +113,47 @@ def test_every_file_tells_what_it_is(name, exported, weight_files):
             inside = json.dumps(json.loads(archive.read("description.json"))["input"])
     else:
         inside = json.dumps(json.loads((path / "assets.extra" / "description.json").read_text())["input"])
-    assert json.loads(inside) == beside["input"]
+    assert json.loads(inside) == described["input"]
     files = [file for part in path.parent.iterdir() for file in (part, *part.rglob("*")) if file.is_file()]
     assert 39e6 < sum(file.stat().st_size for file in files) < 40e6  # each weight once, in four bytes
 
 
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.batch is None])
-def test_several_pictures_at_once_give_the_same(name, exported, keras_levels):
+def test_several_images_at_once_give_the_same(name, exported, keras_levels):
     pytest.importorskip(RUNTIMES[name])
     run = converters.RUNNERS[name](exported(name) / "models" / f"LATJND1{FORMATS[name].suffix}")
-    pictures = np.stack([resize(np.asarray(data.astronaut()), 640, 352), resize(np.asarray(data.rocket()), 640, 352)])
+    images = np.stack([resize(np.asarray(data.astronaut()), 640, 352), resize(np.asarray(data.rocket()), 640, 352)])
     by_name = {path.name: level for path, level in keras_levels.items()}
     expected = [[by_name["square.png"]], [by_name["wide.png"]]]
-    np.testing.assert_allclose(run(pictures)["JND1"], expected, rtol=1e-5)
+    np.testing.assert_allclose(run(images)["JND1"], expected, rtol=1e-5)
 
 
 def test_scale_and_size_of_the_other_papers_model_are_inside_too(golden, tmp_path):
     weights = golden.write_weights("MT_1LJND_VA", tmp_path / "MT_JND1_VA.h5")
     call("--format", "savedmodel", "--output", tmp_path, "--model_weights_path", weights, variant=MT_1LJND_VA)
-    pictures = np.ascontiguousarray(seeded.images(270, 480)[..., ::-1])  # the golden ones are B, G, R
-    answers = converters.RUNNERS["savedmodel"](tmp_path / "MT_JND1_VA.savedmodel")(pictures)
+    images = np.ascontiguousarray(seeded.images(270, 480)[..., ::-1])  # the golden ones are B, G, R
+    outputs = converters.RUNNERS["savedmodel"](tmp_path / "MT_JND1_VA.savedmodel")(images)
     expected = golden.answers["MT_1LJND_VA"]["outputs"][0]["values"]
-    np.testing.assert_allclose(answers["JND1"], expected, rtol=1e-4)
+    np.testing.assert_allclose(outputs["JND1"], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.float16])
-def test_float16_stores_half_the_bytes_and_answers_nearly_the_same(name, tmp_path):
+def test_float16_stores_half_the_bytes_and_gives_nearly_the_same(name, tmp_path):
     """A network of 2,048 weights and a bias of 25.337, which float16 would make 25.344."""
     importable(FORMATS[name])
     pytest.importorskip(RUNTIMES[name])
     form, network = FORMATS[name], small.build()
     level = network.get_layer("JND_output")
     level.set_weights([level.get_weights()[0], np.array([25.337])])
-    picture = np.random.default_rng(0).integers(0, 256, (1, *small.INPUT.shape), dtype=np.uint8)
-    expected = network.predict_on_batch(small.INPUT.preprocess(picture[0])[None]).item()
+    image = np.random.default_rng(0).integers(0, 256, (1, *small.INPUT.shape), dtype=np.uint8)
+    expected = network.predict_on_batch(small.INPUT.preprocess(image[0])[None]).item()
     sizes = {}
     for half in (False, True):
         path = tmp_path / str(half) / f"x{form.suffix}"
         path.parent.mkdir()
         served = converters.Served(network, small.INPUT, ["JND1"], form.batch)
         converters.WRITERS[name](served, path, {"model": "small"}, half)
-        level = converters.RUNNERS[name](path)(picture)["JND1"].item()
+        level = converters.RUNNERS[name](path)(image)["JND1"].item()
         sizes[half] = path.with_suffix(form.companion or form.suffix).stat().st_size
         # LiteRT halves biases too.
         off = 1e-5 if not half else 0.01 if name == "litert" else 0.003
@@ -209,7 +209,7 @@ def test_a_missing_package_is_named_before_the_work(name, weight_files, tmp_path
         call("--format", name, "--output", tmp_path / "x", "--model_weights_path", weight_files)
 
 
-def test_a_file_that_answers_otherwise_is_not_kept(weight_files, tmp_path, monkeypatch):
+def test_a_file_with_other_levels_is_not_kept(weight_files, tmp_path, monkeypatch):
     """As a converter of another version might make it."""
     from common.media.images import InputFormat
 

@@ -53,12 +53,12 @@ def photographs(tmp_path):
 
 
 def test_levels_of_images_are_the_released_programs(run, golden, weight_files, tmp_path):
-    pictures = golden.write_pictures(tmp_path / "pictures")
-    write_png(pictures / "gradient2.png", data.coffee())
-    with open(pictures / "gradient2.png", "rb+") as file:
+    images = golden.write_pictures(tmp_path / "images")
+    write_png(images / "gradient2.png", data.coffee())
+    with open(images / "gradient2.png", "rb+") as file:
         file.truncate(2000)
-    (pictures / "notes.txt").write_text("no picture")
-    arguments = ("LAT.py", "predict", pictures, "--model_weights_path", weight_files)
+    (images / "notes.txt").write_text("no image")
+    arguments = ("LAT.py", "predict", images, "--model_weights_path", weight_files)
     done = run(*arguments, "--output", tmp_path / "levels.csv")
     assert done.returncode == 1  # one file was bad: it is named, the others are there
     wrong = r"left out: 1 of other kinds \(.txt 1\)\nerror: \S*gradient2.png: cannot be decoded .*\n"
@@ -149,7 +149,7 @@ def test_a_clip_that_8_bits_cannot_show_has_a_warning(tmp_path):
     ):
         options = {"vcodec": "libx265", "pix_fmt": pixels} | ({"x265-params": params} if params else {})
         make_clip(tmp_path / name, data.coffee()[None, :180, :320], **options)
-        (_, image), _ = inputs.prepare_inputs([(0, tmp_path / name)], LAT.input, "stretch", "first")
+        (_, image), _ = inputs.prepare_inputs([(0, tmp_path / name)], LAT.input, PredictionConfig(frames="first"))
         assert image.lost == warning
 
 
@@ -204,7 +204,7 @@ def test_a_stopped_run_goes_on_where_it_was(predict, photographs, weight_files, 
     write_png(photographs / "new.png", data.astronaut())
     _, printed = predict(photographs, "--output", output, "--resume")
     assert "3 files were done before" in printed.out and len(pd.read_csv(output)) == 4
-    _, printed = predict(photographs, "--output", output, "--resume", "--frames", "first")  # nothing to a picture
+    _, printed = predict(photographs, "--output", output, "--resume", "--frames", "first")  # nothing to an image
     assert "4 files were done before" in printed.out
     with pytest.raises(UserError, match="a9.png is by LAT .* stretch .* would be by LAT .* tiles"):
         predict(photographs, "--output", output, "--resume", "--fit", "tiles")
@@ -259,7 +259,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path):
     for name in ("pipe.png", "pipe.mp4"):
         os.mkfifo(tmp_path / name)
     paths = [tmp_path / "pipe.png", tmp_path / "pipe.mp4", Path("/dev/null")]
-    found = [str(wrong) for _, wrong in inputs.prepare_inputs(enumerate(paths), LAT.input, "stretch", "first")]
+    found = [str(wrong) for _, wrong in inputs.prepare_inputs(enumerate(paths), LAT.input, PredictionConfig())]
     kinds = [
         "a named pipe; expected a file, save the image as one",
         "a named pipe; expected a file, save the clip as one",

@@ -1,4 +1,4 @@
-"""Predictor, the library's way to predict: from Python, shared by threads, many pictures at once."""
+"""Predictor, the library's way to predict: from Python, shared by threads, many images at once."""
 
 import dataclasses
 import functools
@@ -26,8 +26,8 @@ def predictor(weight_files):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photographs")
-    pictures = data.coffee()[:338, :600], data.astronaut()[:360], np.rot90(data.coffee()).copy()
-    for number, pixels in enumerate(pictures):
+    images = data.coffee()[:338, :600], data.astronaut()[:360], np.rot90(data.coffee()).copy()
+    for number, pixels in enumerate(images):
         write_png(folder / f"{number}.png", pixels)
     return [folder / f"{number}.png" for number in range(3)]
 
@@ -49,11 +49,11 @@ def test_a_predictor_takes_arrays_and_paths_and_many_at_once(predictor, files):
     assert [*good, last] == [*one_by_one, one_by_one[0]] and str(bad).startswith("no such.png: no such file")
 
 
-def test_no_answer_depends_on_its_neighbours(predictor, files, monkeypatch):
-    """To the last bit: a batch is filled up where pictures are short."""
+def test_no_level_depends_on_its_neighbours(predictor, files, monkeypatch):
+    """To the last bit: a batch is filled up where images are short."""
     monkeypatch.setattr(predictor, "config", dataclasses.replace(predictor.config, batch_size=4))
-    alone = [predictor(file).levels for file in files]
-    assert [prediction.levels for prediction in predictor.batch(files * 2)] == alone * 2
+    one_by_one = [predictor(file).levels for file in files]
+    assert [prediction.levels for prediction in predictor.batch(files * 2)] == one_by_one * 2
 
 
 def test_levels_are_the_same_in_any_part_of_a_run(predictor, monkeypatch):
@@ -109,8 +109,8 @@ def test_a_predictor_may_be_shared_by_threads(predictor, files, monkeypatch):
     guarded = functools.partial(one_at_a_time, network.predict_on_batch)
     monkeypatch.setattr(network, "predict_on_batch", guarded)
     with ThreadPoolExecutor(6) as pool:
-        answers = pool.map(predictor, files * 4)
-        assert [answer.levels for answer in answers] == expected * 4
+        predictions = pool.map(predictor, files * 4)
+        assert [prediction.levels for prediction in predictions] == expected * 4
 
 
 @pytest.mark.parametrize(
