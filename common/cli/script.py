@@ -88,8 +88,7 @@ def _predict(spec: ModelSpec, options: argparse.Namespace) -> int:
 
 
 def _export(spec: ModelSpec, options: argparse.Namespace) -> int:
-    from common.prediction.config import ExportConfig
-    from common.prediction.export import export
+    from common.prediction.export import ExportConfig, export
 
     export(spec, config_from(ExportConfig, options))
     return 0

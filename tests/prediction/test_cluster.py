@@ -61,6 +61,7 @@ def cluster(monkeypatch):
     pytest.importorskip("distributed")
     from common.prediction import cluster
 
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.5)
     monkeypatch.setattr(cluster.worker, "start", count_files)
     monkeypatch.setattr(cluster.worker, "job_of", lambda *_: {})
     yield cluster
@@ -120,10 +121,16 @@ def test_a_worker_that_dies_does_not_show_in_the_result(dask, weight_files, tmp_
 def test_a_file_that_kills_its_workers_is_named_and_workers_come_and_go(dask, cluster, tmp_path, capsys):
     paths = [Path(f"{number}.png") for number in range(2000)]
     paths[9] = Path("killer.png")
-    for _ in range(2):
-        dask.add_worker()
-    for _ in range(3):
-        threading.Timer(6, dask.add_worker).start()
+    workers = [dask.add_worker() for _ in range(2)]
+
+    def replace():
+        for worker in workers:
+            worker.wait()
+        time.sleep(2)  # without any
+        for _ in range(3):
+            dask.add_worker()
+
+    threading.Thread(target=replace).start()
     results = cluster.predict_files(None, {}, list(enumerate(paths)), PredictionConfig(dask=dask.address, batch_size=4))
     for path, (result_path, rows) in zip(paths[:20], results):
         assert result_path == path
