@@ -16,6 +16,13 @@ _WHERE = {
 }
 
 
+__all__ = list(_WHERE)
+
+
+def __dir__():
+    return sorted({*globals(), *_WHERE})
+
+
 def __getattr__(name: str):
     if name not in _WHERE:  # the others wait until they are asked for: NumPy and Pillow take their time
         raise AttributeError(f"module 'common' has no attribute {name!r}")

@@ -33,7 +33,10 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
     commands = parser.add_subparsers(dest="command", required=True)
     for name, purpose in COMMANDS.items():
         getattr(script_flags, f"{name}_flags")(commands.add_parser(name, help=purpose), specs)
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    parser = commands.choices[options.command]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     spec = next(spec for spec in specs if len(specs) == 1 or spec.name == options.head)
     if options.command == "predict" and not options.encode:
         for flag in options.of_coding:
@@ -51,7 +54,7 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
     return {"train": _train, "test": _test, "predict": _predict, "export": _export}[options.command](spec, options)
 
 
-def _set_level(parser: Parser, options: argparse.Namespace, spec: ModelSpec) -> None:
+def _set_level(parser: argparse.ArgumentParser, options: argparse.Namespace, spec: ModelSpec) -> None:
     """Make one level, "JND1" to "JND3" or None, of what `--jnd_value` and `--jnd_column` say."""
     column = getattr(options, "jnd_column", None)
     if column is not None:

@@ -112,9 +112,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def file_or_default(path: str | Path, name: str) -> Path:
-    """`path` where it names a file, having a suffix; otherwise the file `name` in the folder `path`."""
+    """`path` where it has the suffix of `name`; otherwise the file `name` in the folder `path`."""
     path = Path(path)
-    return path if path.suffix and not path.is_dir() else path / name
+    suffixes = {".h5", ".hdf5"} if name.endswith(".h5") else {Path(name).suffix}
+    return path if path.suffix.lower() in suffixes and not path.is_dir() else path / name
 
 
 def check_writable(path: str | Path) -> None:

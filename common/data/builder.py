@@ -190,7 +190,8 @@ class DatasetBuilder:
                     f"   {labels.mean():5.1f} {labels.std(ddof=0):4.1f}  {f'{labels.min():.0f}-{labels.max():.0f}':>7}"
                     for _, labels in part[list(LEVELS)].items()
                 ]
-                lines.append(f"{split:8}{len(part):6}  {part[source_column(table)].nunique():13}" + "".join(cells))
+                sources = part[source_column(table) or "image"].nunique()
+                lines.append(f"{split:8}{len(part):6}  {sources:13}" + "".join(cells))
         return "\n".join(lines)
 
     def _make(self, unit, write):

@@ -1,30 +1,37 @@
 """The settings of a training, and the files that it writes."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from common.core.environment import PRETRAINED
 from common.core.files import file_or_default
+from common.data.dataset import LEVELS
 from common.data.labels import Unit
 from common.models.registry import ModelSpec
 
 
-def _decides(default: Any, flag: str = "") -> Any:
-    """A field on which the result of a training depends, so that `--resume` refuses another value."""
-    return field(default=default, metadata={"decides": True, "flag": flag})
+def _setting(default: Any, *, decides: bool = False, flag: str = "", choices: tuple = (), least: float = 0) -> Any:
+    """A field of TrainingConfig.
+
+    Args:
+        decides: the result of a training depends on it, so that `--resume` refuses another value.
+        flag: the name of its flag, where it is not the field's.
+        choices: its values; of a number, `least` is the lowest.
+    """
+    return field(default=default, metadata={"decides": decides, "flag": flag, "choices": choices, "least": least})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a model is trained; the flags of `train` have the same names.
+    """How a model is trained; the flags of `train` have the same names, but --jnd_value, which is `level`.
 
     Args:
         data_dir: the rootdir with train/ and valid/.
         checkpoint_path: folder for the best weights, or the file; the state, the record and the curves lie there too.
         csv_log_path: folder for the CSV log of losses, or the file; by default the folder of the checkpoint.
-        level: "JND1" to "JND3"; None for a model that predicts all.
+        level: "JND1" to "JND3", or 1 to 3; None for a model that predicts all.
         label_unit: of the labels, "QP" or "QF".
         epochs, batch_size, learning_rate: 0 for the paper's.
         seed: of initial weights and of the order of images.
@@ -33,7 +40,7 @@ class TrainingConfig:
         accumulate: change the weights only after as many batches, by their mean gradient.
         devices: "one", "all", or names such as "GPU:0,GPU:2".
         on_dead: "restart" with another seed, or "stop", where an output is the same for every image from the start.
-        feature_cache: folder for the features of frozen layers, or "off"; by default beside the checkpoint.
+        feature_cache: folder for the features of frozen layers, or "off"; by default it lies beside the checkpoint.
         tensorboard: folder for TensorBoard.
         overwrite, resume: replace an earlier training, or go on with it.
         backbone_weights: where the backbone's weights are found; see `common.models.backbones`.
@@ -42,32 +49,49 @@ class TrainingConfig:
         patch: (height, width) of patches to train on instead of whole images; for fully convolutional networks.
         attention_weight: of the loss of an attention map.
         output_bias: start of a level's bias, "mean" for the mean training label, or "zero".
+
+    Raises:
+        ValueError: a setting has a value that it does not take.
     """
 
-    data_dir: Path
-    checkpoint_path: Path
-    csv_log_path: Path | None = None
-    level: str | None = _decides(None, "jnd_value")
-    label_unit: Unit = _decides("QP")
-    epochs: int = 0
-    batch_size: int = _decides(0)
-    learning_rate: float = _decides(0.0)
-    seed: int = _decides(0)
-    precision: str = _decides("float32")
-    patience: int | None = None
-    accumulate: int = _decides(1)
+    data_dir: str | Path
+    checkpoint_path: str | Path
+    csv_log_path: str | Path | None = None
+    level: Any = _setting(None, decides=True, flag="jnd_value", choices=(None, *LEVELS))
+    label_unit: Unit = _setting("QP", decides=True, choices=("QP", "QF"))
+    epochs: int = _setting(0)
+    batch_size: int = _setting(0, decides=True)
+    learning_rate: float = _setting(0.0, decides=True)
+    seed: int = _setting(0, decides=True)
+    precision: str = _setting("float32", decides=True, choices=("float32", "mixed_bfloat16", "mixed_float16"))
+    patience: int | None = _setting(None, least=1)
+    accumulate: int = _setting(1, decides=True, least=1)
     devices: str = "one"
-    on_dead: str = "restart"
+    on_dead: str = _setting("restart", choices=("restart", "stop"))
     feature_cache: str | Path | None = None
     tensorboard: str | Path | None = None
     overwrite: bool = False
     resume: bool = False
     backbone_weights: str | Path | None = PRETRAINED
     start_from: Path | None = None
-    input_size: tuple[int, int] | None = _decides(None)
-    patch: tuple[int, int] | None = _decides(None)
-    attention_weight: float = _decides(1.0)
-    output_bias: str = _decides("mean")
+    input_size: tuple[int, int] | None = _setting(None, decides=True)
+    patch: tuple[int, int] | None = _setting(None, decides=True)
+    attention_weight: float = _setting(1.0, decides=True)
+    output_bias: str = _setting("mean", decides=True, choices=("mean", "zero"))
+
+    def __post_init__(self):
+        if self.level in (1, 2, 3):
+            object.__setattr__(self, "level", f"JND{self.level}")
+        for setting in _SETTINGS:
+            value, choices = getattr(self, setting.name), setting.metadata["choices"]
+            if choices and value not in choices:
+                raise ValueError(f"{setting.name} {value!r}: expected {', '.join(map(str, choices))}")
+            if isinstance(value, int | float) and value < setting.metadata["least"]:
+                raise ValueError(f"{setting.name} {value}: expected at least {setting.metadata['least']}")
+        for name in ("input_size", "patch"):
+            size = getattr(self, name)
+            if size is not None and not (len(tuple(size)) == 2 and min(size) > 0):
+                raise ValueError(f"{name} {size}: expected (height, width)")
 
     @property
     def jnd(self) -> int | None:
@@ -76,18 +100,18 @@ class TrainingConfig:
 
     def decisive(self) -> dict[str, Any]:
         """{flag: value} of the settings on which the result depends, as JSON has them."""
-        found = {known.metadata["flag"] or known.name: getattr(self, known.name) for known in _DECISIVE}
-        return json.loads(json.dumps(found))
+        return _as_json({_flag(setting): getattr(self, setting.name) for setting in _DECISIVE})
 
     def difference(self, before: dict[str, Any]) -> str:
         """What sets this apart from the `decisive` settings of an earlier training, for a person; "" for nothing.
 
-        `before` may be of an earlier version, which had other settings besides.
+        `before` may be of an earlier version, which had other settings besides, and lacked some, which had the default.
         """
         if before.get("jnd_value") is None and before.get("level"):  # the level had been given by --jnd_column
             before = {**before, "jnd_value": f"JND{before['level']}"}
+        before = _as_json({_flag(setting): setting.default for setting in _DECISIVE}) | before
         for name, value in self.decisive().items():
-            if name in before and before[name] != value:
+            if before[name] != value:
                 return f"--{name} {before[name]}, not {value}"
         return ""
 
@@ -96,7 +120,16 @@ class TrainingConfig:
         return asdict(self)
 
 
-_DECISIVE = [known for known in fields(TrainingConfig) if known.metadata.get("decides")]
+_SETTINGS = [setting for setting in fields(TrainingConfig) if setting.metadata]
+_DECISIVE = [setting for setting in _SETTINGS if setting.metadata["decides"]]
+
+
+def _flag(setting: Field) -> str:
+    return setting.metadata["flag"] or setting.name
+
+
+def _as_json(settings: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(settings))
 
 
 @dataclass(frozen=True)

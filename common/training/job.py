@@ -52,10 +52,18 @@ class Training:
             model = build_network(spec, self.backbone_weights)
         if config.start_from:
             weight_files.load(model, config.start_from)
+        declared = [target.output.name for target in self.targets]
+        if model.output_names != declared[: len(model.output_names)]:
+            raise ValueError(f"{spec.name}: the network's outputs are {model.output_names}, its ModelSpec's {declared}")
         if config.output_bias == "mean":
             for target in self.targets:  # a ReLU unit that starts below zero never learns
+                layer = model.get_layer(target.output.name)
+                if target.is_level and not hasattr(layer, "bias"):
+                    raise ValueError(
+                        f"{spec.name}: {layer.name} has no bias to start at the mean label; see output_bias"
+                    )
                 if target.is_level:
-                    model.get_layer(target.output.name).bias.assign(np.mean(target.columns["train"], axis=0))
+                    layer.bias.assign(np.mean(target.columns["train"], axis=0))
         if spec.build_auxiliary is None:
             return model, model
         return keras.Model(model.input, [*model.outputs, *spec.build_auxiliary(model)]), model

@@ -7,6 +7,7 @@
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 from common.core.keras_backend import load_keras
 from common.data.dataset import load_splits
@@ -52,7 +53,7 @@ def train(model: str | ModelSpec, config: TrainingConfig | None = None, **settin
     ]
     labels = "required" if any(output.target == "label" for output in outputs) else "ignored"
     splits = load_splits(config.data_dir, ("train", "valid"), labels=labels, unit=config.label_unit)
-    targets = read_targets(outputs, splits, config.data_dir, spec.input)
+    targets = read_targets(outputs, splits, Path(config.data_dir), spec.input)
 
     load_keras(training=True, cpus=devices.logical_cpus(config.devices))
     from common.training.job import Training
