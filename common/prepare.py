@@ -49,7 +49,10 @@ def share(text):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; `command` of what it parses is the name of the command."""
-    parser = program.Parser(prog="python3 -m common.prepare", description="Datasets into the rootdir layout.")
+    parser = program.Parser(
+        prog="python3 -m common.prepare",
+        description="Make datasets in the layout that the programs train on, and check them.",
+    )
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
 
     def command(name, line, description):
@@ -58,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = command(
         "videoset",
-        "VideoSet, of its downloaded clips and label sheets",
+        "make a dataset from VideoSet's clips and label sheets",
         "Frames of VideoSet's reference clips, their frames at each level from the clips coded at its QP (coded here "
         "where such a clip is not there), and the labels of the sheets.  No clip is in two splits.  Goes on where it "
         "was interrupted.",
@@ -79,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = command(
         "mcl-jci",
-        "MCL-JCI, of its downloaded images and label sheets",
+        "make a dataset from MCL-JCI's images and label sheets",
         "MCL-JCI's images, its JPEGs at each level, and labels.  Its levels are JPEG quality factors (QF), where "
         "higher is better.  Goes on where it was interrupted.",
     )
@@ -169,14 +172,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _vmaf_flag(add):
-    text = "threshold a level (default: 92 84 76, for levels roughly where VideoSet's are)"
+    text = "VMAF threshold for each level (default: 92 84 76, for levels roughly where VideoSet's are)"
     add("--vmaf", metavar=LEVELS, type=float, nargs=3, help=text)
 
 
 def _dataset_flags(add, nouns, split=SPLIT_SHARES, remark="(default: 0.7 0.15 0.15)"):
     """The flags of every command that makes a dataset."""
     add("--data_dir", metavar="ROOT", required=True, help="folder of the dataset")
-    text = f"shares that sum to 1, or numbers, of {nouns}, {remark}"
+    text = f"shares that sum to 1, or numbers of {nouns}, {remark}"
     add("--split", metavar=("TRAIN", "VALID", "TEST"), type=float, nargs=3, default=split and list(split), help=text)
     add("--seed", type=whole_number(0), default=0, help="of everything that is drawn (default: %(default)s)")
     _jobs_flag(add)

@@ -102,9 +102,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _common_flags(parser: Parser) -> None:
-    parser.add_argument("--target", choices=TARGETS, required=True, help="what it reconstructs: image, or JND frame")
     parser.add_argument(
-        "--data_dir", type=Path, required=True, metavar="ROOT", help="the rootdir; JND needs jnd1train/ ..."
+        "--target",
+        choices=TARGETS,
+        required=True,
+        help="Img: the image itself; JND1 to JND3: the frame coded at that level",
+    )
+    parser.add_argument(
+        "--data_dir", type=Path, required=True, metavar="ROOT", help="the dataset; JND1 needs jnd1train/ and jnd1valid/"
     )
 
 

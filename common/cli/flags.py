@@ -55,15 +55,17 @@ def positive(kind: type) -> Callable[[str], Any]:
 def training_flags(parser: argparse.ArgumentParser, defaults: Any) -> None:
     """Add the flags that every training shares; `defaults` has `epochs`, `batch_size` and `learning_rate`."""
     number = positive(int)
-    parser.add_argument("--epochs", type=number, default=defaults.epochs, help="times each training image is seen")
-    parser.add_argument("--batch_size", type=number, default=defaults.batch_size, help="images a training step")
-    parser.add_argument("--learning_rate", type=positive(float), default=defaults.learning_rate, help="of Adam")
-    parser.add_argument("--seed", type=_seed, default=0, help="of initial weights and order of images")
+    parser.add_argument("--epochs", type=number, default=defaults.epochs, help="how often each training image is seen")
+    parser.add_argument("--batch_size", type=number, default=defaults.batch_size, help="images per training step")
+    parser.add_argument(
+        "--learning_rate", type=positive(float), default=defaults.learning_rate, help="learning rate of Adam"
+    )
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of the initial weights and of the order of images")
     parser.add_argument(
         "--precision",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
         default="float32",
-        help="of arithmetic; weights and outputs stay float32",
+        help="precision of arithmetic; weights and outputs stay float32",
     )
     parser.add_argument("--patience", type=positive(int), metavar="N", help="stop after N epochs without a better one")
     parser.add_argument(
@@ -88,7 +90,7 @@ def training_flags(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument(
         "--feature_cache",
         metavar="DIR",
-        help="where to keep the features of frozen layers, or `off`; by default beside the checkpoint",
+        help="where to keep the features of frozen layers, or `off`; by default next to the checkpoint",
     )
     parser.add_argument("--tensorboard", metavar="DIR", help="write losses for TensorBoard there too")
     again = parser.add_mutually_exclusive_group()

@@ -17,7 +17,7 @@ def _model_flags(parser, specs, every_level=False):
         dest="level",
         choices=LEVELS,
         required=not every_level and all(spec.needs_level for spec in specs),
-        help="taken, changes nothing: all levels at once" if needless else f"the level{every}",
+        help="taken, changes nothing: all levels at once" if needless else f"the JND level{every}",
     )
     if any(spec.level_by_column for spec in specs):
         parser.add_argument("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")
@@ -31,7 +31,9 @@ def _model_flags(parser, specs, every_level=False):
 
 
 def _data_flags(parser):
-    parser.add_argument("--data_dir", required=True, metavar="ROOT", help="the rootdir with train/, valid/, test/")
+    parser.add_argument(
+        "--data_dir", required=True, metavar="ROOT", help="the dataset: a folder with train/, valid/, test/"
+    )
     parser.add_argument(
         "--label_unit",
         choices=("QP", "QF"),
@@ -45,10 +47,10 @@ def train_flags(parser, specs):
     _model_flags(parser, specs)
     _data_flags(parser)
     parser.add_argument(
-        "--checkpoint_path", required=True, metavar="C", help="folder for the best weights, or the file"
+        "--checkpoint_path", required=True, metavar="C", help="folder for the best weights, or an .h5 file"
     )
     parser.add_argument(
-        "--csv_log_path", required=True, metavar="L", help="folder for the CSV log of losses, or the file"
+        "--csv_log_path", required=True, metavar="L", help="folder for the log of losses, or a .csv file"
     )
     _backbone_flag(parser, first, training=True)
     training_flags(parser, first.defaults)
@@ -73,7 +75,7 @@ def test_flags(parser, specs):
     _data_flags(parser)
     _weights_flag(parser, specs)
     _arithmetic_flags(parser)
-    parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the result CSV, or the file")
+    parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the results, or a .csv file")
     _backbone_flag(parser, first, training=False)
     _batch_size_flag(parser, first)
 
@@ -113,8 +115,8 @@ def predict_flags(parser, specs):
         "--sur",
         type=positive(float),
         metavar="SHARE",
-        help="the levels for this share of viewers who see nothing, too; 0.75 is what the models answer; coded at the "
-        "next lower whole QP instead of the nearest",
+        help="also give the QP at which this share of viewers sees no loss (0.75 is what the models predict); coded QPs "
+        "are then rounded down",
     )
     coding = parser.add_argument_group("coding at the level")
     coding.add_argument("--encode", metavar="DIR", help="code each input at its level into DIR, with a report")
@@ -122,23 +124,23 @@ def predict_flags(parser, specs):
         "--level",
         dest="coded_level",
         choices=LEVELS,
-        help="the level whose QP it is coded at; by default the first that the model gives",
+        help="the level to code at; by default the first that the model predicts",
     )
     codec = coding.add_argument(
         "--codec",
         choices=CODECS,
         default="h264",
-        help="h264, as VideoSet's levels mean; others as good as that by PSNR; images become .mp4, .avif or .jpg",
+        help="h264: at the QP, as VideoSet's levels mean it; the others: with the PSNR of that",
     )
     baseline = coding.add_argument(
         "--baseline",
         type=_qp,
         metavar="QP",
-        help="what the size is compared with: all at this QP; by default the lowest level of this run, the one quality "
-        "that is good enough for all; give it where inputs will be added with --resume, since that one may change",
+        help="compare sizes with coding everything at this QP; by default the lowest predicted QP of this run, which "
+        "--resume with more inputs may change",
     )
     scene = coding.add_argument(
-        "--scene", choices=SCENE_QPS, default="lowest", help="which of its frames' levels is a scene's QP"
+        "--scene", choices=SCENE_QPS, default="lowest", help="a scene's QP: the lowest or the median of its frames' QPs"
     )
     parser.set_defaults(of_coding=(level, codec, baseline, scene))  # which mean nothing without --encode
 
@@ -146,10 +148,10 @@ def predict_flags(parser, specs):
 def export_flags(parser, specs):
     _model_flags(parser, specs)
     _weights_flag(parser, specs)
-    parser.add_argument("--format", choices=tuple(FORMATS), required=True, help="whose runtime is to run it")
+    parser.add_argument("--format", choices=tuple(FORMATS), required=True, help="the runtime that the file is for")
     endings = ", ".join(form.suffix for form in FORMATS.values())
     parser.add_argument(
-        "--output", required=True, metavar="FILE", help=f"what to write, ending in {endings}; or a folder for it"
+        "--output", required=True, metavar="FILE", help=f"the file to write, ending in {endings}, or a folder for it"
     )
     parser.add_argument(
         "--precision",
@@ -188,7 +190,7 @@ def _arithmetic_flags(parser):
     parser.add_argument(
         "--backend",
         choices=("tensorflow", "openvino", "jax", "torch"),
-        help="what computes, by default $KERAS_BACKEND, or tensorflow",
+        help="Keras's backend; by default $KERAS_BACKEND, or tensorflow",
     )
 
 
