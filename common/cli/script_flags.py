@@ -115,8 +115,8 @@ def predict_flags(parser, specs):
         "--sur",
         type=positive(float),
         metavar="SHARE",
-        help="also give the QP at which this share of viewers sees no loss (0.75 is what the models predict); coded QPs "
-        "are then rounded down",
+        help="also give the QP at which this share of viewers sees no loss (0.75 is what the models predict); coded "
+        "QPs are then rounded down",
     )
     coding = parser.add_argument_group("coding at the level")
     coding.add_argument("--encode", metavar="DIR", help="code each input at its level into DIR, with a report")
@@ -130,7 +130,7 @@ def predict_flags(parser, specs):
         "--codec",
         choices=CODECS,
         default="h264",
-        help="h264: at the QP, as VideoSet's levels mean it; the others: with the PSNR of that",
+        help="h264: at the QP, as VideoSet's levels mean it; others: with that PSNR",
     )
     baseline = coding.add_argument(
         "--baseline",
