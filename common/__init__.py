@@ -16,9 +16,6 @@ _WHERE = {
 }
 
 
-__all__ = list(_WHERE)
-
-
 def __dir__():
     return sorted({*globals(), *_WHERE})
 
