@@ -1,5 +1,6 @@
 """Frames of clips, and the dataset made of VideoSet, under its names."""
 
+import json
 import os
 import signal
 import subprocess
@@ -119,7 +120,12 @@ def test_videoset(downloads, tmp_path):
     arguments = ("videoset", downloads, downloads, "--size", "64x48", "--data_dir", root, "--split", "2", "1", "1")
     process = subprocess.Popen([*COMMAND, *map(str, arguments), "--jobs", "1"], cwd=HERE, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not (done := list(root.glob(".prepare/SRC*.json"))) and time.monotonic() < deadline:
+
+    def made():  # their files reach their places after the record
+        records = {path: json.loads(path.read_text())["files"] for path in root.glob(".prepare/SRC*.json")}
+        return [path for path, files in records.items() if all((root / file).is_file() for file in files)]
+
+    while not (done := made()) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
