@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.core.environment import PRETRAINED
 from common.media.clips import is_clip
+from common.prediction.resize_modes import RESIZE_MODES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +28,13 @@ class PredictionConfig(WeightsConfig):
 
     Args:
         input_size: (height, width) that the network sees; None for the paper's.
-        resize_mode: what it sees of an image, a key of `common.prediction.resize_modes.RESIZE_MODES`.
+        resize_mode: what it sees of an image, a key of RESIZE_MODES.
         frames: which frames of a clip, as `common.media.clips.extract_frames` takes them.
         precision: of weights and arithmetic, "float32" or "bfloat16".
         batch_size: images in the network at once; more than a few gain something on a GPU only.
         dask: address of the Dask scheduler whose workers predict; None for this machine.
+    Raises:
+        ValueError: a setting has a value that it does not take.
     """
 
     input_size: tuple[int, int] | None = None
@@ -40,6 +43,13 @@ class PredictionConfig(WeightsConfig):
     precision: str = "float32"
     batch_size: int = 1
     dask: str | None = None
+
+    def __post_init__(self):
+        for name, choices in (("resize_mode", RESIZE_MODES), ("precision", ("float32", "bfloat16"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} {getattr(self, name)!r}: expected {', '.join(choices)}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size {self.batch_size}: expected at least 1")
 
     def by(self, path: str, model: str, digests: Sequence[str]) -> str:
         """What the rows of a file depend on besides the file: "LAT 1a2b3c4d stretch float32 scenes+1s".

@@ -184,7 +184,7 @@ class Predictor:
 
 def load(
     model: str | ModelSpec,
-    level: int | None = None,
+    level: int | str | None = None,
     weights: str | os.PathLike = PRETRAINED,
     *,
     resize_mode: str = "stretch",
@@ -198,7 +198,7 @@ def load(
 
     Args:
         model: its name in the papers, "LAT", "E2E-REC", "MJ-LAT", "MT_1LJND_VA" ...; `common.list_models()` has all.
-        level: 1 to 3; None for all three, or as many as have weights there.
+        level: "JND1" to "JND3", or 1 to 3; None for all three, or as many as have weights there.
         weights: the weight file, or a folder that holds it anywhere in or below.
         resize_mode: "stretch" as the papers do; "crop"; "tiles": see `common.prediction.resize_modes`.
         precision: "float32", or "bfloat16".
@@ -211,25 +211,18 @@ def load(
         ValueError: an argument has a value that the model does not take.
     """
     spec = model if isinstance(model, ModelSpec) else get_model(model)
-    resize_mode = fit or resize_mode
-    for name, value, known in (
-        ("resize_mode", resize_mode, tuple(resize_modes.RESIZE_MODES)),
-        ("precision", precision, ("float32", "bfloat16")),
-        ("level", level, (None, 1, 2, 3) if spec.needs_level else (None,)),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} {value!r}: {spec.name} takes {', '.join(map(str, known))}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size {batch_size}: expected at least 1")
+    config = PredictionConfig(
+        resize_mode=fit or resize_mode, precision=precision, batch_size=batch_size, input_size=input_size
+    )
+    known = {None: None} | ({1: 1, 2: 2, 3: 3, "JND1": 1, "JND2": 2, "JND3": 3} if spec.needs_level else {})
+    if level not in known:
+        raise ValueError(f"level {level!r}: {spec.name} takes {', '.join(map(str, known))}")
     if input_size:
         spec = spec.resized(*input_size)
-    files = find_weights(spec, level, Path(weights))
+    files = find_weights(spec, known[level], Path(weights))
     if backend:
         use_backend(backend)
     load_keras()
-    config = PredictionConfig(
-        resize_mode=resize_mode, precision=precision, batch_size=batch_size, input_size=input_size
-    )
     return Predictor(spec, files, config)
 
 

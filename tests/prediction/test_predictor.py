@@ -134,7 +134,8 @@ def test_load_says_what_there_is(weight_files):
         with pytest.raises(ValueError, match=message):
             load(*how)
     for name in ("resize_mode", "fit"):  # the older name
-        with pytest.raises(ValueError, match="resize_mode 'zoom': LAT takes stretch, crop, tiles"):
+        with pytest.raises(ValueError, match="resize_mode 'zoom': expected stretch, crop, tiles"):
             load("LAT", **{name: "zoom"})
-    with pytest.raises(UserError, match="expected LAT's weights, LATJND2.h5"):
-        load("LAT", 2, weight_files)
+    for level in (2, "JND2"):
+        with pytest.raises(UserError, match="expected LAT's weights, LATJND2.h5"):
+            load("LAT", level, weight_files)
