@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,9 +29,9 @@ def pytest_configure():
 
 
 @pytest.fixture(scope="session")
-def golden():
+def golden(tmp_path_factory):
     """What the released programs answered, and the pictures and weight files they saw."""
-    return Golden()
+    return Golden(tmp_path_factory.mktemp("golden"))
 
 
 class Golden:
@@ -38,10 +39,16 @@ class Golden:
     layouts = seeded.LAYOUTS
     pictures = seeded.images(352, 640).astype("float32")
 
-    @staticmethod
-    def write_weights(model, path):
-        """A weight file of `model`, a key of layouts.json, as the released programs store it."""
-        seeded.write_h5(model, path)
+    def __init__(self, folder):
+        self.folder = folder
+
+    def write_weights(self, model, path):
+        """A weight file of `model`, a key of layouts.json, as the released programs store it: computed once, copied."""
+        kept = self.folder / f"{model}.h5"
+        if not kept.is_file():
+            seeded.write_h5(model, kept)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, path)
         return path
 
     @staticmethod

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
+from common.cli.script import run_script
 from common.media.images import InputFormat
 from common.models.registry import ModelSpec, Output
 from common.models.weight_files import load
 from common.training.train import train as train_model
 
+TWENTY = keras.initializers.Constant(20.0)  # QP, not far from the labels
 INPUT = InputFormat(width=16, height=16, scale=1 / 255)
 
 
@@ -29,7 +31,7 @@ def build(shape=INPUT.shape, activation="relu", frozen_seed=1):
     x = layers.Conv2D(4, 3, strides=2, trainable=False, kernel_initializer=kernel, name="frozen")(image)
     x = layers.Dense(8, "tanh")(layers.Flatten()(x))
     x = layers.Dropout(0.2)(x)
-    qp = layers.Dense(1, activation, bias_initializer=_twenty, dtype="float32", name="JND_output")(x)
+    qp = layers.Dense(1, activation, bias_initializer=TWENTY, dtype="float32", name="JND_output")(x)
     return keras.Model(image, qp, name="small")
 
 
@@ -38,8 +40,14 @@ def build_on_others(shape):
     return build(shape, frozen_seed=2)
 
 
-def _twenty(shape, dtype=None):
-    return keras.ops.full(shape, 20.0, dtype)
+def build_normalized(shape):
+    """What learns depends on the whole batch, and on no random numbers but those of its start."""
+    image = keras.Input(shape, name="picture")
+    kernel = keras.initializers.GlorotUniform(seed=1)
+    x = layers.Conv2D(4, 3, strides=2, trainable=False, kernel_initializer=kernel, name="frozen")(image)
+    x = layers.Dense(8, "tanh")(layers.Flatten()(layers.BatchNormalization()(x)))
+    qp = layers.Dense(1, "relu", bias_initializer=TWENTY, name="JND_output")(x)
+    return keras.Model(image, qp, name="small")
 
 
 SMALL = ModelSpec(
@@ -59,6 +67,11 @@ def train(root, folder, *, build=build, loss="mae", output_bias="zero", **settin
     """Train it in `folder` and return the Best; `settings` are fields of TrainingConfig."""
     spec = replace(SMALL, build=build, outputs=(replace(SMALL.outputs[0], loss=loss),))
     return train_model(spec, data_dir=root, checkpoint_path=folder, output_bias=output_bias, **settings)
+
+
+def call(command, *arguments, build=build):
+    """Its command line, inside this process: the exit code."""
+    return run_script("", replace(SMALL, build=build), arguments=[command, *map(str, arguments)])
 
 
 def log_of(folder):

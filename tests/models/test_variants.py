@@ -1,6 +1,7 @@
-"""All nine variants: sizes, golden answers through the public command lines, a short training each."""
+"""All nine variants: sizes, golden answers through the public command lines, short trainings."""
 
 import importlib
+import json
 import os
 import re
 
@@ -18,7 +19,7 @@ from common.data.labels import write_labels
 from common.media.images import write_png
 from common.models import weight_files
 from common.models.backbones import build_network
-from common.models.inference import warn_of_slow_bfloat16
+from common.models.inference import for_prediction, warn_of_slow_bfloat16
 from common.models.registry import ModelSpec
 
 PROJECT = {path.stem for path in (seeded.HERE.parent.parent).glob("*.py")}
@@ -29,9 +30,9 @@ VARIANTS = {
     "REC": ("REC", "REC", 8_078_384, "--jnd_value JND2"),
     "E2E-LAT": ("E2ELAT", "E2ELAT", 11_226_812, "--jnd_value JND1"),
     "E2E-REC": ("E2EREC", "E2EREC", 8_078_384, "--jnd_value JND3"),
-    "MJ-LAT": ("MJLAT", "MJLAT", 26_070_091, ""),
+    "MJ-LAT": ("MJLAT", "MJLAT", 26_070_091, "--jnd_value JND2"),
     "MJ-REC": ("MJREC", "MJREC", 13_886_928, ""),
-    "MT_3LJND": ("MTJND", "MT_3LJND", 62_000_451, "--head MT_3LJND"),
+    "MT_3LJND": ("MTJND", "MT_3LJND", 62_000_451, "--head MT_3LJND --jnd_value JND3"),
     "MT_1LJND_VA": ("MTJND", "MT_1LJND_VA", 30_476_609, "--head MT_1LJND_VA --jnd_column 0"),
     "MT_3LJND_VA": ("MTJND", "MT_3LJND", 62_000_451, "--head MT_3LJND_VA"),
 }
@@ -78,68 +79,108 @@ def files(golden, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def golden_root(tmp_path_factory):
-    """A rootdir whose test pictures are the golden ones, in the size that a script's networks see."""
+    """A rootdir whose test pictures are the golden ones, in the size that a script's networks see, or the first."""
     folder = tmp_path_factory.mktemp("golden_pictures")
     seeded.write_images(folder)
 
-    def root(script):
-        size = "480x270" if script == "MTJND" else "640x352"
-        if not (folder / script).exists():
-            (folder / script).mkdir()
-            (folder / script / "test").symlink_to(folder / size)
-        return folder / script
+    def root(script, pictures=2):
+        size, root = "480x270" if script == "MTJND" else "640x352", folder / f"{script}{pictures}"
+        if not root.exists():
+            (root / "test").mkdir(parents=True)
+            for picture in sorted((folder / size).iterdir())[:pictures]:
+                os.link(picture, root / "test" / picture.name)
+        return root
 
     return root
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", VARIANTS)
+# In bfloat16 the others do the arithmetic of one of these three.
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "float32") for name in VARIANTS), *((name, "bfloat16") for name in ("LAT", "REC", "MT_3LJND"))],
+)
 def test_the_public_command_answers_as_the_released_program(
     name, precision, golden, files, golden_root, tmp_path, capsys
 ):
-    script, key, parameters, flags = VARIANTS[name]
+    script, key, _, flags = VARIANTS[name]
     variant = variants_of(script)[name]
-    level = {"--jnd_value JND2": 2, "--jnd_value JND3": 3}.get(flags, 1)
+    level = int(re.search(r"jnd_value JND(\d)|$", flags)[1] or 1)
     file = files(name, level)
-    where = ["--data_dir", golden_root(script), "--model_weights_path", file.parent]
-    where += ["--result_path", tmp_path / "r.csv"]
+    where = ["--data_dir", golden_root(script), "--model_weights_path", file.parent, "--result_path", tmp_path]
     warn_of_slow_bfloat16.cache_clear()
     assert call(script, "test", *flags.split(), *where, "--precision", precision) == 0
     printed = capsys.readouterr()
     assert str(file) in printed.out
     slow = precision == "bfloat16" and has_bfloat16() is False
     assert ("this processor has no bfloat16 instructions" in printed.err) == slow
+    needless = not variant.needs_level and "--jnd_value" in flags
+    assert (f"all three levels at once; JND{level} changes nothing" in printed.err) == needless
     levels = [answer["values"] for answer in golden.answers[key]["outputs"] if "values" in answer]
-    table = pd.read_csv(tmp_path / "r.csv")
+    table = pd.read_csv(tmp_path / (f"JND{level}test_results.csv" if variant.needs_level else "test_results.csv"))
     assert list(table["image"]) == ["gradient.png", "pattern.png"]
-    columns = list(variant.levels(level).values())
+    columns = [f"JND{level}"] if variant.needs_level else ["JND1", "JND2", "JND3"]
     assert list(table.columns) == ["image", *columns]
     answers, expected = table[columns].to_numpy(), np.concatenate(levels, axis=1)
-    if precision == "bfloat16":  # in QP, and as a share where the golden levels, MJ-REC's, are far above 51
-        slow |= bool({"ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS"} & set(os.environ))  # as if it had none
-        atol, rtol = (0.25, 7e-3) if slow else (0.1, 2e-3)
-        np.testing.assert_allclose(answers, expected, atol=atol, rtol=0 if expected.max() < 51 else rtol)
-        assert not np.array_equal(answers, expected)
+    if precision == "float32":
+        np.testing.assert_allclose(answers, expected, rtol=1e-4)
         return
-    np.testing.assert_allclose(answers, expected, rtol=1e-4)
+    slow |= bool({"ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS"} & set(os.environ))  # as if it had none
+    assert expected.max() < 51
+    np.testing.assert_allclose(answers, expected, atol=0.25 if slow else 0.1, rtol=0)  # QP
+    assert not np.array_equal(answers, expected)
 
-    model = build_network(variant)
+
+@pytest.mark.parametrize(("name", "levels"), [("E2E-REC", [""]), ("MJ-REC", ["jnd1_", "jnd2_", "jnd3_"])])
+def test_what_holds_pixels_stays_float32_in_bfloat16(name, levels):
+    script, *_ = VARIANTS[name]
+    variant = variants_of(script)[name].resized(*SIZE[1:])
+    network = for_prediction(build_network(variant), variant.levels(1), "bfloat16")
+    names = ["{}reconstruction_norm"] + (["JNDImg"] if name == "E2E-REC" else ["{}reconstruction"])
+    pixels = {name.format(level) for name in names for level in levels}
+    heads = set(variant.levels(1))
+    computed = {layer.name: layer.compute_dtype for layer in network.layers if layer.weights}
+    assert {name for name, dtype in computed.items() if dtype == "float32"} == pixels | heads
+    assert set(computed.values()) == {"float32", "bfloat16"}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_sizes_and_what_learns(name, golden):
+    script, key, parameters, _ = VARIANTS[name]
+    model = build_network(variants_of(script)[name])
     assert model.count_params() == parameters == golden.layouts[key]["parameters"]
+    learning = {weight.path for weight in model.trainable_weights}
+    parts = {part for part in ("encoder", "decoder", "block3", "block4", "lat_", "rec_") if part in " ".join(learning)}
+    own = "lat_" if "LAT" in name else "rec_" if "REC" in name else "block4"
+    assert parts == {own} | ({"encoder", "decoder"} if "E2E" in name else set())
 
 
-@pytest.mark.parametrize("name", ["LAT", "REC", "MT_1LJND_VA"])
+# Each start of a backend takes seconds, so all commands run in one process.
+PROGRAM = """
+import json, sys
+from common.cli.script import run_script
+from common.models.registry import get_model
+for name, *arguments in json.loads(sys.argv[1]):
+    assert run_script("", get_model(name), arguments=arguments) == 0
+"""
+
+
 @pytest.mark.parametrize("backend", ["jax", "torch", "openvino"])
-def test_other_backends_answer_the_same(backend, name, golden, files, golden_root, tmp_path, run):
+def test_other_backends_answer_the_same(backend, golden, files, golden_root, tmp_path, run):
+    """One that attends, one that reconstructs images, and one on VGG16."""
     pytest.importorskip(backend)
     if backend == "openvino" and keras.__version__.startswith("3.12."):
         pytest.skip("this Keras has not all layers for OpenVINO")
-    script, key, _, flags = VARIANTS[name]
-    where = ["--data_dir", golden_root(script), "--model_weights_path", files(name, 1)]
-    where += ["--result_path", tmp_path / "r.csv"]
-    done = run(f"{script}.py", "test", *flags.replace("JND2", "JND1").split(), *where, "--backend", backend)
+    commands, pictures = [], {"LAT": 2, "REC": 1, "MT_1LJND_VA": 2}
+    for name, count in pictures.items():
+        where = ["--data_dir", golden_root(VARIANTS[name][0], count), "--model_weights_path", files(name, 1)]
+        where += ["--result_path", tmp_path / f"{name}.csv"]
+        commands.append([name, "test", "--jnd_value", "JND1", *where, "--backend", backend])
+    done = run("-c", PROGRAM, json.dumps(commands, default=str))
     assert done.returncode == 0, done.stderr
-    expected = golden.answers[key]["outputs"][0]["values"]
-    np.testing.assert_allclose(pd.read_csv(tmp_path / "r.csv")[["JND1"]], expected, rtol=1e-4)
+    for name, count in pictures.items():
+        answers = pd.read_csv(tmp_path / f"{name}.csv")[["JND1"]]
+        expected = golden.answers[VARIANTS[name][1]]["outputs"][0]["values"][:count]
+        np.testing.assert_allclose(answers, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -172,27 +213,12 @@ def test_the_image_output_is_the_released_programs(name, golden, files):
     variant = variants_of(script)[name]
     model = build_network(variant)
     weight_files.load(model, files(name, 1))
-    image, _ = model.predict_on_batch(golden.pictures[:1])
+    assert model.output_names == ["JNDImg", "JND_output"]
+    image = keras.Model(model.input, model.outputs[0]).predict_on_batch(golden.pictures[:1])
     answer = golden.answers[key]["outputs"][0]
     np.testing.assert_allclose(image.mean((1, 2)), answer["mean"][:1], rtol=1e-4)
     np.testing.assert_allclose(image.std((1, 2)), answer["std"][:1], rtol=1e-4)
     np.testing.assert_allclose(image[:, ::88, ::160], answer["grid"][:1], rtol=1e-4, atol=1e-5)
-
-
-def test_e2e_reports_the_reconstructed_frames_where_they_exist(files, rootdir, tmp_path, capsys):
-    where = ["--data_dir", rootdir, "--model_weights_path", files("E2E-LAT", 1), "--result_path", tmp_path]
-    assert call("E2ELAT", "test", "--jnd_value", "JND1", *where) == 0
-    printed = capsys.readouterr().out
-    assert "reconstructed JND1 frames: PSNR" in printed and "JND1: mean absolute error" in printed
-
-
-@pytest.mark.parametrize("name", ["MJ-LAT", "MT_3LJND"])
-def test_joint_variants_take_a_level_and_say_it_changes_nothing(name, files, golden_root, tmp_path, capsys):
-    script, _, _, flags = VARIANTS[name]
-    where = ["--data_dir", golden_root(script), "--model_weights_path", files(name, 1), "--result_path", tmp_path]
-    assert call(script, "test", *flags.split(), "--jnd_value", "JND2", *where) == 0
-    assert "all three levels at once; JND2 changes nothing" in capsys.readouterr().err
-    assert list(pd.read_csv(tmp_path / "test_results.csv").columns) == ["image", "JND1", "JND2", "JND3"]
 
 
 def test_one_level_heads_need_a_level_and_only_one(tmp_path, capsys):
@@ -210,7 +236,7 @@ def tiny(tmp_path_factory):
     """A rootdir of two pictures a split: the networks here are large."""
     root = tmp_path_factory.mktemp("tiny")
     random = np.random.default_rng(0)  # one dark, one bright: an untrained network must tell them apart
-    for split in ("train", "valid"):
+    for split in ("train", "valid", "test"):
         for number in range(2):
             write_png(root / split / f"{number}.png", random.integers(0, (30, 255)[number], (90, 160, 3), np.uint8))
             write_png(root / f"jnd2{split}" / f"{number}.png", np.full((90, 160, 3), 128, np.uint8))
@@ -245,8 +271,7 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
     for name in variant.levels(level).values():  # the levels' labels are as far apart as their numbers say
         line = rf"{name}: error on valid \d+\.\d+ QP; always predicting the training median gives {name[-1]}\.00 QP"
         assert re.search(line, printed)
-    model = build_network(variant)
-    weight_files.load(model, tmp_path / checkpoint)
+    weight_files.load(build_network(variant), tmp_path / checkpoint)
     kinds = {"run", "state", "curves"}  # beside the checkpoint, marked as it is
     mark = {"BestModelJND2.h5": "JND2", "BestModel.h5": "", "checkpoint.h5": "_checkpoint"}[checkpoint]
     assert {path.stem for path in tmp_path.iterdir()} >= {f"{kind}{mark}" for kind in kinds}
@@ -260,6 +285,10 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
         }
         expected = 0.01 * log["val_JNDImg_loss"] + 0.99 * log["val_JND_output_loss"]
         np.testing.assert_allclose(log["val_loss"], expected, rtol=1e-3)
+        where = ["--data_dir", tiny, "--model_weights_path", tmp_path, "--result_path", tmp_path, *SIZE]
+        assert call(script, "test", "--jnd_value", "JND2", *where) == 0
+        printed = capsys.readouterr().out  # of the frames that this rootdir has
+        assert "reconstructed JND2 frames: PSNR" in printed and "JND2: mean absolute error" in printed
 
 
 def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, capsys):
@@ -280,16 +309,6 @@ def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, cap
     assert {"val_VA_output_CC", "val_VA_output_KLD", "val_VA_output_SIM"} <= set(log.columns)
     expected = log["val_JND_output_loss"] + 0.5 * log["val_VA_output_loss"]
     np.testing.assert_allclose(log["val_loss"], expected, rtol=1e-3)
-
-
-def test_frozen_parts_do_not_train(golden):
-    for name, trainable in (("REC", "rec"), ("MJ-LAT", "lat"), ("MT_3LJND", "block4")):
-        script, *_ = VARIANTS[name]
-        variant = variants_of(script)[name]
-        model = build_network(variant)
-        learning = {weight.path for weight in model.trainable_weights}
-        assert any(trainable in path for path in learning)
-        assert not any("encoder" in path or "decoder" in path or "block3" in path for path in learning)
 
 
 def test_vgg_without_network_or_file_gives_one_line_with_the_address(tiny, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What every training does when it goes wrong, and when it is asked for what it can, or cannot, do."""
 
 import errno
+import functools
 import json
 import shutil
 import sys
@@ -92,6 +93,19 @@ def test_nan_stops_and_the_best_epoch_before_it_is_kept(rootdir, tmp_path):
     assert str(error.value).startswith("epoch 3: the loss is nan") and epochs == [0, 1, 2]
     assert f"is kept in {tmp_path / 'Best.h5'}; lower --learning_rate" in str(error.value)
     assert all(np.isfinite(array).all() for array in weights_of(tmp_path))
+
+
+def test_weights_that_became_nan_are_not_kept(rootdir, tmp_path):
+    """A ReLU makes 0 of NaN, so that the loss alone looks sound."""
+
+    def relu(x):
+        x = keras.ops.where(x > 0, x, 0.0)
+        return x + keras.ops.sqrt(0 * x)  # whose gradient is NaN
+
+    line = r"epoch 1: the loss is \d\S+, on valid \d\S+, but weights are NaN; no epoch was kept; lower --learning_rate"
+    with pytest.raises(UserError, match=line):
+        small.train(rootdir, tmp_path, build=functools.partial(small.build, activation=relu))
+    assert not (tmp_path / "Best.h5").exists()
 
 
 # --- features on the disk

@@ -1,5 +1,6 @@
 """What every training does when it is stopped or killed, and then resumed."""
 
+import json
 import os
 import re
 import shutil
@@ -26,9 +27,9 @@ def whole(rootdir, tmp_path_factory):
     return folder
 
 
-def start(root, folder, before="", **settings):
+def start(root, folder, before="", build="build", **settings):
     """The program that trains small.py's network, as a process of its own."""
-    call = f"small.train(Path({str(root)!r}), Path({str(folder)!r}), **{settings}) and 0"
+    call = f"small.train(Path({str(root)!r}), Path({str(folder)!r}), build=small.{build}, **{settings}) and 0"
     program = f"import os, signal\nfrom pathlib import Path\n{before}\nfrom common.cli.program import run\n"
     program += f"def main():\n    import small\n    return {call}\nrun(main)"
     path = os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])
@@ -58,6 +59,49 @@ def test_a_kill_between_any_two_files_loses_nothing(whole, rootdir, tmp_path):
     small.train(rootdir, tmp_path, resume=True)
     assert_same(tmp_path, whole)
     assert not list(tmp_path.rglob(".part-*"))
+
+
+SIGNAL = """
+from common.training.loop import Run
+end = Run.on_epoch_end
+def deadly(self, epoch, logs=None):
+    end(self, epoch, logs)
+    if epoch + 1 == {epoch}:
+        os.kill(os.getpid(), {number})
+Run.on_epoch_end = deadly
+"""
+
+
+def test_ctrl_c_and_a_shutdown_lose_nothing(whole, rootdir, tmp_path, capsys):
+    """Stopped after the second epoch and after the fourth, finished in another process: as if nothing happened."""
+    record = tmp_path / "run.json"
+    for number, epoch, code in ((signal.SIGINT, 2, 130), (signal.SIGTERM, 4, 143)):
+        program = start(rootdir, tmp_path, resume=True, before=SIGNAL.format(number=int(number), epoch=epoch))
+        _, said = program.communicate(timeout=100)
+        assert program.returncode == code and "Traceback" not in said, said
+        best = json.loads(record.read_text())["best"]["epoch"]
+        assert f"epoch so far, {best}, is kept in {tmp_path / 'Best.h5'}; go on with --resume" in said
+        assert json.loads(record.read_text())["status"] == "interrupted"
+    best = small.train(rootdir, tmp_path, resume=True)
+    printed = capsys.readouterr().out
+    assert "of 8; best so far: epoch" in printed and "epoch 1/" not in printed
+    assert_same(tmp_path, whole)
+    assert best.epoch == json.loads(record.read_text())["best"]["epoch"] == log_of(whole)["val_loss"].idxmin() + 1
+    assert len(json.loads(record.read_text())["resumed"]) == 2
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_two_devices_give_the_losses_of_one(rootdir, tmp_path):
+    """Also where the last batch, of one picture, has nothing for the second, and with BatchNormalization."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    program = start(rootdir, two, build="build_normalized", epochs=2, devices="CPU:0,CPU:1")
+    said = program.communicate(timeout=100)
+    assert program.returncode == 0, said
+    small.train(rootdir, one, build=small.build_normalized, epochs=2)
+    pd.testing.assert_frame_equal(log_of(two), log_of(one), rtol=1e-5)
+    for kept in (one / "features").iterdir():  # each device computing all of them would write twice the rows
+        np.testing.assert_allclose(np.load(kept), np.load(two / "features" / kept.name), rtol=1e-4, atol=1e-4)
+        assert kept.stat().st_size == (two / "features" / kept.name).stat().st_size
 
 
 def test_more_epochs_go_on_and_a_worse_one_does_not_replace_the_best(whole, rootdir, tmp_path, capsys):
