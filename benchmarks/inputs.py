@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from benchmarks.matrix import in_new_process
 from common import demo
 from common.data.dataset import list_images
 from common.data.labels import write_labels
 from common.media.images import read_image, write_png
-from common.models.registry import ModelSpec
+from common.models import weight_files
+from common.models.backbones import build_network
+from common.models.registry import ModelSpec, get_model
 from tests.golden import seeded
 
 SIZE = (1920, 1080)
@@ -36,8 +39,16 @@ def make_rootdir(sources: list[Path], root: Path) -> None:
 
 
 def write_weights(spec: ModelSpec, file: Path) -> None:
-    """Write the golden tests' weights of a model, in the released layout."""
-    seeded.write_h5(spec.name.replace("-", "").replace("MT_3LJND_VA", "MT_3LJND"), file)
+    """Write the golden tests' weights of a model, or random ones of a model that these tests do not know."""
+    name = spec.name.replace("-", "").replace("MT_3LJND_VA", "MT_3LJND")
+    if name in seeded.LAYOUTS:
+        seeded.write_h5(name, file)
+    else:
+        in_new_process(_write_random_weights, spec.name, file)
+
+
+def _write_random_weights(name: str, file: Path) -> None:
+    weight_files.save(build_network(get_model(name)), file)
 
 
 def write_autoencoders(folder: Path) -> None:

@@ -112,10 +112,11 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def file_or_default(path: str | Path, name: str) -> Path:
-    """`path` where it has the suffix of `name`; otherwise the file `name` in the folder `path`."""
+    """`path` where it is a file or has the suffix of `name`; otherwise the file `name` in the folder `path`."""
     path = Path(path)
     suffixes = {".h5", ".hdf5"} if name.endswith(".h5") else {Path(name).suffix}
-    return path if path.suffix.lower() in suffixes and not path.is_dir() else path / name
+    is_file = path.is_file() or path.suffix.lower() in suffixes and not path.is_dir()
+    return path if is_file else path / name
 
 
 def check_writable(path: str | Path) -> None:

@@ -38,6 +38,7 @@ def write(evaluation: Evaluation, predictions: pd.DataFrame, encoded_images: Enc
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.policies["json.dumps_kwargs"] = {}  # keep the order of the models
     text = environment.get_template("page.html").render(

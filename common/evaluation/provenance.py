@@ -25,8 +25,8 @@ def write(evaluation: Evaluation, command: Sequence[str], minutes: float) -> Non
     lines = [
         "# What was run",
         "",
-        f"On {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, in {minutes:.1f} minutes without what was kept of "
-        f"earlier runs, in the programs' folder{_at_commit()}:",
+        f"On {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, in {minutes:.1f} minutes, not counting what was "
+        f"kept from earlier runs, in the programs' folder{_at_commit()}:",
         "",
         f"    {shlex.join(command) or evaluation.config}",
         "",

@@ -70,16 +70,19 @@ def start(job: dict[str, Any], files: list[tuple[int, str]]):
     The code of this function is sent to the worker, which can so say that it has no project, or another version.
     """
     this = distributed.get_worker()
+    outdated = f"has another version of this project than {job['project']}; update it"
     try:
         from common.prediction import worker
     except ImportError as error:
-        ours = (error.name or "common").startswith("common")
+        missing = error.name or "common"
+        if missing.startswith("common."):  # a version from before this package
+            return this.address, "refused", outdated
+        ours = missing == "common"
         why = "does not find this project" if ours else "lacks a package"
         advice = f"start it with PYTHONPATH={job['project']}" if ours else "pip install -r requirements.txt there"
         return this.address, "refused", f"{why} ({error}); {advice}"
-    if getattr(worker, "CODE", None) != job["code"]:
-        reason = f"has another version of this project than {job['project']}; bring it up to date"
-        return this.address, "refused", reason
+    if worker.CODE != job["code"]:
+        return this.address, "refused", outdated
     return this.address, *worker.predict_part(job, files, this)
 
 

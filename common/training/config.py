@@ -1,7 +1,7 @@
 """The settings of a training, and the files that it writes."""
 
 import json
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,8 @@ class TrainingConfig:
         return ""
 
     def recorded(self) -> dict[str, Any]:
-        """All settings, for the record of the training."""
-        return asdict(self)
+        """{flag: value} of all settings, for the record of the training."""
+        return {setting.metadata.get("flag") or setting.name: getattr(self, setting.name) for setting in fields(self)}
 
 
 _SETTINGS = [setting for setting in fields(TrainingConfig) if setting.metadata]

@@ -79,7 +79,7 @@ class Training:
         return {"loss": functions, "loss_weights": weights, "metrics": metrics if any(metrics) else None}
 
     def curves(self) -> tuple[dict, str]:
-        """What `common.training.curves` draws: {title: (column of train, of valid, baseline)}, and the unit."""
+        """What `callbacks.draw_curves` draws: {title: (column of train, of valid, baseline)}, and the unit."""
         shown = [target for target in self.targets if target.is_level] or self.targets
 
         def column(target: Target) -> str:

@@ -74,7 +74,8 @@ def describe(target: Target, best: Best, config: TrainingConfig, several: bool) 
     if target.is_level:
         error = f"{output.level}: error on valid {best.logs[f'{prefix}loss']:.2f} {config.label_unit}"
         return f"{error}; {describe_baseline(target.baseline, config.label_unit)}"
-    known = [name for name in output.metrics if f"{prefix}{name}" in best.logs]
-    metrics = ", ".join(f"{name} {best.logs[f'{prefix}{name}']:.4g}" for name in known)
+    known = [str(name) for name in output.metrics if f"{prefix}{name}" in best.logs]
+    units = {"psnr": " dB"}
+    metrics = ", ".join(f"{name.upper()} {best.logs[prefix + name]:.4g}{units.get(name, '')}" for name in known)
     where = "valid patches" if config.patch else "valid"
     return f"{output.target} on {where}{f', {target.note}' if target.note else ''}: {metrics}"

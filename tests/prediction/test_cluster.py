@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import PROJECT
@@ -170,6 +171,21 @@ def test_a_port_without_a_scheduler_is_said(answers, cluster, monkeypatch, tmp_p
             other.close()
         with pytest.raises(UserError, match=f"--dask {address}: no dask scheduler answers there"):
             next(cluster.predict_files(None, {}, [(0, tmp_path)], PredictionConfig(dask=address)))
+
+
+def test_a_worker_with_a_project_from_before_the_packages_is_outdated(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    from common.prediction.worker import start
+
+    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(address="W"))
+    job = {"project": "P", "code": "another"}
+    outdated = ("W", "refused", "has another version of this project than P; update it")
+    assert start(job, []) == outdated
+    monkeypatch.setitem(sys.modules, "common.prediction", None)
+    assert start(job, []) == outdated
+    monkeypatch.delitem(sys.modules, "common.prediction")
+    monkeypatch.setitem(sys.modules, "common", None)
+    assert "does not find this project" in start(job, [])[2]
 
 
 def test_another_version_of_the_program_is_known_by_its_digest(tmp_path):
