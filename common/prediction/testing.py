@@ -70,6 +70,8 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
         if output.target == "frame" and folder.is_dir():
             frames[output.name] = match_images(split, folder)
     result = file_or_default(config.result_path, spec.result_name(config.jnd))
+    if result.exists() and result.suffix != ".csv":
+        raise UserError(f"{result}: exists, and is no table of results; give a folder, or a name that ends in .csv")
     check_writable(result)
     qps, quality = [], []
     with predictions(spec, file, split, [*levels, *frames], config.precision, config.batch_size) as predicted:

@@ -139,6 +139,11 @@ def test_where_results_cannot_go_is_said_before_the_work(rootdir, weight_files, 
     for target, reason in (("file/out", "this is a file"), ("taken", "this is a folder")):
         with pytest.raises(UserError, match=reason):
             call(*flags("test", rootdir, weight_files, tmp_path / target))
+    labels = tmp_path / "JND-Levels.txt"
+    labels.write_text("22 27 31")
+    with pytest.raises(UserError, match="JND-Levels.txt: "):
+        call(*flags("test", rootdir, weight_files, labels))
+    assert labels.read_text() == "22 27 31"
 
 
 def test_help_shows_the_papers_defaults(capsys):
