@@ -56,13 +56,12 @@ class Training:
         if model.output_names != declared[: len(model.output_names)]:
             raise ValueError(f"{spec.name}: the network's outputs are {model.output_names}, its ModelSpec's {declared}")
         if config.output_bias == "mean":
-            for target in self.targets:  # a ReLU unit that starts below zero never learns
-                layer = model.get_layer(target.output.name)
-                if target.is_level and not hasattr(layer, "bias"):
-                    raise ValueError(
-                        f"{spec.name}: {layer.name} has no bias to start at the mean label; see output_bias"
-                    )
-                if target.is_level:
+            for target in self.targets:
+                if target.is_level:  # a ReLU unit that starts below zero never learns
+                    layer = model.get_layer(target.output.name)
+                    if not hasattr(layer, "bias"):
+                        problem = f"{layer.name} has no bias to start at the mean label; see output_bias"
+                        raise ValueError(f"{spec.name}: {problem}")
                     layer.bias.assign(np.mean(target.columns["train"], axis=0))
         if spec.build_auxiliary is None:
             return model, model
