@@ -87,6 +87,18 @@ def weight_files(golden, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def small_weights(tmp_path_factory):
+    """The weight file of small.py's network, untrained."""
+    import small
+
+    from common.models.weight_files import save
+
+    file = tmp_path_factory.mktemp("small") / "Best.h5"
+    save(small.build(), file)
+    return file
+
+
+@pytest.fixture(scope="session")
 def rootdir(tmp_path_factory):
     """A rootdir of 6 train, 3 valid and 3 test crops of real photographs, with made-up labels."""
     from common.data.labels import write_labels
@@ -105,7 +117,7 @@ def rootdir(tmp_path_factory):
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run():
     """Run `python ARGUMENTS...` in the project's folder, as a user would: stdout, stderr, returncode."""
 

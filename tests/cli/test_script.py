@@ -9,7 +9,6 @@ import small
 
 from common.core.errors import UserError
 from common.media.images import InputFormat
-from common.models import weight_files
 from common.models.autoencoder import build_autoencoder
 from LAT import build_model
 
@@ -25,14 +24,6 @@ def test(root, weights, out, *flags):
 
 
 test.__test__ = False  # to pytest
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """The weight file of a network that nobody trained."""
-    file = tmp_path_factory.mktemp("weights") / "Best.h5"
-    weight_files.save(small.build(), file)
-    return file
 
 
 @pytest.mark.parametrize(
@@ -85,21 +76,21 @@ def test_a_dead_output_stops_a_training(rootdir, tmp_path):
     assert not (tmp_path / "Best.h5").exists()
 
 
-def test_quality_factors_are_labels_too(rootdir, weights, tmp_path, capsys):
+def test_quality_factors_are_labels_too(rootdir, small_weights, tmp_path, capsys):
     root = tmp_path / "qf"
     for split in ("train", "test"):
         shutil.copytree(rootdir / split, root / split)
         count = len(list((root / split).glob("*.png")))
         (root / split / "JND-Levels.txt").write_text("90 60 40\n" * count)
-    test(root, weights, tmp_path / "out", "--label_unit", "QF")
+    test(root, small_weights, tmp_path / "out", "--label_unit", "QF")
     assert "QF; always predicting the training median gives 0.00 QF" in capsys.readouterr().out
     with pytest.raises(UserError, match="90 is outside 0 to 51"):
-        test(root, weights, tmp_path / "out")
+        test(root, small_weights, tmp_path / "out")
 
 
-def test_a_name_that_is_no_utf_8_comes_through(rootdir, weights, tmp_path):
+def test_a_name_that_is_no_utf_8_comes_through(rootdir, small_weights, tmp_path):
     (tmp_path / "root" / "test").mkdir(parents=True)
     name = b"\xff.png".decode("utf-8", "surrogateescape")
     shutil.copyfile(rootdir / "test" / "img1.png", tmp_path / "root" / "test" / name)
-    test(tmp_path / "root", weights, tmp_path / "out")
+    test(tmp_path / "root", small_weights, tmp_path / "out")
     assert b"\xff.png," in (tmp_path / "out" / "test_results.csv").read_bytes()
