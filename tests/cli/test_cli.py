@@ -62,12 +62,39 @@ def test_flags_of_coding_want_something_to_code(capsys):
         assert f"{flags[0]}: says how to code, and nothing is to be coded; add --encode DIR" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("program", ["LAT.py train", "-m common.prepare photos", "-m common.weights verify"])
-def test_help_waits_for_nothing_heavy(program, run):
-    done = run("-X", "importtime", *program.split(), "--help")
-    assert done.returncode == 0 and done.stdout.startswith("usage: ")
-    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
-    assert not imported & {"tensorflow", "keras", "pandas", "skimage", "matplotlib", "pooch", "requests"}
+HELP = """
+import argparse, contextlib, io, runpy, sys
+
+commands, add_parser = [], argparse._SubParsersAction.add_parser
+def noted(self, name, **settings):
+    commands.append(name)
+    return add_parser(self, name, **settings)
+argparse._SubParsersAction.add_parser = noted
+
+def help_of(*arguments):
+    sys.argv = [*arguments, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        runpy.run_path(arguments[0], run_name="__main__")
+    assert printed.getvalue().startswith("usage: ")
+    heavy = {"tensorflow", "keras", "pandas", "skimage", "matplotlib", "pooch", "requests"} & set(sys.modules)
+    assert not heavy, f"{arguments}: {heavy}"
+    print(*arguments)
+
+for program in sys.argv[1:]:
+    commands.clear()
+    help_of(program)
+    for command in list(commands):
+        help_of(program, command)
+"""
+
+
+def test_help_waits_for_nothing_heavy(run):
+    """Of any program and command, in one process, where what one of them imports stays."""
+    programs = [*PROJECT.glob("*.py"), *(PROJECT / "common").glob("[!_]*.py")]
+    done = run("-c", HELP, *programs, PYTHONPATH=str(PROJECT))
+    assert done.returncode == 0, done.stderr
+    helped = {line.removeprefix(f"{PROJECT}/") for line in done.stdout.splitlines()}
+    assert {"LAT.py train", "MTJND.py export", "common/demo.py", "common/prepare.py mcl-jci"} <= helped
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

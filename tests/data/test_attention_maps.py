@@ -1,7 +1,5 @@
 """Attention maps as files: made, kept, read as distributions."""
 
-import time
-
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
@@ -80,12 +78,7 @@ def test_prepare_says_what_is_wrong(run, tmp_path):
         Image.fromarray(data.astronaut()[:8, :8]).save(tmp_path / name)
     result = prepare(run, tmp_path)
     assert result.returncode == 2 and "a.png: same name as a.bmp" in result.stderr and not list(tmp_path.glob("va*"))
-    times = []
-    for _ in range(3):  # the best of them, since other work may share the machine
-        began = time.monotonic()
-        assert "not measured gaze" in " ".join(prepare(run, tmp_path, "--help").stdout.split())
-        times.append(time.monotonic() - began)
-    assert min(times) < 0.5
+    assert "not measured gaze" in " ".join(prepare(run, tmp_path, "--help").stdout.split())
 
 
 def test_no_half_map(root, tmp_path, monkeypatch):
