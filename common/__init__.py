@@ -21,6 +21,6 @@ def __dir__():
 
 
 def __getattr__(name: str):
-    if name not in _WHERE:  # the others wait until they are asked for: NumPy and Pillow take their time
+    if name not in _WHERE:  # imported at the first use, because NumPy and Pillow are slow to import
         raise AttributeError(f"module 'common' has no attribute {name!r}")
     return getattr(importlib.import_module(f"common.{_WHERE[name]}"), name)

@@ -62,7 +62,7 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     if len(files) < len(paths):
         print(f"{len(paths) - len(files)} files were done before")
     if warned:
-        print(f"{warned} with a warning: take their levels with care")
+        print(f"{warned} with a warning: check their levels")
     if output:
         output.finish()
         print(f"results: {options.output}")

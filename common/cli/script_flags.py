@@ -17,7 +17,7 @@ def _model_flags(parser, specs, every_level=False):
         dest="level",
         choices=LEVELS,
         required=not every_level and all(spec.needs_level for spec in specs),
-        help="taken, changes nothing: all levels at once" if needless else f"the JND level{every}",
+        help="accepted, without effect: the model predicts all levels" if needless else f"the JND level{every}",
     )
     if any(spec.level_by_column for spec in specs):
         parser.add_argument("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")

@@ -46,7 +46,7 @@ def atomic_group(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder; when the block ends well, all in it goes into the folder of `path`, `path` itself last.
 
     So whoever finds `path`, a file or a folder, finds everything that belongs to it, whole and of the same run: an old
-    `path` is taken away first.  Otherwise as `atomic_write`.
+    `path` is removed first.  Otherwise as `atomic_write`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,10 +112,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def file_or_default(path: str | Path, name: str) -> Path:
-    """`path` where it is a file or has the suffix of `name`; otherwise the file `name` in the folder `path`."""
+    """`path` if it has the suffix of `name`, or is a file of any suffix; else the file `name` in the folder `path`."""
     path = Path(path)
     suffixes = {".h5", ".hdf5"} if name.endswith(".h5") else {Path(name).suffix}
-    is_file = path.is_file() or path.suffix.lower() in suffixes and not path.is_dir()
+    is_file = path.suffix and path.is_file() or path.suffix.lower() in suffixes and not path.is_dir()
     return path if is_file else path / name
 
 

@@ -1,4 +1,4 @@
-"""The same work on many items, in threads, with a progress bar; apart from `threads`, since tqdm takes its time."""
+"""The same work on many items, in threads, with a progress bar; not in `threads`, because tqdm is slow to import."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed

@@ -20,7 +20,7 @@ class RowFile:
     """Rows (dicts) as a CSV file or as JSON lines, under the name PART-name until `finish` gives the file its own.
 
     Attributes:
-        kept_rows: the rows that an earlier run left, without those of the file that it was at when it was stopped.
+        kept_rows: the rows of an earlier run, without those of the input that it was working on when it stopped.
         kept_paths: their paths, as text.
     """
 

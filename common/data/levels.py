@@ -36,7 +36,7 @@ def nearest_qp(levels: ArrayLike, *, clip: bool = False) -> np.ndarray: ...
 def nearest_qp(levels, *, clip=False):
     """Return the whole QP (or QF) nearest to each level, halves upwards: an int for a number, else an int array.
 
-    clip: Bring each QP into the range that can be coded, 1 to 51.  Raises UserError where a level is NaN or infinite.
+    clip: Limit each QP to the range that can be coded, 1 to 51.  Raises UserError where a level is NaN or infinite.
     """
     levels = np.asarray(levels, float)
     finite = np.isfinite(levels)

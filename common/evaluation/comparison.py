@@ -11,7 +11,7 @@ import pandas as pd
 from common.core.errors import UserError
 from common.data import dataset, videoset
 from common.data.levels import HIGHEST_QP, nearest_qp, satisfied
-from common.data.tables import read_list, read_manifest
+from common.data.tables import read_list, read_manifest, source_column
 from common.encoding.image_cache import EncodedImageCache
 from common.evaluation import accuracy
 from common.evaluation.trials import Trial
@@ -60,7 +60,7 @@ def read_data(root: Path, sheets: Path | None = None) -> EvaluationData:
         medians = np.median(np.asarray(train.labels), axis=0)
     label_kind = _first(manifest, "labels", "of unknown origin: there is no manifest.csv")
     rows = manifest[manifest["split"] == "test"].set_index("image") if len(manifest) else manifest
-    column = next((name for name in ("clip", "photograph", "picture") if name in rows), None)
+    column = source_column(rows)
     sources = [str(rows[column].get(path.name, path.name)) if column else path.name for path in split.images]
     if sheets:
         samples = sheet_samples(sheets, label_kind, dict(zip(split.images, sources)))

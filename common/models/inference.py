@@ -17,13 +17,10 @@ from common.models import weight_files
 from common.models.backbones import build_network
 from common.models.registry import ModelSpec
 
-layers, ops = keras.layers, cast(Any, keras.ops)  # whose types are those of another backend
+layers, ops = keras.layers, cast(Any, keras.ops)  # Any: its annotations are another backend's
 WINOGRAD_CHANNELS = 64  # with fewer, a convolution waits for memory, and Winograd's form moves more of it
-FLOAT32 = (
-    "reconstruction",
-    "reconstruction_norm",
-    "JNDImg",
-)  # hold pixel values, which bfloat16 rounds to steps of up to 2
+# Layers that hold pixel values, which bfloat16 would round to steps of up to 2.
+FLOAT32 = ("reconstruction", "reconstruction_norm", "JNDImg")
 
 
 def load_network(
@@ -105,11 +102,11 @@ def for_prediction(
 
 
 def _openvino_precision(precision):
-    """Keras compiles its OpenVINO models without a word on precision: put it into the function that it calls."""
+    """Set the precision in the function by which Keras compiles OpenVINO models; Keras itself sets none."""
     import openvino
 
     hint = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
-    if threads := os.environ.get("OMP_NUM_THREADS"):  # which it does not heed by itself
+    if threads := os.environ.get("OMP_NUM_THREADS"):  # OpenVINO ignores this variable
         hint["INFERENCE_NUM_THREADS"] = threads
     openvino.compile_model = functools.partial(openvino.Core().compile_model, config=hint)
 
@@ -130,8 +127,8 @@ class WinogradConvPool(layers.Layer):
     Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, F(2x2, 3x3).
     """
 
-    def __init__(self, filters, **how):
-        super().__init__(**how)
+    def __init__(self, filters, **settings):
+        super().__init__(**settings)
         self.filters = filters
 
     def build(self, shape):

@@ -169,7 +169,7 @@ def _download_errors(url: str, archive: Archive) -> Iterator[None]:
 def unpack(path: Path, target: Path) -> list[str]:
     """Unpack the weight files, readmes and licences of a zip file below the folder `target`; returns their names.
 
-    They are read through, and written beside the zip file under numbers of ours, before anything reaches `target`.
+    Each is first read to its end and written, under a number, into the folder of the zip file; only then to `target`.
 
     Raises:
         UserError: when the archive is damaged, holds no weight file, or would write outside `target`, a link, two files

@@ -65,7 +65,7 @@ def _connect(address: str) -> distributed.Client:
     try:
         there = asyncio.run(asyncio.wait_for(_scheduler_version(address), CONNECT_SECONDS + 1))
     except Exception as error:  # whatever may answer at a port
-        reason = " ".join(str(error).split()) or f"nothing it says in {CONNECT_SECONDS} s makes sense"
+        reason = " ".join(str(error).split()) or f"no valid reply within {CONNECT_SECONDS} s"
         raise UserError(f"--dask {address}: no dask scheduler answers there ({reason})") from None
     if here != there:
         raise UserError(f"{address}: has distributed {there}, here is {here}; install the same everywhere")

@@ -23,7 +23,6 @@ from skimage import data
 from common.core import threads
 from common.core.errors import UserError
 from common.media.images import InputFormat, resize
-from common.models.inference import load_network as load_network  # for `export`: it waits for Keras as well
 from common.prediction.formats import INPUT
 
 MIN_WEIGHTS = 1024  # in an array that is stored as float16; a bias of 25 QP would be off by 0.01

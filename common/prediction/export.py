@@ -39,10 +39,11 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
     # Nothing here is worth a GPU, whose float32 convolutions have 10 bits.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     load_keras(training=True)
+    from common.models.inference import load_network
     from common.prediction import converters
 
     levels = spec.levels(config.jnd)
-    network = converters.load_network(spec, weights, levels, winograd=False)
+    network = load_network(spec, weights, levels, winograd=False)
     served = converters.Served(network, spec.input, list(levels.values()), form.batch)
     description = describe(spec, config, weights)
     with atomic_group(target) as folder, silent_stderr(), _full_disk(target):

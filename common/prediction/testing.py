@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.files import check_writable, file_or_default, write_csv
 from common.core.keras_backend import load_keras
@@ -15,20 +14,20 @@ from common.core.threads import prefetch
 from common.data.dataset import LEVELS, Split, load_splits, match_images, split_folder
 from common.data.labels import Unit
 from common.data.levels import describe_baseline, median_baseline, qp_mae
+from common.media import metrics
 from common.media.images import InputFormat
 from common.models import weight_search
 from common.models.registry import ModelSpec
+from common.prediction.config import WeightsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestConfig:
+class TestConfig(WeightsConfig):
     """How a model is tested; the flags of `test` have the same names.
 
     Args:
         data_dir: the rootdir with test/, and train/ for the median baseline.
-        model_weights_path: the weight file, or a folder that holds it.
         result_path: folder for the result CSV, or the file.
-        level: "JND1" to "JND3"; None for a model that predicts all.
         label_unit: of the labels, "QP" or "QF".
         precision: of weights and arithmetic, "float32" or "bfloat16".
         batch_size: images predicted at once.
@@ -39,17 +38,10 @@ class TestConfig:
 
     data_dir: Path
     result_path: Path
-    model_weights_path: Path = PRETRAINED
-    level: str | None = None
     label_unit: Unit = "QP"
     precision: str = "float32"
     batch_size: int = 2
     backbone_weights: Path | None = None
-
-    @property
-    def jnd(self) -> int | None:
-        """The number of the level, 1 to 3, or None."""
-        return int(self.level[-1]) if self.level else None
 
 
 def test(spec: ModelSpec, config: TestConfig) -> None:
@@ -109,8 +101,6 @@ def predictions(
 
 def compare(input_format: InputFormat, image: np.ndarray, frame: Path) -> tuple[float, float]:
     """PSNR (dB) and SSIM of an image output against the frame in a file."""
-    from common.media import metrics
-
     reconstructed, target = (input_format.to_image(pixels) for pixels in (image, input_format.load(frame)))
     return metrics.psnr(target, reconstructed), metrics.ssim(target, reconstructed)
 

@@ -83,8 +83,8 @@ class Batches(keras.utils.PyDataset):
 
     def _sample_weights(self, real, filled):
         """Of a batch with `real` images among `filled`; Keras divides by the number of all."""
-        gain = filled / real  # the batch's mean, and so the gradient, is that of the real ones
-        if self.shuffle_seed is None:  # the mean of all images is
+        gain = filled / real  # the mean of this batch, and so its gradient, is then that of the real images
+        if self.shuffle_seed is None:  # on valid, the mean of all batches must be that of all images
             *_, last = range(0, len(self.order), self.batch_size)
             gain = (last + _filled(len(self.order) - last, self.shares)) / len(self.order)
         return np.where(np.arange(filled) < real, gain, 0).astype("float32")

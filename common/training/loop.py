@@ -120,8 +120,9 @@ class Run(keras.callbacks.Callback):
         inputs = {name: [paths] for name, paths in training.images.items()}
         if extractor:
             folder = config.feature_cache or self.files.checkpoint.parent / "features"
-            where = training.spec.input, training.images, self.digests, Path(folder), config.batch_size
-            inputs = features.compute(extractor, *where)
+            inputs = features.compute(
+                extractor, training.spec.input, training.images, self.digests, Path(folder), config.batch_size
+            )
             print(f"features of the frozen layers: {folder}")
             memory.check_disk(written)  # they may lie on the same one
 

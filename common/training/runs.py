@@ -139,10 +139,10 @@ def load_state(path: Path) -> tuple[list[np.ndarray], dict[str, Any]]:
 
 def check_outputs(config: TrainingConfig, files: TrainingFiles) -> None:
     """Raise UserError where a training could not write its files, or would replace an earlier one's unasked."""
-    for file, where in ((files.checkpoint, "lies beside it"), (files.log, "lies beside the checkpoint")):
+    for file in (files.checkpoint, files.log):
         if file.exists() and not (config.overwrite or config.resume and files.state.exists()):
             raise UserError(
                 f"{file}: exists, from an earlier training; give another folder, --overwrite to replace it, "
-                f"or --resume to go on with it where its state {where}"
+                f"or --resume to go on with it, which needs {files.state}"
             )
         check_writable(file)
