@@ -117,15 +117,15 @@ def compare(
     parts = []
     for trial in trials:
         predicted = pd.read_csv(trial.result, encoding_errors="surrogateescape")
-        for level in trial.levels:
+        for jnd in trial.jnds:
             columns = {
                 "model": trial.model,
-                "level": level,
+                "level": jnd,
                 "image": [path.name for path in data.split.images],
                 "source": data.sources,
-                "true": np.asarray(data.split.labels, float)[:, level - 1],
-                "predicted": predicted[f"JND{level}"],
-                "median": data.medians[level - 1],
+                "true": np.asarray(data.split.labels, float)[:, jnd - 1],
+                "predicted": predicted[f"JND{jnd}"],
+                "median": data.medians[jnd - 1],
             }
             part = pd.DataFrame(columns)
             part["coded QP"], part["true QP"] = (nearest_qp(part[name], clip=True) for name in ("predicted", "true"))

@@ -25,19 +25,19 @@ class Trial:
     """One run of a model's `test` command."""
 
     model: str
-    level: int | None  # 1 to 3; None where the model predicts all three levels
+    jnd: int | None  # the number of the level, 1 to 3; None where one file predicts all levels
     weights: Path
     result: Path  # the CSV file that the command writes
     command: list[str]  # the script and its arguments
 
     @property
     def name(self) -> str:
-        return f"{self.model} JND{self.level}" if self.level else self.model
+        return f"{self.model} JND{self.jnd}" if self.jnd else self.model
 
     @property
-    def levels(self) -> tuple[int, ...]:
+    def jnds(self) -> list[int]:
         """The numbers of the levels that it predicts."""
-        return (self.level,) if self.level else (1, 2, 3)
+        return [int(level[-1]) for level in get_model(self.model).levels(self.jnd).values()]
 
 
 def _identify(file: Path, shown: str) -> ModelSpec | None:
@@ -89,15 +89,15 @@ def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], l
         if spec.needs_level and not match:
             left_out.append(f"{shown}: {spec.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
             continue
-        level = int(match[1]) if match else None
-        name = f"{spec.name}_JND{level}" if level else spec.name
+        jnd = int(match[1]) if match else None
+        name = f"{spec.name}_JND{jnd}" if jnd else spec.name
         result = results / f"{name}.csv"
         command = [Path(spec.script).name, "test", "--data_dir", str(root), "--model_weights_path", str(file)]
         command += ["--result_path", str(result)]
         command += ["--head", spec.name] if spec.is_one_of_several else []
-        command += ["--jnd_value", f"JND{level}"] if level else []
-        trial = Trial(spec.name, level, file, result, command)
-        first = trials.setdefault((list_models().index(spec.name), level or 0), trial)
+        command += ["--jnd_value", f"JND{jnd}"] if jnd else []
+        trial = Trial(spec.name, jnd, file, result, command)
+        first = trials.setdefault((list_models().index(spec.name), jnd or 0), trial)
         if first is not trial:
             other = first.weights.relative_to(folder)
             raise UserError(f"{folder}: {other} and {shown} are both {trial.name}; keep one of them in this folder")
