@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from common import evaluate
+from common.cli.script import run_script
 from common.core.errors import UserError
 from common.core.files import sha256
 from common.data.dataset import Split
@@ -15,6 +16,7 @@ from common.data.levels import qp_mae
 from common.evaluation import accuracy, comparison, costs, trials
 from common.media import ffmpeg, metrics
 from common.media.images import read_image
+from LAT import LAT
 
 
 def four_images(**columns):
@@ -189,7 +191,7 @@ def test_the_readme_has_the_commands_that_make_it_again(dataset, output, weight_
     evaluation, test = (command[command.index("python3") + 1 :] for command in commands)
     assert evaluation[:2] == ["-m", "common.evaluate"] and test[:2] == ["LAT.py", "test"]
     again = [argument.replace(str(output), str(tmp_path)) for argument in test]
-    assert trials.run_python(*again, cwd=trials.PROJECT) == 0
+    assert run_script("", LAT, arguments=again[1:]) == 0
     name = "predictions/LAT_JND1.csv"
     assert (tmp_path / name).read_bytes() == (output / name).read_bytes()
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import small
 from PIL import Image
 from skimage import data
 
@@ -24,6 +25,12 @@ def predictor(weight_files):
 
 
 @pytest.fixture(scope="module")
+def small_predictor(small_weights):
+    """Where it does not matter what a network predicts."""
+    return load(small.SMALL, weights=small_weights)
+
+
+@pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photographs")
     images = data.coffee()[:338, :600], data.astronaut()[:360], np.rot90(data.coffee()).copy()
@@ -32,9 +39,9 @@ def files(tmp_path_factory):
     return [folder / f"{number}.png" for number in range(3)]
 
 
-def test_a_predictor_takes_arrays_and_paths_and_many_at_once(predictor, files):
-    files = files * 3
-    assert repr(predictor).startswith("<Predictor LAT: JND1; weights /") and "LATJND1.h5; on " in repr(predictor)
+def test_a_predictor_takes_arrays_and_paths_and_many_at_once(small_predictor, files):
+    predictor, files = small_predictor, files * 3
+    assert repr(predictor).startswith("<Predictor small: JND1; weights /") and "Best.h5; on " in repr(predictor)
     one_by_one = [predictor(file) for file in files]
     assert one_by_one[0].size == (338, 600) and predictor.levels == ("JND1",)
     arrays = [np.asarray(Image.open(file)) for file in files]
@@ -94,7 +101,8 @@ def test_what_8_bits_cannot_show_is_warned_of(predictor):
     assert [prediction.warning for _, prediction in predictor.stream(images)] == ["10 bits seen as 8"]
 
 
-def test_a_predictor_may_be_shared_by_threads(predictor, files, monkeypatch):
+def test_a_predictor_may_be_shared_by_threads(small_predictor, files, monkeypatch):
+    predictor = small_predictor
     expected, inside = [predictor(file).levels for file in files], threading.Semaphore(1)
     network = predictor._networks[0]
 
