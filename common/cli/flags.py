@@ -93,9 +93,9 @@ def training_flags(parser: argparse.ArgumentParser, defaults: Any) -> None:
         help="where to keep the features of frozen layers, or `off`; by default next to the checkpoint",
     )
     parser.add_argument("--tensorboard", metavar="DIR", help="write losses for TensorBoard there too")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--overwrite", action="store_true", help="replace weights and log of an earlier training")
-    again.add_argument("--resume", action="store_true", help="go on where an earlier training was killed or ended")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--overwrite", action="store_true", help="replace weights and log of an earlier training")
+    earlier.add_argument("--resume", action="store_true", help="go on where an earlier training was killed or ended")
 
 
 def _devices(text):

@@ -39,10 +39,10 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     spec = next(spec for spec in specs if len(specs) == 1 or spec.name == options.head)
     if options.command == "predict" and not options.encode:
-        for flag in options.of_coding:
+        for flag in options.of_encoding:
             if getattr(options, flag.dest) != flag.default:
                 name = flag.option_strings[0]
-                parser.error(f"{name}: says how to code, and nothing is to be coded; add --encode DIR")
+                parser.error(f"{name}: only for encoding; add --encode DIR")
     _set_level(parser, options, spec)
     if options.input_size:
         try:

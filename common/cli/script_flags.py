@@ -92,9 +92,9 @@ def predict_flags(parser, specs):
     _weights_flag(parser, specs)
     _arithmetic_flags(parser)
     parser.add_argument("--output", metavar="FILE", help="write the table there too: .csv, or .jsonl for JSON lines")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="keep what FILE holds of an earlier run, do the others")
-    again.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--resume", action="store_true", help="keep what FILE holds of an earlier run, do the others")
+    earlier.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
     parser.add_argument(
         "--fit",
         dest="resize_mode",
@@ -118,31 +118,31 @@ def predict_flags(parser, specs):
         help="also give the QP at which this share of viewers sees no loss (0.75 is what the models predict); coded "
         "QPs are then rounded down",
     )
-    coding = parser.add_argument_group("coding at the level")
-    coding.add_argument("--encode", metavar="DIR", help="code each input at its level into DIR, with a report")
-    level = coding.add_argument(
+    encoding = parser.add_argument_group("encoding at the level")
+    encoding.add_argument("--encode", metavar="DIR", help="encode each input at its level into DIR, with a report")
+    level = encoding.add_argument(
         "--level",
         dest="coded_level",
         choices=LEVELS,
-        help="the level to code at; by default the first that the model predicts",
+        help="the level to encode at; by default the first that the model predicts",
     )
-    codec = coding.add_argument(
+    codec = encoding.add_argument(
         "--codec",
         choices=CODECS,
         default="h264",
         help="h264: at the QP, as VideoSet's levels mean it; others: with that PSNR",
     )
-    baseline = coding.add_argument(
+    baseline = encoding.add_argument(
         "--baseline",
         type=_qp,
         metavar="QP",
-        help="compare sizes with coding everything at this QP; by default the lowest predicted QP of this run, which "
+        help="compare sizes with everything encoded at this QP; by default the lowest predicted QP of this run, which "
         "--resume with more inputs may change",
     )
-    scene = coding.add_argument(
+    scene = encoding.add_argument(
         "--scene", choices=SCENE_QPS, default="lowest", help="a scene's QP: the lowest or the median of its frames' QPs"
     )
-    parser.set_defaults(of_coding=(level, codec, baseline, scene))  # which mean nothing without --encode
+    parser.set_defaults(of_encoding=(level, codec, baseline, scene))  # without effect unless --encode is given
 
 
 def export_flags(parser, specs):

@@ -2,11 +2,25 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.models.registry import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig:
+    """Which weights of a model: the file, or a folder that holds it; the level, "JND1" to "JND3", or None for all."""
+
+    model_weights_path: Path = PRETRAINED
+    level: str | None = None
+
+    @property
+    def jnd(self) -> int | None:
+        """The number of the level, 1 to 3, or None."""
+        return int(self.level[-1]) if self.level else None
 
 
 def find_weights(spec: ModelSpec, jnd: int | None, path: str | Path) -> dict[int | None, Path]:

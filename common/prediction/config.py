@@ -4,22 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.core.environment import PRETRAINED
 from common.media.clips import is_clip
+from common.models.weight_search import WeightsConfig
 from common.prediction.resize_modes import RESIZE_MODES
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightsConfig:
-    """Which weights of a model: the file, or a folder that holds it; the level, "JND1" to "JND3", or None for all."""
-
-    model_weights_path: Path = PRETRAINED
-    level: str | None = None
-
-    @property
-    def jnd(self) -> int | None:
-        """The number of the level, 1 to 3, or None."""
-        return int(self.level[-1]) if self.level else None
 
 
 @dataclass(frozen=True, kw_only=True)

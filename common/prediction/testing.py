@@ -14,11 +14,10 @@ from common.core.threads import prefetch
 from common.data.dataset import LEVELS, Split, load_splits, match_images, split_folder
 from common.data.labels import Unit
 from common.data.levels import describe_baseline, median_baseline, qp_mae
-from common.media import metrics
 from common.media.images import InputFormat
 from common.models import weight_search
 from common.models.registry import ModelSpec
-from common.prediction.config import WeightsConfig
+from common.models.weight_search import WeightsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +100,8 @@ def predictions(
 
 def compare(input_format: InputFormat, image: np.ndarray, frame: Path) -> tuple[float, float]:
     """PSNR (dB) and SSIM of an image output against the frame in a file."""
+    from common.media import metrics
+
     reconstructed, target = (input_format.to_image(pixels) for pixels in (image, input_format.load(frame)))
     return metrics.psnr(target, reconstructed), metrics.ssim(target, reconstructed)
 

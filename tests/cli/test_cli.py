@@ -55,11 +55,11 @@ def test_a_seed_is_checked_before_anything_runs(capsys):
         assert "is no whole number from 0 to 4294967295" in capsys.readouterr().err
 
 
-def test_flags_of_coding_want_something_to_code(capsys):
+def test_flags_of_encoding_need_encode(capsys):
     for flags in (["--codec", "av1"], ["--level", "JND1"], ["--baseline", "22"], ["--scene", "median"]):
         with pytest.raises(SystemExit, match="2"):
             script.run_script("", LAT, arguments=["predict", "a.png", *flags])
-        assert f"{flags[0]}: says how to code, and nothing is to be coded; add --encode DIR" in capsys.readouterr().err
+        assert f"{flags[0]}: only for encoding; add --encode DIR" in capsys.readouterr().err
 
 
 HELP = """
