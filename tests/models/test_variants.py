@@ -79,7 +79,7 @@ def files(golden, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def golden_root(tmp_path_factory):
-    """A rootdir whose test pictures are the golden ones, in the size that a script's networks see, or the first."""
+    """A rootdir whose test pictures are the golden ones in the size that a script's networks see, or the last of them."""
     folder = tmp_path_factory.mktemp("golden_pictures")
     seeded.write_images(folder)
 
@@ -87,7 +87,7 @@ def golden_root(tmp_path_factory):
         size, root = "480x270" if script == "MTJND" else "640x352", folder / f"{script}{pictures}"
         if not root.exists():
             (root / "test").mkdir(parents=True)
-            for picture in sorted((folder / size).iterdir())[:pictures]:
+            for picture in sorted((folder / size).iterdir())[-pictures:]:
                 os.link(picture, root / "test" / picture.name)
         return root
 
@@ -106,7 +106,8 @@ def test_the_public_command_answers_as_the_released_program(
     variant = variants_of(script)[name]
     level = int(re.search(r"jnd_value JND(\d)|$", flags)[1] or 1)
     file = files(name, level)
-    where = ["--data_dir", golden_root(script), "--model_weights_path", file.parent, "--result_path", tmp_path]
+    count = 1 if (name, precision) == ("REC", "bfloat16") else 2  # where that is slow; the last is the one further off
+    where = ["--data_dir", golden_root(script, count), "--model_weights_path", file.parent, "--result_path", tmp_path]
     warn_of_slow_bfloat16.cache_clear()
     assert call(script, "test", *flags.split(), *where, "--precision", precision) == 0
     printed = capsys.readouterr()
@@ -117,10 +118,10 @@ def test_the_public_command_answers_as_the_released_program(
     assert (f"all three levels at once; JND{level} changes nothing" in printed.err) == needless
     levels = [answer["values"] for answer in golden.answers[key]["outputs"] if "values" in answer]
     table = pd.read_csv(tmp_path / (f"JND{level}test_results.csv" if variant.needs_level else "test_results.csv"))
-    assert list(table["image"]) == ["gradient.png", "pattern.png"]
+    assert list(table["image"]) == ["gradient.png", "pattern.png"][-count:]
     columns = [f"JND{level}"] if variant.needs_level else ["JND1", "JND2", "JND3"]
     assert list(table.columns) == ["image", *columns]
-    answers, expected = table[columns].to_numpy(), np.concatenate(levels, axis=1)
+    answers, expected = table[columns].to_numpy(), np.concatenate(levels, axis=1)[-count:]
     if precision == "float32":
         np.testing.assert_allclose(answers, expected, rtol=1e-4)
         return
@@ -179,7 +180,7 @@ def test_other_backends_answer_the_same(backend, golden, files, golden_root, tmp
     assert done.returncode == 0, done.stderr
     for name, count in pictures.items():
         answers = pd.read_csv(tmp_path / f"{name}.csv")[["JND1"]]
-        expected = golden.answers[VARIANTS[name][1]]["outputs"][0]["values"][:count]
+        expected = golden.answers[VARIANTS[name][1]]["outputs"][0]["values"][-count:]
         np.testing.assert_allclose(answers, expected, rtol=1e-4)
 
 
