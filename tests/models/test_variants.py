@@ -79,7 +79,7 @@ def files(golden, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def golden_root(tmp_path_factory):
-    """A rootdir whose test pictures are the golden ones in the size that a script's networks see, or the last of them."""
+    """A rootdir of golden test pictures in the size that a script's networks see: both, or the last."""
     folder = tmp_path_factory.mktemp("golden_pictures")
     seeded.write_images(folder)
 
