@@ -10,6 +10,9 @@ from typing import Any
 
 from common.core.errors import UserError
 
+PREDICT_ONLY = ("openvino", "numpy")
+"""Backends that have no gradients."""
+
 loaded = False
 """Whether `load_keras` has run."""
 
@@ -28,13 +31,19 @@ def use_backend(name: str) -> None:
     os.environ["KERAS_BACKEND"] = name
 
 
+def require_tensorflow(task: str) -> None:
+    """Raise UserError where Keras runs, or will run, on another backend; `task` is what needs TensorFlow."""
+    if (backend := backend_name()) != "tensorflow":
+        raise UserError(f"KERAS_BACKEND={backend}: {task} on TensorFlow only; unset KERAS_BACKEND")
+
+
 def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None, lean: bool = False) -> None:
     """Import Keras and its backend, without TensorFlow's start-up messages, and configure it for all our networks.
 
     Call it when everything is checked that can be checked before, so that no mistake costs the user these seconds.
 
     Args:
-        training: whether to train or export, which only TensorFlow does.
+        training: whether to train, which not every backend does, or to export.
         cpus: how many devices TensorFlow makes of the CPU; this cannot be changed later.
         threads: how many threads compute; by default one a core.
         lean: import Keras without its support of tables, plots and videos, which saves a sixth of the time; for
@@ -45,10 +54,8 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
     global loaded
     backend = backend_name()
     os.environ["KERAS_BACKEND"] = backend  # empty or missing, keras.json would decide
-    if training and backend != "tensorflow":
-        raise UserError(
-            f"KERAS_BACKEND={backend}: predicts only; unset KERAS_BACKEND to train or export, on TensorFlow"
-        )
+    if training and backend in PREDICT_ONLY:
+        raise UserError(f"KERAS_BACKEND={backend}: predicts only; train on tensorflow, the default, jax or torch")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)

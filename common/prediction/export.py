@@ -11,7 +11,7 @@ from typing import Any
 
 from common.core.errors import UserError
 from common.core.files import atomic_group, check_writable, sha256
-from common.core.keras_backend import load_keras, silent_stderr
+from common.core.keras_backend import load_keras, require_tensorflow, silent_stderr
 from common.models import weight_search
 from common.models.registry import ModelSpec
 from common.prediction.config import ExportConfig
@@ -26,6 +26,7 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
     Raises:
         UserError: the format, a package, the weights or the output's place do not fit; the file's levels differ.
     """
+    require_tensorflow("exports")
     form, float16 = FORMATS[config.format], config.precision == "float16"
     if float16 and not form.float16:
         raise UserError(f"--precision float16: not for {config.format}, whose runtime would compute with it")

@@ -1,9 +1,14 @@
-"""Which devices a training runs on: one, or several at once, each with its share of every batch.  TensorFlow only."""
+"""Which devices a training runs on: one, or several at once, each with its share of every batch.
+
+Several train on TensorFlow only; on JAX and PyTorch a training runs on the first device that they see.
+"""
 
 import sys
 from typing import Any
 
+from common.core import keras
 from common.core.errors import UserError
+from common.core.keras_backend import backend_name
 from common.training.config import TrainingConfig
 
 
@@ -13,30 +18,45 @@ def names(text: str) -> list[str]:
 
 
 def logical_cpus(text: str) -> int:
-    """How many CPUs TensorFlow must make of the machine's one, so that `--devices CPU:0,CPU:1` are there."""
+    """How many CPUs TensorFlow must make of the machine's one, so that `--devices CPU:0,CPU:1` are there.
+
+    Raises UserError where `text` names several devices and Keras runs on another backend.
+    """
+    if len(names(text)) > 1:
+        _refuse_several(text, "")
     return max([int(name[4:]) + 1 for name in names(text) if name.startswith("CPU:")], default=1)
+
+
+def visible() -> list[str]:
+    """The devices that the backend sees, by Keras's names: ["gpu:0", "gpu:1"], or ["cpu:0"] where there is no GPU."""
+    if backend_name() != "torch":
+        return keras.distribution.list_devices()
+    import torch
+
+    return [f"gpu:{number}" for number in range(torch.cuda.device_count())] or ["cpu:0"]
 
 
 def strategy(config: TrainingConfig) -> Any:
     """A tf.distribute.MirroredStrategy over the devices that `--devices` names; None for one device.
 
-    Raises UserError where one is not there, or other flags do not go with several.
+    Raises UserError where one is not there, or other flags or the backend do not go with several.
     """
     text = config.devices
     wanted = names(text)
     if not wanted:
         return None
-    import tensorflow as tf
-
-    present = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    present = [name.upper() for name in visible()]
     if wanted == ["all"]:
         wanted = [name for name in present if name.startswith("GPU")]
         if len(wanted) < 2:
-            print(f"--devices all: {len(wanted) or 'no'} GPU here; trains on {(wanted or present)[0]}", file=sys.stderr)
+            print(f"--devices all: {len(wanted) or 'no'} GPU here; trains on {present[0]}", file=sys.stderr)
+            return None
+        _refuse_several(text, f" sees {', '.join(present)} and")
+    import tensorflow as tf
+
+    present = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
     if missing := sorted(set(wanted) - set(present)):
         raise UserError(f"--devices {text}: {', '.join(missing)} is not there; TensorFlow sees {', '.join(present)}")
-    if len(wanted) < 2:
-        return None
     if config.batch_size % len(wanted):
         raise UserError(f"--batch_size {config.batch_size}: expected a multiple of the {len(wanted)} devices")
     # Both update the weights under a condition, where TensorFlow cannot add up gradients of several devices.
@@ -44,6 +64,13 @@ def strategy(config: TrainingConfig) -> Any:
         if taken:
             raise UserError(f"--{flag} {getattr(config, flag)}: runs on one device only; leave it or --devices out")
     return tf.distribute.MirroredStrategy(wanted)
+
+
+def _refuse_several(text: str, seen: str) -> None:
+    if (backend := backend_name()) != "tensorflow":
+        raise UserError(
+            f"--devices {text}: {backend}{seen} trains on one device; leave --devices out, or KERAS_BACKEND"
+        )
 
 
 def synchronize(model: Any) -> None:

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from common.core.errors import UserError
 from common.core.files import check_disk_space
-from common.training import features
+from common.training import devices, features
 from common.training.config import TrainingConfig
 
 COPIES = 2.2  # of each layer's output, held for the backward pass with gradients: measured 1.5 to 2.3 on the REC models
@@ -39,7 +38,7 @@ def available() -> int | None:
 def check(name: str, network: Any, config: TrainingConfig) -> None:
     """Raise UserError where a training of `network` on the CPU would not fit, with the --accumulate that would fit."""
     free = available()
-    if free is None or any(device.startswith("gpu") for device in keras.distribution.list_devices()):
+    if free is None or not devices.visible()[0].startswith("cpu"):
         return  # a GPU refuses by itself
     size, steps = config.batch_size, config.accumulate
     if (need := needed(network, size)) <= free:

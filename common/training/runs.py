@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from common.core import keras
 from common.core.environment import git_commit
 from common.core.errors import UserError
 from common.core.files import atomic_write, check_writable
+from common.core.keras_backend import backend_name
+from common.training import devices
 from common.training.config import TrainingConfig, TrainingFiles
 
 
@@ -64,10 +65,10 @@ class Record:
             "data": data,
             "versions": {
                 "python": platform.python_version(),
-                **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
+                **{package: version(package) for package in (backend_name(), "keras", "numpy", "pillow")},
             },
             "git_commit": git_commit(),
-            "device": keras.distribution.list_devices(),
+            "device": devices.visible(),
             "machine": platform.platform(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": 0.0,
