@@ -50,10 +50,10 @@ def measure(name, backend, precision, seconds):
     row = {
         "parameters": model.count_params(),
         "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
-        "GMAC": round(multiply_accumulates(model, spec.levels(1)) / 1e9, 1),
+        "GMAC": round(multiply_accumulates(model, spec.levels("JND1")) / 1e9, 1),
         "weight file MB": round(file_size(model) / 1e6, 1),
     }
-    network = for_prediction(model, list(spec.levels(1)), precision)
+    network = for_prediction(model, list(spec.levels("JND1")), precision)
     for batch in BATCHES:
         noise = np.random.default_rng(0).uniform(0, 255 * spec.input.scale, (batch, *spec.input.shape))
         images, times = noise.astype("float32"), []

@@ -1,9 +1,28 @@
-"""What an H.264 stream says about itself, for tests."""
+"""H.264 streams for tests: made as VideoSet's, and what they say about themselves."""
 
+import os
 import re
 
+import ffmpeg as graphs
+import numpy as np
+
+from common.core.files import atomic_write
+from common.media import ffmpeg
 from common.media.ffmpeg import clip_input
 from common.media.ffmpeg_process import run
+
+
+def encode_h264(source, target, qp, rate=30):
+    """A clip, or frames (N, H, W, 3) or (H, W, 3) of even size, in H.264 at a constant QP with VideoSet's settings."""
+    if isinstance(source, np.ndarray):
+        size = f"{source.shape[-2]}x{source.shape[-3]}"
+        stream = graphs.input("pipe:", format="rawvideo", pixel_format="rgb24", framerate=rate, s=size)
+        stream, data = ffmpeg._yuv(stream), source.tobytes()
+    else:
+        stream, data = ffmpeg.clip_as_yuv420(clip_input(source), ffmpeg.clip_size(source)), None
+    with atomic_write(os.path.abspath(target)) as temporary:
+        graph = ffmpeg.x264_output(stream, temporary, qp, ffmpeg.CLIP_THREADS, fps_mode="passthrough")
+        run(graph, f"encoding {target}", data, ffmpeg.CLIP_TIMEOUT, temporary)
 
 
 def frame_qps(path):

@@ -5,8 +5,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-LEVELS = ("JND1", "JND2", "JND3")
-
 
 def form(pattern: str, expected: str) -> Callable[[str], str]:
     """An argparse type: text of the regular expression `pattern`."""

@@ -33,7 +33,7 @@ DISTRIBUTED = "distributed==2026.8.0"
 def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     """Predict the levels of the inputs, print them and write them; returns the exit code, 1 where a file is bad."""
     config = config_from(PredictionConfig, options)
-    weights = find_weights(spec, config.jnd, config.model_weights_path)
+    weights = find_weights(spec, config.level, config.model_weights_path)
     levels = level_names(spec, weights)
     columns = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
     by = functools.partial(config.by, model=spec.name, digests=[sha256(file) for file in weights.values()])
@@ -102,7 +102,7 @@ def _open_encoding(
 
 
 def _results(
-    spec: ModelSpec, weights: Mapping[int | None, Path], files: Sequence[tuple[int, Path]], config: PredictionConfig
+    spec: ModelSpec, weights: Mapping[str | None, Path], files: Sequence[tuple[int, Path]], config: PredictionConfig
 ) -> Generator[Result, None, None]:
     """What `predict_files` yields, by a cluster or by this machine, whose network is ready when this returns."""
     if config.dask:

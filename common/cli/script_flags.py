@@ -1,8 +1,9 @@
 """The flags of the scripts, COMMAND by COMMAND: `train_flags`, `test_flags` ..."""
 
-from common.cli.flags import LEVELS, form, frames_flag, positive, training_flags
+from common.cli.flags import form, frames_flag, positive, training_flags
 from common.core.environment import PRETRAINED
 from common.encoding.config import CODECS, SCENE_QPS
+from common.models.registry import LEVELS
 from common.prediction.formats import FORMATS
 from common.prediction.resize_modes import RESIZE_MODES
 
@@ -10,14 +11,14 @@ from common.prediction.resize_modes import RESIZE_MODES
 def _model_flags(parser, specs, every_level=False):
     if len(specs) > 1:
         parser.add_argument("--head", choices=[spec.name for spec in specs], required=True, help="which of the models")
-    needless = not any(spec.needs_level for spec in specs)
+    has_all_levels = not any(spec.needs_level for spec in specs)
     every = "; by default all that have weights" if every_level else ""
     parser.add_argument(
         "--jnd_value",
         dest="level",
         choices=LEVELS,
         required=not every_level and all(spec.needs_level for spec in specs),
-        help="accepted, without effect: the model predicts all levels" if needless else f"the JND level{every}",
+        help="accepted, without effect: the model predicts all levels" if has_all_levels else f"the JND level{every}",
     )
     if any(spec.level_by_column for spec in specs):
         parser.add_argument("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")
@@ -174,7 +175,7 @@ def _batch_size_flag(parser, spec):
 
 
 def _weights_flag(parser, specs):
-    files = ", ".join(dict.fromkeys(spec.weights.format(jnd=1) for spec in specs))
+    files = ", ".join(dict.fromkeys(spec.released_name("JND1") for spec in specs))
     parser.add_argument(
         "--model_weights_path", default=PRETRAINED, metavar="W", help=f"{files}, or a folder that holds it"
     )

@@ -33,7 +33,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PART}{path.name}")
     try:
-        with errors_name(path):
+        with naming_errors(path):
             yield temporary
             _flush(temporary)
             os.replace(temporary, path)
@@ -53,7 +53,7 @@ def atomic_group(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f"{PART}{path.name}")
     _discard(temporary)
     try:
-        with errors_name(path):
+        with naming_errors(path):
             temporary.mkdir()
             yield temporary
             for part in temporary.rglob("*"):
@@ -68,8 +68,8 @@ def atomic_group(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def errors_name(path: Path) -> Iterator[None]:
-    """Let an OSError name `path`, the file that the user knows, instead of a temporary one."""
+def naming_errors(path: Path) -> Iterator[None]:
+    """Let an OSError of the block name `path`, the file that the user knows, instead of a temporary one."""
     try:
         yield
     except OSError as error:
@@ -97,6 +97,14 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as a JSON file, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content))
+
+
+def read_json(path: str | Path) -> Any:
+    """Return the content of a JSON file; None where it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def write_csv(table, path: str | Path) -> None:

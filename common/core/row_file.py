@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from common.core.errors import UserError
-from common.core.files import PART, errors_name
+from common.core.files import PART, naming_errors
 from common.core.locks import lock_open_file
 
 SUFFIXES = (".csv", ".jsonl")
@@ -51,13 +51,13 @@ class RowFile:
 
     def write(self, rows: Iterable[dict]) -> None:
         """Add rows; the system has them when this returns, so that a kill does not lose them."""
-        with errors_name(self._part):
+        with naming_errors(self._part):
             self._write(self._file, rows)
 
     def finish(self) -> None:
         """Give the file its name."""
         self.write([])
-        with errors_name(self.path):
+        with naming_errors(self.path):
             os.fsync(self._file.fileno())
             self._file.close()
             os.replace(self._part, self.path)

@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from common.core.errors import UserError
-from common.core.files import write_csv, write_json
+from common.core.files import read_json, write_csv, write_json
 from common.core.names import natural_key, one_line
 from common.core.parallel import parallel_map
 from common.data.dataset import LEVELS, SPLITS, split_folder
@@ -127,14 +127,10 @@ class DatasetBuilder:
         new = {"made by": f"common.prepare {self.command}", "settings": settings, "sources": sources, "plan": plan}
         new = json.loads(json.dumps(new))
         file = self.root / ".prepare" / "plan.json"
-        try:
-            old = json.loads(file.read_text())
-        except FileNotFoundError:
-            old = None
+        old = read_json(file)
+        if not file.exists():
             self._refuse_strangers()
-        except ValueError:
-            old = {}
-        if old is not None:
+        else:
             self._compare(file, old, new)
             if self.overwrite:
                 self._remove(file)
@@ -177,8 +173,8 @@ class DatasetBuilder:
 
     def rows(self, unit: str) -> list[dict] | None:
         """Return the manifest's rows of a unit that is made, with all its files, else None."""
-        record = _read_record(self._record(unit))
-        return record["rows"] if all((self.root / file).is_file() for file in record["files"]) else None
+        record = read_json(self._record(unit))
+        return record["rows"] if record and all((self.root / file).is_file() for file in record["files"]) else None
 
     def _summary(self, table):
         """The table of counts and levels of each split, as text."""
@@ -251,14 +247,6 @@ class DatasetBuilder:
             path.unlink(missing_ok=True)
         for record in plan.parent.glob("*.json"):
             if record != plan:
-                for file in _read_record(record)["files"]:
+                for file in (read_json(record) or {"files": []})["files"]:
                     (self.root / file).unlink(missing_ok=True)
                 record.unlink()
-
-
-def _read_record(path):
-    """The record of a unit; of one that is not made, an empty one."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return {"files": [], "rows": None}

@@ -30,22 +30,22 @@ SHIFTS = {
 
 
 @overload
-def nearest_qp(levels: float, *, clip: bool = False) -> int: ...
+def nearest_qp(qps: float, *, clip: bool = False) -> int: ...
 @overload
-def nearest_qp(levels: ArrayLike, *, clip: bool = False) -> np.ndarray: ...
-def nearest_qp(levels, *, clip=False):
-    """Return the whole QP (or QF) nearest to each level, halves upwards: an int for a number, else an int array.
+def nearest_qp(qps: ArrayLike, *, clip: bool = False) -> np.ndarray: ...
+def nearest_qp(qps, *, clip=False):
+    """Return the whole QP (or QF) nearest to each of `qps`, halves upwards: an int for a number, else an int array.
 
-    clip: Limit each QP to the range that can be coded, 1 to 51.  Raises UserError where a level is NaN or infinite.
+    clip: Limit each to the range that can be encoded, 1 to 51.  Raises UserError where one is NaN or infinite.
     """
-    levels = np.asarray(levels, float)
-    finite = np.isfinite(levels)
+    qps = np.asarray(qps, float)
+    finite = np.isfinite(qps)
     if not finite.all():
-        raise UserError(f"level {levels[~finite][0]}: expected a QP, a number from 0 to 51")
-    qps = np.floor(levels + 0.5)
+        raise UserError(f"level {qps[~finite][0]}: expected a QP, a number from 0 to 51")
+    whole = np.floor(qps + 0.5)
     if clip:
-        qps = qps.clip(LOWEST_QP, HIGHEST_QP)
-    return qps.astype(int) if qps.ndim else int(qps)
+        whole = whole.clip(LOWEST_QP, HIGHEST_QP)
+    return whole.astype(int) if whole.ndim else int(whole)
 
 
 def qp_mae(predicted: ArrayLike, true: ArrayLike) -> np.ndarray | float:
@@ -56,13 +56,13 @@ def qp_mae(predicted: ArrayLike, true: ArrayLike) -> np.ndarray | float:
     return np.abs(predicted - true).mean(axis=0)
 
 
-def median_baseline(train_levels: ArrayLike, levels: ArrayLike) -> np.ndarray | float:
-    """Return the `qp_mae`, on `levels`, of always predicting the median of `train_levels`: both (N,) or (N, levels).
+def median_baseline(train_qps: ArrayLike, qps: ArrayLike) -> np.ndarray | float:
+    """Return the `qp_mae`, on `qps`, of always predicting the median of `train_qps`: both (N,) or (N, levels).
 
     A network that has learned anything from the images is below it.
     """
-    levels = np.asarray(levels, float)
-    return qp_mae(np.broadcast_to(np.median(np.asarray(train_levels, float), axis=0), levels.shape), levels)
+    qps = np.asarray(qps, float)
+    return qp_mae(np.broadcast_to(np.median(np.asarray(train_qps, float), axis=0), qps.shape), qps)
 
 
 def describe_baseline(error: float, unit: str) -> str:

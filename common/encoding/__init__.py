@@ -1,1 +1,1 @@
-"""Images and clips coded at a QP, or at the same quality by another codec, and the report."""
+"""Images and clips encoded at a QP, or at the same quality by another codec, and the report."""

@@ -12,17 +12,17 @@ SCENE_QPS = ("lowest", "median")
 
 @dataclass(frozen=True)
 class EncodingConfig:
-    """How images and clips are coded at their predicted QPs.
+    """How images and clips are encoded at their predicted QPs.
 
     Attributes:
-        folder: For the coded files and report.csv.
+        folder: For the encoded files and report.csv.
         level: The level whose QP is used, "JND1" to "JND3"; by default the first that the model predicts.
         codec: One of CODECS.
-        baseline: The QP, 1 to 51, whose size the coded files are compared with; by default the lowest predicted one.
+        baseline: The QP, 1 to 51, whose size the encoded files are compared with; by default the lowest predicted one.
         scene: One of SCENE_QPS.
         sur: The satisfied-user ratio whose QP is used in place of the level's own; it is rounded down, not to nearest.
-        resume: Keep what an earlier run has coded with the same settings.
-        overwrite: Replace what an earlier run has coded.
+        resume: Keep what an earlier run has encoded with the same settings.
+        overwrite: Replace what an earlier run has encoded.
     """
 
     folder: Path

@@ -1,7 +1,7 @@
 """Encode images and clips at the QPs that were predicted for them, and measure what that saves.
 
-H.264 is coded as VideoSet coded its clips, which its levels refer to.  Another codec gets the coarsest setting whose
-PSNR of luma is at least that of this H.264, found on the image or scene itself.
+H.264 is encoded as VideoSet encoded its clips, which its levels refer to.  Another codec gets the coarsest setting
+whose PSNR of luma is at least that of this H.264, found on the image or scene itself.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ from common.media.ffmpeg_process import run
 from common.media.images import read_image
 from common.media.metrics import HIGHEST_DB, compare_images, luma, psnr
 
-# The setting that is as good as a QP is found on the first frames of a scene, up to this number.  They are coded as the
-# scene will be, frame types included: an encoder loses little on a frame that repeats the one before it.
+# The setting that is as good as a QP is found on the first frames of a scene, up to this number.  They are encoded as
+# the scene will be, frame types included: an encoder loses little on a frame that repeats the one before it.
 SAMPLE = 120
 _SCENE_QP = {"lowest": min, "median": statistics.median}
 
@@ -53,7 +53,7 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
         value, baseline bytes, saving % (None without a baseline), warning ("" for none).
 
     Raises:
-        UserError: The image cannot be read or coded, or the target is the input.
+        UserError: The image cannot be read or encoded, or the target is the input.
     """
     check_not_input(target, file_ids([path]))
     encoder, pixels = find_encoder(codec, clip=False), read_image(path)
@@ -62,17 +62,17 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
     with tempfile.TemporaryDirectory() as folder:
 
         @functools.cache
-        def coded(value: int) -> Path:
+        def encoded(value: int) -> Path:
             file = Path(folder, f"{value}{encoder.suffix}")
             if encoder.save:
                 with open(file, "wb") as opened:
                     encoder.save(pixels, opened, value, profile)
-            else:
-                ffmpeg.encode_h264(pixels, file, value, output=encoder.output)
+            elif encoder.output:
+                ffmpeg.encode_frame(pixels, file, value, encoder.output)
             return file
 
         def decoded(value: int) -> np.ndarray:
-            file = coded(value)
+            file = encoded(value)
             return read_image(file) if encoder.save else next(ffmpeg.decode_frames(file, pixels.shape[:2]))
 
         def luma_db(image: np.ndarray) -> float:
@@ -86,19 +86,19 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
             return value, _describe_mapping(db, wanted, qp)
 
         value, mapping = setting(whole_qp)
-        size = coded(value).stat().st_size
+        size = encoded(value).stat().st_size
         row = {"input": str(path), "target": str(target), "codec": codec, "level": float(qp), "qp": whole_qp}
         row |= {"parameter": encoder.parameter, "value": value, "mapping": mapping, "bytes": size}
         row["bits a pixel"] = 8 * size / pixels[..., 0].size
         baseline_value = None if baseline_qp is None else setting(baseline_qp)[0]
-        baseline_bytes = None if baseline_value is None else coded(baseline_value).stat().st_size
+        baseline_bytes = None if baseline_value is None else encoded(baseline_value).stat().st_size
         row |= _saving(size, baseline_qp, baseline_value, baseline_bytes)
         image = decoded(value)
         row["vmaf"] = ffmpeg.vmaf(pixels, image) if min(pixels.shape[:2]) > 16 else None
         quality = compare_images(pixels, image)  # last, since only ffmpeg can be stopped
         row |= {"ssim rgb": quality.pop("ssim"), **quality}
         with atomic_write(target) as temporary:
-            shutil.copyfile(coded(value), temporary)
+            shutil.copyfile(encoded(value), temporary)
     return row | {"warning": "16 bits a sample, coded in 8" if deep else ""}
 
 
@@ -112,9 +112,9 @@ def encode_clip(
 ) -> dict:
     """Encode a clip, each scene at a QP of its own, and return a row of the report.
 
-    The coded clip has the same frames at the same times, upright, in 8-bit 4:2:0, even in size, with its colour tags
-    and pixel shape; audio and subtitles are copied.  VideoSet's levels refer to 8 bits a sample; more are coded in 8,
-    with a warning.  HDR (PQ, HLG) keeps its tags, or it would be shown in wrong colours; its mastering data and Dolby
+    The encoded clip has the same frames at the same times, upright, in 8-bit 4:2:0, even in size, with its colour tags
+    and pixel shape; audio and subtitles are copied.  VideoSet's levels refer to 8 bits a sample; more become 8, with a
+    warning.  HDR (PQ, HLG) keeps its tags, or it would be shown in wrong colours; its mastering data and Dolby
     Vision's are dropped, and PSNR, SSIM and VMAF treat its samples as SDR.
 
     Args:
@@ -133,49 +133,61 @@ def encode_clip(
     given, target = target, Path(os.path.abspath(target))
     check_not_input(target, file_ids([path]))
     encoder, clip = find_encoder(codec, clip=True), scenes.analyse_clip(path)
-    coded_qps, baseline_qp = scene_qps(clip.scenes, qps, scene_qp), _whole(baseline)
-    wanted = [{qp} if baseline_qp is None else {qp, baseline_qp} for qp in coded_qps]
+    chosen_qps, baseline_qp = scene_qps(clip.scenes, qps, scene_qp), _whole(baseline)
+    wanted = [{qp} if baseline_qp is None else {qp, baseline_qp} for qp in chosen_qps]
     passes = 2 if encoder is H264 else 3
     bar = tqdm(total=passes * len(clip.times), unit="frame", desc=Path(path).name, disable=None, leave=False)
     target.parent.mkdir(parents=True, exist_ok=True)
     with bar, _work_folder(target) as work:
         settings = _scene_settings(clip, encoder, wanted, work, bar.update)
-        task = f"coding {path} in {encoder.title}"
+        task = f"encoding {path} in {encoder.title}"
         values = [{value for value, _ in setting.values()} for setting in settings]
-        files = scenes.encode_scenes(clip, encoder, values, work, task, bar.update)
-
-        def coded_at(qps: list[int]) -> list[Path]:
-            return [file[setting[qp][0]] for file, setting, qp in zip(files, settings, qps)]
-
-        with atomic_write(target) as temporary:
-            graph = scenes.join_scenes(clip, coded_at(coded_qps), temporary, work)
-            run(graph, task, timeout=scenes.FILM_TIMEOUT, target=temporary)
-            coded = ffmpeg.clip_input(temporary)
-            with_vmaf = min(clip.coded_size) > 16
-            quality = compare_streams(coded, clip.frames(), f"measuring {path}", with_vmaf, scenes.FILM_TIMEOUT)
-            dbs = quality["psnr"]
-            if len(dbs) != len(clip.times):
-                raise UserError(f"{task}: {len(dbs)} frames came of {len(clip.times)}; copy the clip again")
+        encoded = scenes.encode_scenes(clip, encoder, values, work, task, bar.update)
+        files = _files_at(chosen_qps, settings, encoded)
+        quality = _join_and_compare(clip, files, target, work, task)
         bar.update(len(clip.times))
-        size = scenes.video_bytes(coded_at(coded_qps))
-        baseline_bytes = None if baseline_qp is None else scenes.video_bytes(coded_at([baseline_qp] * len(coded_qps)))
-    rows = [
+        size, baseline_bytes = scenes.video_bytes(files), None
+        if baseline_qp is not None:
+            baseline_bytes = scenes.video_bytes(_files_at([baseline_qp] * len(files), settings, encoded))
+    parts = [
         {"start": first, "end": last, "qp": qp, "value": setting[qp][0], "mapping": setting[qp][1]}
-        for (first, last), qp, setting in zip(clip.scenes, coded_qps, settings)
+        for (first, last), qp, setting in zip(clip.scenes, chosen_qps, settings)
     ]
-    lowest = min(rows, key=lambda row: row["qp"])
-    seconds = float((clip.times[-1] - clip.times[0]) * clip.tick + 1 / clip.rate)
-    height, width = clip.size
+    lowest = min(parts, key=lambda part: part["qp"])
     row = {"input": str(path), "target": str(given), "codec": codec, "level": min(qps.values()), "qp": lowest["qp"]}
-    row |= {"parameter": encoder.parameter, "value": lowest["value"], "mapping": lowest["mapping"], "bytes": size}
-    row |= {"bits a pixel": 8 * size / (height * width * len(dbs)), "kb/s": 8e-3 * size / seconds}
-    row |= {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs)}
-    row |= {"ssim luma": quality["ssim"], "vmaf": quality["vmaf"], "frames": len(dbs), "seconds": seconds}
-    return row | _saving(size, baseline_qp, None, baseline_bytes) | {"scenes": rows, "warning": clip.warning}
+    row |= {"parameter": encoder.parameter, "value": lowest["value"], "mapping": lowest["mapping"]}
+    row |= _size_and_quality(clip, size, quality) | _saving(size, baseline_qp, None, baseline_bytes)
+    return row | {"scenes": parts, "warning": clip.warning}
+
+
+def _files_at(qps: list[int], settings: list[dict], encoded: list[dict[int, Path]]) -> list[Path]:
+    """Return the file of each scene at its QP."""
+    return [files[setting[qp][0]] for files, setting, qp in zip(encoded, settings, qps)]
+
+
+def _join_and_compare(clip: scenes.ClipInfo, files: list[Path], target: Path, work: Path, task: str) -> dict:
+    """Write `target` of the files of its scenes, whole or not at all, and return its quality as `compare_streams`."""
+    with atomic_write(target) as temporary:
+        graph = scenes.join_scenes(clip, files, temporary, work)
+        run(graph, task, timeout=scenes.FILM_TIMEOUT, target=temporary)
+        streams, with_vmaf = (ffmpeg.clip_input(temporary), clip.frames()), min(clip.encoded_size) > 16
+        quality = compare_streams(*streams, f"measuring {clip.path}", with_vmaf, scenes.FILM_TIMEOUT)
+        if (count := len(quality["psnr"])) != len(clip.times):
+            raise UserError(f"{task}: {count} frames came of {len(clip.times)}; copy the clip again")
+    return quality
+
+
+def _size_and_quality(clip: scenes.ClipInfo, size: int, quality: dict) -> dict:
+    """Return these columns of a clip's row.  size: bytes of its video; quality: of `compare_streams`."""
+    (height, width), dbs = clip.size, quality["psnr"]
+    seconds = float((clip.times[-1] - clip.times[0]) * clip.tick + 1 / clip.rate)
+    row = {"bytes": size, "bits a pixel": 8 * size / (height * width * len(dbs)), "kb/s": 8e-3 * size / seconds}
+    row |= {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs), "ssim luma": quality["ssim"]}
+    return row | {"vmaf": quality["vmaf"], "frames": len(dbs), "seconds": seconds}
 
 
 def scene_qps(parts: list[tuple[int, int]], qps: Mapping[int, float], scene_qp: str = "lowest") -> list[int]:
-    """Return the whole QP, 1 to 51, at which each scene is coded.
+    """Return the whole QP, 1 to 51, at which each scene is encoded.
 
     A scene without a predicted frame gets the QP of the nearest such frame before it, or else after it.
 
@@ -203,9 +215,9 @@ def _scene_settings(
     sample, trials = work / "sample.ivf", work / "trials"
 
     def mean_db(encoder: Encoder, value: int, file: Path) -> float:
-        run(clip.ivf_coded(encoder, str(sample), file, value), task, timeout=ffmpeg.CLIP_TIMEOUT)
-        coded, original = ffmpeg.clip_input(file), clip.ivf_stream(str(sample))
-        return statistics.fmean(compare_streams(coded, original, task, with_vmaf=False)["psnr"])
+        run(clip.ivf_output(encoder, str(sample), file, value), task, timeout=ffmpeg.CLIP_TIMEOUT)
+        encoded, original = ffmpeg.clip_input(file), clip.ivf_stream(str(sample))
+        return statistics.fmean(compare_streams(encoded, original, task, with_vmaf=False)["psnr"])
 
     for scene, first, frames in scenes.each_scene(clip, task, progress):
         last = min(clip.scenes[scene][1], first + SAMPLE - 1)

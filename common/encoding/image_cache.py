@@ -1,4 +1,4 @@
-"""Images coded at constant QPs, with how good and how large each is: found once and kept on disk.
+"""Images encoded at constant QPs, with how good and how large each is: found once and kept on disk.
 
 An image has a folder of its own, named by a digest of its file and of the encoder's settings, so that neither a renamed
 image nor other settings mix things up: `27.264` is the intra frame at QP 27, `27.json` holds its measurements,
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.core.files import atomic_write, write_json
+from common.core.files import atomic_write, read_json, write_json
 from common.core.parallel import parallel_map
 from common.media import ffmpeg, metrics
 from common.media.ffmpeg_process import kill_all
@@ -20,17 +20,17 @@ from common.media.images import read_image
 
 
 class EncodedImageCache:
-    """The coded images in `folder`."""
+    """The encoded images in `folder`."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
     def measure(self, wanted: Mapping[Path, Iterable[int]], jobs: int) -> dict[Path, tuple[dict[int, dict], float]]:
-        """Encode and measure what is not in the cache yet.  Raises UserError where an image cannot be read or coded.
+        """Encode and measure what is not in the cache yet.  Raises UserError where an image cannot be read or encoded.
 
         Args:
             wanted: {image's path: QPs, 0 to 51}.
-            jobs: How many images are coded at a time.
+            jobs: How many images are encoded at a time.
 
         Returns:
             {path: ({QP: {"psnr luma", "psnr rgb", "ssim", "vmaf" (0 to 100), "bytes"}}, SI)}; the first three as
@@ -45,7 +45,7 @@ class EncodedImageCache:
         return {image: results[folder] for image, folder in folders.items()}
 
     def decode(self, image: Path, qp: int) -> np.ndarray:
-        """Return an image as coded at a QP that was measured, uint8 RGB (H, W, 3)."""
+        """Return an image as encoded at a QP that was measured, uint8 RGB (H, W, 3)."""
         return next(ffmpeg.decode_frames(self._folder_of(image) / f"{qp}.264", read_image(image).shape[:2]))
 
     def _folder_of(self, image):
@@ -56,24 +56,17 @@ class EncodedImageCache:
         pixels, results = None, {}
         for name in ("raw", *sorted(qps)):
             file = folder / f"{name}.json"
-            result = _read(file)
+            result = read_json(file)
             if result is None:
                 pixels = read_image(image) if pixels is None else pixels
-                result = {"SI": metrics.spatial_information(pixels)} if name == "raw" else _code(pixels, name, folder)
+                result = {"SI": metrics.spatial_information(pixels)} if name == "raw" else _encode(pixels, name, folder)
                 write_json(file, result)  # last: its presence says that all is there
             results[name] = result
         return results, results.pop("raw")["SI"]
 
 
-def _code(pixels, qp, folder):
-    coded = ffmpeg.encode_intra(pixels, qp, with_vmaf=True)
+def _encode(pixels, qp, folder):
+    encoded = ffmpeg.encode_intra(pixels, qp, with_vmaf=True)
     with atomic_write(folder / f"{qp}.264") as temporary:
-        temporary.write_bytes(coded.bitstream)
-    return {**metrics.compare_images(pixels, coded.pixels), "vmaf": coded.vmaf, "bytes": len(coded.bitstream)}
-
-
-def _read(file):
-    try:
-        return json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
+        temporary.write_bytes(encoded.bitstream)
+    return {**metrics.compare_images(pixels, encoded.pixels), "vmaf": encoded.vmaf, "bytes": len(encoded.bitstream)}

@@ -26,7 +26,7 @@ from common.encoding.targets import targets_of
 from common.media.clips import is_clip
 from common.media.ffmpeg_process import kill_all
 
-LARGE = 16_000_000  # pixels of an image that is coded while no other large one is: coding takes 70 bytes a pixel
+LARGE = 16_000_000  # pixels of an image that is encoded while no other large one is: encoding takes 70 bytes a pixel
 
 
 @dataclass
@@ -48,7 +48,7 @@ class EncodingJob:
     """
 
     def __init__(self, config: EncodingConfig, levels: Sequence[str], paths: Sequence[Path]):
-        """Check that the inputs can be coded, before anything is predicted.
+        """Check that the inputs can be encoded, before anything is predicted.
 
         Args:
             levels: The names of the levels that the model predicts.
@@ -66,7 +66,7 @@ class EncodingJob:
             raise UserError(f"{config.folder}: this is a file; expected a folder to write to")
         if config.folder.is_dir() and any(config.folder.iterdir()) and not (config.resume or config.overwrite):
             raise UserError(
-                f"{config.folder}: holds files; --resume codes what is missing there, --overwrite what is there as well"
+                f"{config.folder}: holds files; --resume encodes what is missing there, --overwrite what is there too"
             )
         report = config.folder / "report.csv"
         self.report = RowFile(report, COLUMNS, resume=config.resume, overwrite=config.overwrite)
@@ -104,10 +104,10 @@ class EncodingJob:
             except UserError as error:
                 return error
 
-        with tqdm(total=len(left), unit="file", desc=f"coding at {self.level}", disable=None) as bar:
+        with tqdm(total=len(left), unit="file", desc=f"encoding at {self.level}", disable=None) as bar:
             try:
                 for clips, group in itertools.groupby(left, is_clip):
-                    # An image is coded on one core, a clip on all of them.
+                    # An image is encoded on one core, a clip on all of them.
                     with prefetch(encode, group, ahead=4, workers=1 if clips else None) as rows:
                         for row in rows:
                             if isinstance(row, UserError):
@@ -129,7 +129,7 @@ class EncodingJob:
 
     @functools.cached_property
     def baseline(self) -> float | None:
-        """The QP whose size the coded files are compared with; None where all of them are coded at one QP."""
+        """The QP whose size the encoded files are compared with; None where all of them are encoded at one QP."""
         if self.config.baseline is not None:
             return self.config.baseline
         qps = [qp for source in self.inputs.values() for qp in source.qps.values()]
@@ -139,15 +139,15 @@ class EncodingJob:
         """Return whether `row` of an earlier report, or None, is what this run would write about an input."""
         if row is None or not Path(row["target"]).is_file():
             return False
-        qps, coded = self.inputs[path].qps, read_scenes(row)
+        qps, encoded = self.inputs[path].qps, read_scenes(row)
         lowest, baseline = min(qps.values()), "" if self.baseline is None else nearest_qp(self.baseline, clip=True)
         # The lowest QP does not tell how the QP of each scene followed from those of its frames.
-        due = scene_qps(list(coded), qps, self.config.scene) if coded else [nearest_qp(lowest, clip=True)]
+        due = scene_qps(list(encoded), qps, self.config.scene) if encoded else [nearest_qp(lowest, clip=True)]
         return (
             (row["codec"], row["target"]) == (self.config.codec, str(self.targets[path]))
             and row["baseline qp"] == str(baseline)
             and abs(float(row["level"]) - lowest) < 1e-3
-            and (list(coded.values()) or [int(row["qp"])]) == due
+            and (list(encoded.values()) or [int(row["qp"])]) == due
         )
 
     def _encode(self, path: Path) -> dict:

@@ -34,7 +34,7 @@ def _setting(parameter: str, part: dict) -> str:
 
 
 class ReportTable:
-    """Prints a line for each coded file, and the sum of them against all files at the QP `baseline`."""
+    """Prints a line for each encoded file, and the sum of them against all files at the QP `baseline`."""
 
     HEAD = "  QP       bytes  bit/px PSNR Y   SSIM  VMAF  saved"
 
@@ -51,7 +51,7 @@ class ReportTable:
         """Print a row of `common.encoding.encode`, with a line for each of several scenes."""
         if not self.headed:
             self.headed = True
-            self.listing.print("coded", self.HEAD)
+            self.listing.print("encoded", self.HEAD)
         self.count(row)
         ssim = row.get("ssim rgb", row.get("ssim luma"))
         ssim = "" if ssim is None else f"{ssim:.4f}"
@@ -72,4 +72,4 @@ class ReportTable:
         if self.baseline is not None and other:
             percent = 100 * (1 - size / other)
             saved = f", {percent:.1f} % less than all of it at QP {nearest_qp(self.baseline, clip=True)}"
-        print(f"{len(self.sizes)} files coded, {size:,} bytes{saved}")
+        print(f"{len(self.sizes)} files encoded, {size:,} bytes{saved}")

@@ -1,4 +1,4 @@
-"""A clip that is coded scene by scene, each scene at a setting of its own, and joined again with its audio.
+"""A clip that is encoded scene by scene, each scene at a setting of its own, and joined again with its audio.
 
 The clip is decoded once, and the frames of each scene go to an encoder of their own, so that a scene starts with an
 intra frame.  All encoders are used this way, because two allow no other: x264's zones do not change a constant QP
@@ -32,7 +32,7 @@ FREE_CLOCK = r"Input #0, mpeg(?:ts)?,.*? start: (\S+),"
 
 
 class ClipInfo(NamedTuple):
-    """The properties of a clip that coding must keep.
+    """The properties of a clip that encoding must keep.
 
     Attributes:
         size: (H, W) as shown.
@@ -42,7 +42,7 @@ class ClipInfo(NamedTuple):
         tick: The unit of `times`, in seconds.
         times: Of each frame, from the start of the file.
         scenes: [(first frame, last frame), ...].
-        warning: Which properties of its samples coding does not keep; "" for an ordinary clip.
+        warning: Which properties of its samples encoding does not keep; "" for an ordinary clip.
         start: Seconds on the file's own clock, where ffmpeg must be told to keep it.
     """
 
@@ -58,11 +58,11 @@ class ClipInfo(NamedTuple):
     start: Fraction | None
 
     def frames(self) -> Stream:
-        """Return its frames as they are coded: 8-bit 4:2:0, upright, of even size."""
+        """Return its frames as they are encoded: 8-bit 4:2:0, upright, of even size."""
         return clip_as_yuv420(clip_input(self.path), self.size)
 
     @property
-    def coded_size(self) -> tuple[int, int]:
+    def encoded_size(self) -> tuple[int, int]:
         """(H, W), both even."""
         height, width = self.size
         return height + height % 2, width + width % 2
@@ -70,7 +70,7 @@ class ClipInfo(NamedTuple):
     @property
     def ivf_header(self) -> bytes:
         """The header of an IVF file of raw 4:2:0 frames, each with its time."""
-        height, width = self.coded_size
+        height, width = self.encoded_size
         den, num = self.tick.denominator, self.tick.numerator
         return struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, b"I420", width, height, den, num, 0, 0)
 
@@ -83,8 +83,8 @@ class ClipInfo(NamedTuple):
         stream = ffmpeg.input(source, format="ivf").filter("setsar", self.sar, max=65535)
         return stream.filter("setparams", **self.colours)
 
-    def ivf_coded(self, encoder: Encoder, source: str, target: str | Path, value: int) -> Stream:
-        """Return ffmpeg's graph that codes an IVF file as `target`, with the setting `value`."""
+    def ivf_output(self, encoder: Encoder, source: str, target: str | Path, value: int) -> Stream:
+        """Return ffmpeg's graph that encodes an IVF file as `target`, with the setting `value`."""
         assert encoder.output
         ticks = {"enc_time_base": str(self.tick), "video_track_timescale": self.tick.denominator}
         rate, options = f"{self.rate.numerator}/{self.rate.denominator}", {"fps_mode": "passthrough", **ticks}
@@ -142,7 +142,7 @@ def each_scene(
 
     task: As `common.media.ffmpeg_process`.  progress: Called after each frame.
     """
-    height, width = clip.coded_size
+    height, width = clip.encoded_size
     frames = enumerate(raw_frames(clip.frames(), height * width * 3 // 2, task, FRAME_TIMEOUT))
     for scene, (first, last) in enumerate(clip.scenes):
 
@@ -160,7 +160,7 @@ def each_scene(
 
 
 def scene_file(folder: Path, scene: int, value: int) -> Path:
-    """Return the file that holds a scene, by its number, coded with a setting."""
+    """Return the file that holds a scene, by its number, encoded with a setting."""
     return folder / f"{scene}-{value}.mp4"
 
 
@@ -169,7 +169,7 @@ def encode_scenes(
 ) -> list[dict[int, Path]]:
     """Encode each scene with each of its settings; return {setting: file} for each scene.
 
-    The settings of a scene are coded at the same time.  Files that exist are kept.
+    The settings of a scene are encoded at the same time.  Files that exist are kept.
 
     values: For each scene, its settings.  folder: For the files.  task, progress: As `each_scene`.
     """
@@ -177,7 +177,7 @@ def encode_scenes(
     for scene, first, frames in each_scene(clip, task, progress):
         with contextlib.ExitStack() as stack:
             missing = {value: file for value, file in files[scene].items() if not file.exists()}
-            graphs = [clip.ivf_coded(encoder, "pipe:", file, value) for value, file in missing.items()]
+            graphs = [clip.ivf_output(encoder, "pipe:", file, value) for value, file in missing.items()]
             writes = [stack.enter_context(feed(graph, task, FRAME_TIMEOUT)) for graph in graphs]
             for write in writes:
                 write(clip.ivf_header)
@@ -189,7 +189,7 @@ def encode_scenes(
 
 
 def join_scenes(clip: ClipInfo, files: list[Path], target: Path, folder: Path) -> Stream:
-    """Return ffmpeg's graph that joins coded scenes, one file each, and copies the clip's audio and subtitles."""
+    """Return ffmpeg's graph that joins encoded scenes, one file each, and copies the clip's audio and subtitles."""
     starts = [clip.times[first] for first, _ in clip.scenes] + [clip.times[-1]]
     micro = [round((start - starts[0]) * clip.tick * 1_000_000) for start in starts]
     lines = ["ffconcat version 1.0"]
@@ -197,7 +197,7 @@ def join_scenes(clip: ClipInfo, files: list[Path], target: Path, folder: Path) -
         lines += [f"file {file.name}", f"duration {(end - start) / 1e6:.6f}"]
     listing = folder / "scenes.txt"
     listing.write_text("\n".join(lines[:-1] if len(files) == 1 else lines) + "\n")
-    coded = ffmpeg.input(
+    encoded = ffmpeg.input(
         str(listing), format="concat", protocol_whitelist="file", itsoffset=f"{float(starts[0] * clip.tick):.6f}"
     )
     clock = {} if clip.start is None else {"itsoffset": f"{-float(clip.start):.6f}"}
@@ -215,16 +215,16 @@ def join_scenes(clip: ClipInfo, files: list[Path], target: Path, folder: Path) -
         kinds.append("t?")
         if MP4_SUBTITLES in stream_codecs(clip.path)[1]:
             options["c:s"] = "srt"  # Matroska cannot hold MP4's
-    graph = ffmpeg.output(coded["v"], *(source[kind] for kind in kinds), str(target), **options)
+    graph = ffmpeg.output(encoded["v"], *(source[kind] for kind in kinds), str(target), **options)
     return graph.global_args("-copyts") if clock else graph
 
 
 def container(path: str | Path) -> str:
-    """Return the suffix for a coded clip with its audio and subtitles copied: ".mp4" if possible, else ".mkv"."""
+    """Return the suffix for an encoded clip with its audio and subtitles copied: ".mp4" if possible, else ".mkv"."""
     audio, subtitles = stream_codecs(path)
     return ".mp4" if set(audio) <= MP4_AUDIO and set(subtitles) <= {MP4_SUBTITLES} else ".mkv"
 
 
 def video_bytes(files: list[Path]) -> int:
-    """Return the bytes of the coded frames in several files, without their containers."""
+    """Return the bytes of the encoded frames in several files, without their containers."""
     return sum(sum(packet_sizes(file)) for file in files)

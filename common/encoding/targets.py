@@ -1,4 +1,4 @@
-"""The names of coded files: the inputs' own names, in a folder of their own."""
+"""The names of encoded files: the inputs' own names, in a folder of their own."""
 
 import os
 from collections import Counter
@@ -12,9 +12,9 @@ from common.media.clips import is_clip
 
 
 def target_of(path: str | Path, codec: str, folder: str | Path) -> Path:
-    """Return the file in `folder` that an image or a clip is coded as: its own name with another suffix.
+    """Return the file in `folder` that an image or a clip is encoded as: its own name with another suffix.
 
-    The suffix of a clip depends on its audio and subtitles.  Raises UserError where the codec cannot code it.
+    The suffix of a clip depends on its audio and subtitles.  Raises UserError where the codec cannot encode it.
     """
     path, clip = Path(path), is_clip(path)
     encoder = find_encoder(codec, clip)
@@ -22,7 +22,7 @@ def target_of(path: str | Path, codec: str, folder: str | Path) -> Path:
 
 
 def targets_of(paths: Collection[Path], codec: str, folder: Path) -> dict[Path, Path | UserError]:
-    """Return {path: target} of several inputs, with a UserError in place of a target where one cannot be coded.
+    """Return {path: target} of several inputs, with a UserError in place of a target where one cannot be encoded.
 
     The targets have the folders in `folder` that the inputs have in the folder that holds them all.  Names that differ
     only in their suffix keep it: a.png.mp4, a.jpg.mp4.
@@ -45,7 +45,7 @@ def targets_of(paths: Collection[Path], codec: str, folder: Path) -> dict[Path, 
         if count[target] > 1:
             target = targets[path] = target.with_name(f"{Path(path).name}{target.suffix}")
         if target in owner:
-            raise UserError(f"{path}: would be coded as {target}, as {owner[target]} is; give folders of their own")
+            raise UserError(f"{path}: would be encoded as {target}, as {owner[target]} is; give folders of their own")
         owner[target] = path
         check_not_input(target, inputs)
     return targets

@@ -117,15 +117,16 @@ def compare(
     parts = []
     for trial in trials:
         predicted = pd.read_csv(trial.result, encoding_errors="surrogateescape")
-        for jnd in trial.jnds:
+        for level in trial.levels:
+            index = dataset.LEVELS.index(level)
             columns = {
                 "model": trial.model,
-                "level": jnd,
+                "level": index + 1,
                 "image": [path.name for path in data.split.images],
                 "source": data.sources,
-                "true": np.asarray(data.split.labels, float)[:, jnd - 1],
-                "predicted": predicted[f"JND{jnd}"],
-                "median": data.medians[jnd - 1],
+                "true": np.asarray(data.split.labels, float)[:, index],
+                "predicted": predicted[level],
+                "median": data.medians[index],
             }
             part = pd.DataFrame(columns)
             part["coded QP"], part["true QP"] = (nearest_qp(part[name], clip=True) for name in ("predicted", "true"))

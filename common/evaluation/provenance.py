@@ -86,7 +86,7 @@ def _at_commit():
 
 def _training(trial):
     """The record of the training that made the weights, if this project trained them."""
-    record = trial.weights.with_name(f"run{f'JND{trial.jnd}' if trial.jnd else ''}.json")
+    record = trial.weights.with_name(f"run{trial.level or ''}.json")
     return f", trained as `{record}` says" if record.is_file() else ""
 
 

@@ -13,12 +13,13 @@ from common.evaluation.accuracy import MEASURES, RESAMPLES, measure
 from common.evaluation.comparison import EvaluationData
 from common.evaluation.config import EvaluationConfig
 from common.evaluation.trials import Trial
+from common.models.registry import LEVELS
 from common.models.released import RELEASED
 
 PAPER = {("MJ-LAT", 1): {"MAE": 1.57, "PSNR": 0.72}, ("MJ-REC", 1): {"MAE": 1.57, "PSNR": 0.72}}
 PAPER_SOURCE = (
     "IEEE TCSVT 2024, document 10500870, the headline of its multi-JND method for JND1 on VideoSet; whether that is "
-    "MJ-LAT or MJ-REC is not known here, so that it stands beside both"
+    "MJ-LAT or MJ-REC is not known here, so that it is shown for both"
 )
 VIDEOSET = "human (VideoSet"
 VIDEOSET_COMMANDS = (
@@ -80,7 +81,7 @@ def videoset_results(data: EvaluationData) -> pd.DataFrame | None:
 def _models_and_levels():
     """(model, number of the level) of all the papers' models."""
     models = [entry for entry in RELEASED if entry.model != "autoencoder"]
-    return [(entry.model, level) for entry in models for level in ([entry.jnd] if entry.jnd else [1, 2, 3])]
+    return [(entry.model, int(level[-1])) for entry in models for level in ([entry.level] if entry.level else LEVELS)]
 
 
 def _paper(model, level, labels):

@@ -17,7 +17,8 @@ from common.core.processes import run_python
 from common.data.dataset import Split
 from common.data.labels import LABEL_FILE
 from common.models import released
-from common.models.registry import ModelSpec, get_model, list_models
+from common.models.registry import LEVELS, ModelSpec, get_model, list_models
+from common.models.weight_search import level_names
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,19 @@ class Trial:
     """One run of a model's `test` command."""
 
     model: str
-    jnd: int | None  # the number of the level, 1 to 3; None where one file predicts all levels
+    level: str | None  # "JND1" to "JND3"; None where one file predicts all levels
     weights: Path
     result: Path  # the CSV file that the command writes
     command: list[str]  # the script and its arguments
 
     @property
     def name(self) -> str:
-        return f"{self.model} JND{self.jnd}" if self.jnd else self.model
+        return f"{self.model} {self.level}" if self.level else self.model
 
     @property
-    def jnds(self) -> list[int]:
-        """The numbers of the levels that it predicts."""
-        return [int(level[-1]) for level in get_model(self.model).levels(self.jnd).values()]
+    def levels(self) -> tuple[str, ...]:
+        """The levels that it predicts."""
+        return level_names(get_model(self.model), [self.level])
 
 
 def _identify(file: Path, shown: str) -> ModelSpec | None:
@@ -51,7 +52,7 @@ def _identify(file: Path, shown: str) -> ModelSpec | None:
     """
     papers = {entry.model for entry in released.RELEASED}
     for spec in map(get_model, list_models()):
-        if spec.name not in papers and file.name in {spec.weights.format(jnd=jnd) for jnd in (1, 2, 3)}:
+        if spec.name not in papers and file.name in map(spec.released_name, LEVELS):
             return spec
     network, line = released.describe(file, shown)
     if network is None:
@@ -85,19 +86,19 @@ def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], l
             continue
         if spec is None:
             continue
-        match = re.search("JND([123])", file.name) if spec.needs_level else None
+        match = re.search("JND[123]", file.name) if spec.needs_level else None
         if spec.needs_level and not match:
             left_out.append(f"{shown}: {spec.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
             continue
-        jnd = int(match[1]) if match else None
-        name = f"{spec.name}_JND{jnd}" if jnd else spec.name
+        level = match[0] if match else None
+        name = f"{spec.name}_{level}" if level else spec.name
         result = results / f"{name}.csv"
         command = [Path(spec.script).name, "test", "--data_dir", str(root), "--model_weights_path", str(file)]
         command += ["--result_path", str(result)]
         command += ["--head", spec.name] if spec.is_one_of_several else []
-        command += ["--jnd_value", f"JND{jnd}"] if jnd else []
-        trial = Trial(spec.name, jnd, file, result, command)
-        first = trials.setdefault((list_models().index(spec.name), jnd or 0), trial)
+        command += ["--jnd_value", level] if level else []
+        trial = Trial(spec.name, level, file, result, command)
+        first = trials.setdefault((list_models().index(spec.name), level or ""), trial)
         if first is not trial:
             other = first.weights.relative_to(folder)
             raise UserError(f"{folder}: {other} and {shown} are both {trial.name}; keep one of them in this folder")

@@ -50,10 +50,10 @@ def extract_frames(
             the order shown.
         rate: Frames a second, which replaces the clip's own times.
         size: (H, W).  Each frame is scaled to cover it, and its middle is cut out.
-        codings: {QP: path}.  The whole clip is also encoded there, as `common.media.ffmpeg.encode_h264` would.
+        codings: {QP: path}.  The whole clip is also encoded there in H.264, with VideoSet's settings.
 
     Raises:
-        UserError: The clip is damaged anywhere, or has no frame of a chosen number; and as `encode_h264`.
+        UserError: The clip is damaged anywhere, or has no frame of a chosen number, or ffmpeg failed.
     """
     stream, outputs = clip_input(path), []
     if size:

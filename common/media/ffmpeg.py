@@ -19,7 +19,7 @@ import ffmpeg
 import numpy as np
 
 from common.core.errors import UserError
-from common.core.files import atomic_write, require_content
+from common.core.files import require_content
 from common.media.ffmpeg_process import TIMEOUT, Stream, find_ffmpeg, rgb_frames, run
 
 QP_RANGE = range(52)  # x264, 8 bit
@@ -48,38 +48,18 @@ class EncodedImage(NamedTuple):
     vmaf: float | None = None
 
 
-def encode_h264(
-    source: str | Path | np.ndarray,
-    target: str | Path,
-    qp: int,
-    rate: float = 30,
-    output: Callable[..., Stream] | None = None,
-) -> None:
-    """Encode a clip or an image in H.264 at a constant QP with VideoSet's settings, whole or not at all.
+def encode_frame(image: np.ndarray, target: Path, value: int, output: Callable[..., Stream]) -> None:
+    """Encode a uint8 RGB image (H, W, 3) as a clip of one frame.
 
     An image of odd size becomes a clip that is one row or column larger: give `decode_frames` the true size.
 
     Args:
-        source: A clip's path (its first video stream, at its own times), or uint8 RGB (H, W, 3) or (N, H, W, 3).
-        target: A path that ends in .264, .h264 or .mp4.
-        qp: 0 to 51; 0 is lossless and not of the High profile.  With `output`, the setting of its encoder.
-        rate: Frames a second, of arrays.
-        output: Replaces `x264_output`, with the same arguments.
-
-    Raises:
-        UserError: The source cannot be decoded, the QP or the target is not allowed, or ffmpeg failed.
+        value: The setting of the encoder; of `x264_output` a QP, 0 to 51, where 0 is lossless.
+        output: `x264_output`, or a function of the same arguments.
     """
-    target = Path(os.path.abspath(target))
-    if target.suffix.lower() not in (".264", ".h264", ".mp4"):
-        raise UserError(f"{target}: expected a name that ends in .264, .h264 or .mp4")
-    if isinstance(source, np.ndarray):
-        frames = _even(_checked(source[None] if source.ndim == 3 else source))
-        stream, data = _yuv(_raw_input(frames, rate)), frames.tobytes()
-    else:
-        stream, data = clip_as_yuv420(clip_input(source), clip_size(source)), None
-    with atomic_write(target) as temporary:
-        graph = (output or x264_output)(stream, temporary, qp, CLIP_THREADS, fps_mode="passthrough")
-        run(graph, f"coding {'images' if data else source} as {target} at QP {qp}", data, CLIP_TIMEOUT, temporary)
+    frame = _even(_checked(image))
+    graph = output(_yuv(_raw_input(frame)), target, value, CLIP_THREADS, fps_mode="passthrough")
+    run(graph, f"encoding an image as {target} with setting {value}", frame.tobytes(), CLIP_TIMEOUT, target)
 
 
 def decode_frames(path: str | Path, size: tuple[int, int] | None = None) -> Generator[np.ndarray, None, None]:
@@ -87,7 +67,7 @@ def decode_frames(path: str | Path, size: tuple[int, int] | None = None) -> Gene
 
     Rotation metadata is applied; no frame is dropped or repeated.  UserError comes where damage is reached.
 
-    size: (H, W) that each frame is cropped to, where `encode_h264` padded it.
+    size: (H, W) that each frame is cropped to, where `encode_frame` padded it.
     """
     for frame, _ in rgb_frames(rgb(clip_input(path)), f"decoding {path}", TIMEOUT):
         yield frame if size is None else frame[: size[0], : size[1]]
@@ -102,9 +82,9 @@ def encode_intra(image: np.ndarray, qp: int, with_vmaf: bool = False) -> Encoded
     height, width = _checked(image).shape[:2]
     frame = _even(image)
     task = f"coding a {width}x{height} image at QP {qp}"
-    bitstream = run(
-        x264_output(_yuv(_raw_input(frame[None])), "pipe:", qp, threads=1, format="h264"), task, frame.tobytes()
-    )[0]
+    bitstream = run(x264_output(_yuv(_raw_input(frame)), "pipe:", qp, threads=1, format="h264"), task, frame.tobytes())[
+        0
+    ]
     if not with_vmaf:
         raw, score = run(_rgb_output(ffmpeg.input("pipe:", format="h264", threads=1)), task, bitstream)[0], None
     else:  # ffmpeg has one standard input: that is for the reference, the bitstream waits in a file
@@ -112,7 +92,7 @@ def encode_intra(image: np.ndarray, qp: int, with_vmaf: bool = False) -> Encoded
             file = Path(folder, "coded.264")
             file.write_bytes(bitstream)
             decoded = ffmpeg.input(str(file), threads=1).video.split()
-            scored = _vmaf_output(decoded[0], _yuv(_raw_input(frame[None])), (height, width))
+            scored = _vmaf_output(decoded[0], _yuv(_raw_input(frame)), (height, width))
             raw, log = run(ffmpeg.merge_outputs(scored, _rgb_output(decoded[1])), task, frame.tobytes())
         score = _vmaf_score(log)
     if len(raw) != frame.size:
@@ -130,7 +110,7 @@ def vmaf(reference: np.ndarray, distorted: np.ndarray) -> float:
         raise ValueError(f"images of one size expected, got {reference.shape} and {distorted.shape}")
     images = np.concatenate([_even(_checked(image)) for image in (reference, distorted)])
     height, width = len(images) // 2, images.shape[1]
-    stream = _yuv(_raw_input(images[None])).split()
+    stream = _yuv(_raw_input(images)).split()
     upper, lower = (stream[i].filter("crop", width, height, 0, i * height) for i in (0, 1))
     graph = _vmaf_output(lower, upper, (height, width))
     return _vmaf_score(run(graph, f"measuring VMAF of a {width}x{height} image", images.tobytes())[1])
@@ -187,20 +167,20 @@ def x264_output(
 
 
 def _checked(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
-        raise ValueError(f"uint8 (H, W, 3) or (N, H, W, 3) expected, got {pixels.dtype} {pixels.shape}")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
+        raise ValueError(f"uint8 (H, W, 3) expected, got {pixels.dtype} {pixels.shape}")
     return pixels
 
 
 def _even(pixels: np.ndarray) -> np.ndarray:
-    """Return (..., H, W, 3) with H and W rounded up to even numbers by repeating the last row and column."""
-    height, width = pixels.shape[-3:-1]
-    return np.pad(pixels, [(0, 0)] * (pixels.ndim - 3) + [(0, height % 2), (0, width % 2), (0, 0)], "edge")
+    """Return (H, W, 3) with H and W rounded up to even numbers by repeating the last row and column."""
+    height, width = pixels.shape[:2]
+    return np.pad(pixels, [(0, height % 2), (0, width % 2), (0, 0)], "edge")
 
 
-def _raw_input(frames: np.ndarray, rate: float = 30) -> Stream:
-    size = f"{frames.shape[2]}x{frames.shape[1]}"
-    return ffmpeg.input("pipe:", format="rawvideo", pixel_format="rgb24", framerate=str(rate), s=size)
+def _raw_input(frame: np.ndarray) -> Stream:
+    size = f"{frame.shape[1]}x{frame.shape[0]}"
+    return ffmpeg.input("pipe:", format="rawvideo", pixel_format="rgb24", framerate="30", s=size)
 
 
 def _yuv(stream: Stream) -> Stream:

@@ -10,7 +10,7 @@ from common.core.errors import UserError
 from common.media.images import InputFormat
 from common.models import weight_search
 from common.models.autoencoder import build_autoencoder
-from common.models.registry import Backbone, ModelSpec
+from common.models.registry import Backbone, ModelSpec, level_number
 
 LAST_FROZEN = "block3_conv3"  # of the first ten layers of VGG16, which do not train
 VGG16_URL = (
@@ -32,14 +32,13 @@ class Autoencoders(Backbone):
     def help(self) -> str:
         return f"{', '.join(self.files).format(jnd=1)}, or a folder that holds it"
 
-    def find(self, weights: str | Path | None, jnd: int | None, owner: str) -> list[Path | None]:
-        """The weight file of each in or below `weights`; raises UserError where one is missing."""
+    def find(self, weights: str | Path | None, level: str | int | None, owner: str) -> list[Path | None]:
         if weights is None:
             return [None] * len(self.files)
-        return [weight_search.find(weights, [name.format(jnd=jnd)], f"{owner}'s autoencoder") for name in self.files]
+        names = [name.format(jnd=level_number(level)) for name in self.files]
+        return [weight_search.find(weights, [name], f"{owner}'s autoencoder") for name in names]
 
     def build(self, input_format: InputFormat, weights: list[Path | None], owner: str) -> list[Any]:
-        """The autoencoders, each with the weights of its file."""
         from common.models import weight_files
 
         image, several = keras.Input(input_format.shape, name="picture"), len(weights) > 1
@@ -64,12 +63,10 @@ class VGG16(Backbone):
     def help(self) -> str:
         return "what VGG16 starts from: imagenet, a local file of its weights without top, or none"
 
-    def find(self, weights: str | None, jnd: int | None, owner: str) -> list[str | None]:
-        """The source as it is given: `imagenet`, which Keras downloads; `none`, a random start; or a file."""
+    def find(self, weights: str | None, level: str | int | None, owner: str) -> list[str | None]:
         return [weights]
 
     def build(self, input_format: InputFormat, weights: list[str | None], owner: str) -> list[Any]:
-        """VGG16 with these weights; raises UserError where ImageNet's cannot be downloaded or a file does not fit."""
         (source,) = weights
         try:
             given = "imagenet" if source == "imagenet" else None
@@ -92,7 +89,7 @@ class VGG16(Backbone):
 
 
 def build_network(spec: ModelSpec, weights: list[Any] | None = None) -> Any:
-    """The Keras model of a ModelSpec, its backbone with the weights that `Backbone.find` found, or random ones."""
+    """Build the Keras model of a ModelSpec, its backbone with the weights of `Backbone.find`, or random ones."""
     if spec.backbone is None:
         return spec.build(spec.input.shape)
     networks = spec.backbone.build(spec.input, weights or spec.backbone.find(None, None, spec.name), spec.name)

@@ -18,6 +18,7 @@ from typing import Any
 from common.core.environment import PROJECT
 from common.media.images import InputFormat
 
+LEVELS = ("JND1", "JND2", "JND3")
 PAPER_ORDER = ("LAT", "REC", "E2ELAT", "E2EREC", "MJLAT", "MJREC", "MTJND")  # scripts; those of others follow
 
 
@@ -60,15 +61,27 @@ class Backbone(ABC):
 
     @abstractmethod
     def help(self) -> str:
-        """What the flag means."""
+        """Say what the flag means."""
 
     @abstractmethod
-    def find(self, weights: Any, jnd: int | None, owner: str) -> list[Any]:
-        """The weights of each network; None each for a random start."""
+    def find(self, weights: Any, level: str | int | None, owner: str) -> list[Any]:
+        """Return the weights of each network, None each for a random start, from what the flag says.
+
+        Args:
+            level: "JND1" to "JND3"; None where the weights do not depend on it.
+            owner: Whose weights these are, for the messages.
+
+        Raises:
+            UserError: Weights are missing.
+        """
 
     @abstractmethod
     def build(self, input_format: InputFormat, weights: list[Any], owner: str) -> list[Any]:
-        """The networks, Keras models on one input."""
+        """Build the networks, Keras models on one input, with the weights of `find`.
+
+        Raises:
+            UserError: A file does not fit its network, or cannot be downloaded.
+        """
 
 
 @dataclass(frozen=True)
@@ -119,49 +132,57 @@ class ModelSpec:
         return sum(spec.script == self.script for spec in _MODELS.values()) > 1
 
     def at(self, level: str | None) -> tuple[Output, ...]:
-        """The outputs of the model for one level, "JND1" to "JND3", or for all at once."""
+        """Return the outputs of the model for one level, "JND1" to "JND3", or for all at once."""
         return tuple(replace(output, level=output.level or level) for output in self.outputs)
 
-    def levels(self, jnd: int | None) -> dict[str, str]:
-        """{name of the output: level} of the outputs that predict levels, where the model is for level 1 to 3."""
-        outputs = self.at(f"JND{jnd}" if jnd else None)
-        return {output.name: output.level or "" for output in outputs if output.target == "label"}
+    def levels(self, level: str | None) -> dict[str, str]:
+        """Return {name of the output: level} of the outputs that predict levels, of the model for `level`."""
+        return {output.name: output.level or "" for output in self.at(level) if output.target == "label"}
 
     def resized(self, height: int, width: int) -> "ModelSpec":
-        """The same model for images of another size; raises ValueError where its layers cannot take it."""
+        """Return the same model for images of another size; raise ValueError where its layers cannot take it."""
         step = self.backbone.step if self.backbone else 1
         if height % step or width % step or min(height, width) < 64:
             raise ValueError(f"expected at least 64{f', in multiples of {step}' if step > 1 else ''}")
         return replace(self, input=replace(self.input, height=height, width=width, frame=(width, height)))
 
-    def marked(self, jnd: int | None) -> str:
-        """What names of files have for the level: "JND1", or nothing where all levels are in one file."""
+    def marked(self, level: str | int | None) -> str:
+        """Return what names of files have for the level: "JND1", or nothing where all levels are in one file."""
         if self.label is not None:
             return self.label
-        return f"JND{jnd}" if self.needs_level and jnd else ""
+        return f"JND{level_number(level)}" if self.needs_level and level else ""
 
-    def weight_names(self, jnd: int | None) -> tuple[str, str]:
-        """Names of the weight file of a level: as released, and as `train` writes it."""
-        return self.weights.format(jnd=jnd), self.checkpoint_name(jnd)
+    def released_name(self, level: str | None) -> str:
+        """Return the name of the weight file of a level, as released."""
+        return self.weights.format(jnd=level_number(level))
 
-    def checkpoint_name(self, jnd: int | None) -> str:
-        """Name of the file for the best weights of a training."""
-        return self.checkpoint.format(level=self.marked(jnd))
+    def weight_names(self, level: str | None) -> tuple[str, str]:
+        """Return the names of the weight file of a level: as released, and as `train` writes it."""
+        return self.released_name(level), self.checkpoint_name(level)
 
-    def log_name(self, jnd: int | None) -> str:
-        """Name of the CSV file of a training's losses."""
-        return self.log.format(level=self.marked(jnd))
+    def checkpoint_name(self, level: str | int | None) -> str:
+        """Return the name of the file for the best weights of a training."""
+        return self.checkpoint.format(level=self.marked(level))
 
-    def result_name(self, jnd: int | None) -> str:
-        """Name of the CSV file that `test` writes."""
-        return f"{self.marked(jnd)}test_results.csv"
+    def log_name(self, level: str | int | None) -> str:
+        """Return the name of the CSV file of a training's losses."""
+        return self.log.format(level=self.marked(level))
+
+    def result_name(self, level: str | None) -> str:
+        """Return the name of the CSV file that `test` writes."""
+        return f"{self.marked(level)}test_results.csv"
+
+
+def level_number(level: str | int | None) -> str:
+    """Return "1" for "JND1", as names of weight files have it; "" for None."""
+    return str(level or "")[-1:]
 
 
 _MODELS: dict[str, ModelSpec] = {}
 
 
 def register(spec: ModelSpec) -> ModelSpec:
-    """Add a model to the registry and return it; raises ValueError where another file has one of that name."""
+    """Add a model to the registry and return it; raise ValueError where another file has one of that name."""
     known = _MODELS.setdefault(spec.name, spec)
     if Path(known.script).resolve() != Path(spec.script).resolve():
         raise ValueError(f"{spec.script} and {known.script} both register a model {spec.name}; rename one of them")
@@ -171,7 +192,7 @@ def register(spec: ModelSpec) -> ModelSpec:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the registered models, those of the papers first; `pattern` as "MJ-*" chooses some."""
+    """Return the names of the registered models, those of the papers first; `pattern` as "MJ-*" chooses some."""
     _import_scripts()
     order = {script: index for index, script in enumerate(PAPER_ORDER)}
     names = sorted(_MODELS, key=lambda name: order.get(Path(_MODELS[name].script).stem, len(order)))
@@ -179,7 +200,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def get_model(name: str) -> ModelSpec:
-    """The model called `name`; raises ValueError where there is none."""
+    """Return the model called `name`; raise ValueError where there is none."""
     if name not in _MODELS and name not in list_models():
         raise ValueError(f"no model {name!r}; there are {', '.join(list_models())}")
     return _MODELS[name]

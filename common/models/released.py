@@ -13,6 +13,7 @@ from common.core.errors import UserError
 from common.core.files import PART
 from common.media.images import MTJND, TCSVT, InputFormat
 from common.models import weight_files
+from common.models.registry import LEVELS
 
 ZENODO = "https://zenodo.org"
 
@@ -59,12 +60,12 @@ class Released:
 
     Args:
         model: as the papers write it, or "autoencoder".
-        jnd: the number of its level, 1 to 3; None where the model predicts all three, or none.
+        level: "JND1" to "JND3"; None where the model predicts all three, or none.
         name: of the file; None where it is not known, so that only its shapes can tell.
     """
 
     model: str
-    jnd: int | None
+    level: str | None
     name: str | None
     network: Network
     archive: Archive
@@ -93,16 +94,16 @@ ONE_HEAD = Network("MTJND.py", 30_476_609, "b3f42ebdec353e4627934416bbf60f9a15ca
 NETWORKS = (AUTOENCODER, LAT, REC, E2E_LAT, E2E_REC, MJ_LAT, MJ_REC, THREE_HEADS, ONE_HEAD)
 
 RELEASED = (
-    *(Released("LAT", jnd, f"LATJND{jnd}.h5", LAT, TCSVT_2024) for jnd in (1, 2, 3)),
-    *(Released("REC", jnd, f"RECJND{jnd}.h5", REC, TCSVT_2024) for jnd in (1, 2, 3)),
-    *(Released("E2E-LAT", jnd, f"E2ELATJND{jnd}.h5", E2E_LAT, TCSVT_2024) for jnd in (1, 2, 3)),
-    *(Released("E2E-REC", jnd, f"E2ERECJND{jnd}.h5", E2E_REC, TCSVT_2024) for jnd in (1, 2, 3)),
+    *(Released("LAT", level, f"LAT{level}.h5", LAT, TCSVT_2024) for level in LEVELS),
+    *(Released("REC", level, f"REC{level}.h5", REC, TCSVT_2024) for level in LEVELS),
+    *(Released("E2E-LAT", level, f"E2ELAT{level}.h5", E2E_LAT, TCSVT_2024) for level in LEVELS),
+    *(Released("E2E-REC", level, f"E2EREC{level}.h5", E2E_REC, TCSVT_2024) for level in LEVELS),
     Released("MJ-LAT", None, "MJLAT.h5", MJ_LAT, TCSVT_2024),
     Released("MJ-REC", None, "MJREC.h5", MJ_REC, TCSVT_2024),
-    *(Released("autoencoder", jnd, f"JND{jnd}Reconstruction.h5", AUTOENCODER, TCSVT_2024) for jnd in (1, 2, 3)),
+    *(Released("autoencoder", level, f"{level}Reconstruction.h5", AUTOENCODER, TCSVT_2024) for level in LEVELS),
     Released("autoencoder", None, "ImgReconstruction.h5", AUTOENCODER, TCSVT_2024),
     Released("MT_3LJND", None, None, THREE_HEADS, ICIP_2023),
-    *(Released("MT_1LJND_VA", jnd, f"MT_JND{jnd}_VA.h5", ONE_HEAD, ICIP_2023) for jnd in (1, 2, 3)),
+    *(Released("MT_1LJND_VA", level, f"MT_{level}_VA.h5", ONE_HEAD, ICIP_2023) for level in LEVELS),
     Released("MT_3LJND_VA", None, None, THREE_HEADS, ICIP_2023),
 )
 
@@ -185,8 +186,9 @@ def list_files(folder: Path) -> int:
         where = ", ".join(sound) or ("does not fit, see below" if places else "missing")
         if entry.name is None and sound:
             where += f" ({model_names(entry.network)}: their shapes are the same)"
-        level = f"JND{entry.jnd}" if entry.jnd else ""
-        lines.append(f"{entry.model:<12} {level:<5} {entry.name or '(name not known)':<22} {where}".rstrip())
+        lines.append(
+            f"{entry.model:<12} {entry.level or '':<5} {entry.name or '(name not known)':<22} {where}".rstrip()
+        )
     lines += [f"also here: {line}" for _, line in others.values()]
     if present < len(RELEASED):
         pages = " and ".join(archive.page for archive in ARCHIVES)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
-from common.models.registry import ModelSpec
+from common.models.registry import LEVELS, ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,48 +17,43 @@ class WeightsConfig:
     model_weights_path: Path = PRETRAINED
     level: str | None = None
 
-    @property
-    def jnd(self) -> int | None:
-        """The number of the level, 1 to 3, or None."""
-        return int(self.level[-1]) if self.level else None
 
-
-def find_weights(spec: ModelSpec, jnd: int | None, path: str | Path) -> dict[int | None, Path]:
-    """The weight files of a model: {number of the level, or None for all levels at once: file}.
+def find_weights(spec: ModelSpec, level: str | None, path: str | Path) -> dict[str | None, Path]:
+    """Find the weight files of a model: {level, or None for all levels at once: file}.
 
     Args:
-        jnd: the level wanted, 1 to 3; None for all that lie at `path`.
-        path: a weight file, or a folder to search.
+        level: "JND1" to "JND3"; None for all that lie at `path`.
+        path: A weight file, or a folder to search.
 
     Raises:
-        UserError: as `find` does, and where a file does not tell its level.
+        UserError: As `find`, and where a file does not tell its level.
     """
     path = Path(path)
-    if jnd or not spec.needs_level:
-        jnd = jnd if spec.needs_level else None
-        return {jnd: find(path, spec.weight_names(jnd), spec.name)}
+    if level or not spec.needs_level:
+        level = level if spec.needs_level else None
+        return {level: find(path, spec.weight_names(level), spec.name)}
     if path.is_file():
-        match = re.search("JND([123])", path.name)
+        match = re.search("JND[123]", path.name)
         if not match:
             raise UserError(f"{path}: the name does not tell the level; add --jnd_value JND1, JND2 or JND3")
-        return {int(match[1]): path}
-    present = [n for n in (1, 2, 3) if any(any(path.rglob(name)) for name in spec.weight_names(n))]
-    return {n: find(path, spec.weight_names(n), spec.name) for n in present or [1]}
+        return {match[0]: path}
+    present = [one for one in LEVELS if any(any(path.rglob(name)) for name in spec.weight_names(one))]
+    return {one: find(path, spec.weight_names(one), spec.name) for one in present or LEVELS[:1]}
 
 
-def level_names(spec: ModelSpec, files: Iterable[int | None]) -> tuple[str, ...]:
-    """The levels that the files of `find_weights` predict: ("JND1", ...)."""
-    return tuple(name for jnd in files for name in spec.levels(jnd).values())
+def level_names(spec: ModelSpec, files: Iterable[str | None]) -> tuple[str, ...]:
+    """Return the levels that the files of `find_weights` predict: ("JND1", ...)."""
+    return tuple(name for level in files for name in spec.levels(level).values())
 
 
 def find(path: str | Path, names: Sequence[str], owner: str) -> Path:
-    """The weight file at `path`: the file itself, or the one that has one of `names` in or below the folder `path`.
+    """Find the weight file at `path`: the file itself, or the one with one of `names` in or below the folder `path`.
 
     Args:
-        owner: whose weights these are, for the messages.
+        owner: Whose weights these are, for the messages.
 
     Raises:
-        UserError: when there is none, or more than one, or when the file is named for another JND level: the files of
+        UserError: There is none, or more than one, or the file is named for another JND level: the files of
             the levels are alike inside.
     """
     path, expected = Path(path), f"{owner}'s weights, {' or '.join(names)}"

@@ -6,7 +6,6 @@ knows neither mirrors nor checksums nor HTTP errors, and unpacked here, because 
 
 import contextlib
 import errno
-import json
 import lzma
 import os
 import re
@@ -24,7 +23,7 @@ import requests
 from tqdm import tqdm
 
 from common.core.errors import UserError
-from common.core.files import PART, atomic_write, check_disk_space, megabytes, sha256, write_json
+from common.core.files import PART, atomic_write, check_disk_space, megabytes, read_json, sha256, write_json
 from common.core.locks import exclusive_lock
 from common.models.released import ARCHIVES, RELEASED, ZENODO, Archive, describe, describe_all, find_files
 
@@ -40,11 +39,11 @@ def fetch(folder: Path, records: Collection[int] | None = None, zenodo: str = ZE
     """Download what is missing of the archives, and print what is in them.
 
     Args:
-        records: numbers of the Zenodo records; None for all.
-        zenodo: address of Zenodo, or of a mirror.
+        records: Numbers of the Zenodo records; None for all.
+        zenodo: Address of Zenodo, or of a mirror.
 
     Returns:
-        The exit code, 1 when a file fits no model or one is missing.
+        The exit code, 1 where a file fits no model or one is missing.
     """
     code = 0
     for archive in ARCHIVES:
@@ -77,14 +76,12 @@ def fetch(folder: Path, records: Collection[int] | None = None, zenodo: str = ZE
 def _complete_files(folder: Path, archive: Archive) -> list[Path]:
     """The weight files of `archive` that are in `folder`, when they are all there and sound; otherwise none."""
     target = archive.folder(folder)
-    try:
-        digests = json.loads((target / RECEIPT).read_text())
-        sound = all((target / name).is_file() and sha256(target / name) == digests[name] for name in digests)
+    if (target / RECEIPT).exists():
+        digests = read_json(target / RECEIPT)
+        sound = isinstance(digests, dict) and all(
+            (target / name).is_file() and sha256(target / name) == digest for name, digest in digests.items()
+        )
         return sorted(target / name for name in digests if name.endswith(".h5")) if sound else []
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (ValueError, TypeError):  # not what `fetch_archive` writes
-        return []
     # Unpacked by hand: the names and shapes are all there is to go by.
     described = describe_all(folder) if folder.is_dir() else {}
     fits = {path: network for path, (network, _) in described.items() if network}
@@ -94,12 +91,10 @@ def _complete_files(folder: Path, archive: Archive) -> list[Path]:
 
 
 def fetch_archive(archive: Archive, folder: Path, zenodo: str) -> list[Path]:
-    """Download and unpack an archive below `folder`; returns its weight files.
+    """Download and unpack an archive below `folder`; return its weight files.
 
-    Args:
-        zenodo: address of Zenodo, or of a mirror.
     Raises:
-        UserError: with nothing half-done kept.
+        UserError: It fails; nothing half-done is kept.
     """
     pooch.get_logger().setLevel("WARNING")
     # Zenodo asks programs to name themselves: it has answered bare python-requests with 429 (pooch's issue 502).
@@ -167,12 +162,12 @@ def _download_errors(url: str, archive: Archive) -> Iterator[None]:
 
 
 def unpack(path: Path, target: Path) -> list[str]:
-    """Unpack the weight files, readmes and licences of a zip file below the folder `target`; returns their names.
+    """Unpack the weight files, readmes and licences of a zip file below the folder `target`; return their names.
 
     Each is first read to its end and written, under a number, into the folder of the zip file; only then to `target`.
 
     Raises:
-        UserError: when the archive is damaged, holds no weight file, or would write outside `target`, a link, two files
+        UserError: The archive is damaged, holds no weight file, or would write outside `target`, a link, two files
             of one name or more than it says.
     """
     try:

@@ -39,7 +39,7 @@ Files = Sequence[tuple[int, Path]]  # (number in the run, path) of each
 
 
 def predict_files(
-    spec: ModelSpec, weights: Mapping[int | None, Path], files: Files, config: PredictionConfig
+    spec: ModelSpec, weights: Mapping[str | None, Path], files: Files, config: PredictionConfig
 ) -> Generator[Result, None, None]:
     """Yield what `common.prediction.predictor.predict_files` yields, predicted by the workers at `config.dask`.
 

@@ -6,40 +6,50 @@ from pathlib import Path
 
 from common.media.clips import is_clip
 from common.models.weight_search import WeightsConfig
-from common.prediction.resize_modes import RESIZE_MODES
+from common.prediction.resize_modes import PRECISIONS, RESIZE_MODES
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionConfig(WeightsConfig):
-    """How levels are predicted.
+class PredictorConfig:
+    """How a network predicts the levels of an image.
 
     Args:
         input_size: (height, width) that the network sees; None for the paper's.
-        resize_mode: what it sees of an image, a key of RESIZE_MODES.
-        frames: which frames of a clip, as `common.media.clips.extract_frames` takes them.
-        precision: of weights and arithmetic, "float32" or "bfloat16".
-        batch_size: images in the network at once; more than a few gain something on a GPU only.
-        dask: address of the Dask scheduler whose workers predict; None for this machine.
+        resize_mode: What it sees of an image, a key of RESIZE_MODES.
+        precision: Of weights and arithmetic, one of PRECISIONS.
+        batch_size: Images in the network at once; more than a few gain something on a GPU only.
+
     Raises:
-        ValueError: a setting has a value that it does not take.
+        ValueError: A setting has a value that it does not take.
     """
 
     input_size: tuple[int, int] | None = None
     resize_mode: str = "stretch"
-    frames: str = "scenes+1s"
     precision: str = "float32"
     batch_size: int = 1
-    dask: str | None = None
 
     def __post_init__(self):
-        for name, choices in (("resize_mode", RESIZE_MODES), ("precision", ("float32", "bfloat16"))):
+        for name, choices in (("resize_mode", RESIZE_MODES), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} {getattr(self, name)!r}: expected {', '.join(choices)}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size {self.batch_size}: expected at least 1")
 
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionConfig(PredictorConfig, WeightsConfig):
+    """How the levels of files are predicted, with which weights and where.
+
+    Args:
+        frames: Which frames of a clip, as `common.media.clips.extract_frames` takes them.
+        dask: Address of the Dask scheduler whose workers predict; None for this machine.
+    """
+
+    frames: str = "scenes+1s"
+    dask: str | None = None
+
     def by(self, path: str, model: str, digests: Sequence[str]) -> str:
-        """What the rows of a file depend on besides the file: "LAT 1a2b3c4d stretch float32 scenes+1s".
+        """Return what the rows of a file depend on besides the file: "LAT 1a2b3c4d stretch float32 scenes+1s".
 
         `--resume` keeps the rows of an earlier run that have the same text in the column `by`.  digests: of the weight
         files, hexadecimal.
@@ -55,10 +65,10 @@ class ExportConfig(WeightsConfig):
     """How a network is exported.
 
     Args:
-        format: a key of `common.prediction.formats.FORMATS`.
-        output: the file, or a folder for it.
-        precision: of the weights in the file, "float32" or "float16".
-        overwrite: whether to replace what was exported before.
+        format: A key of `common.prediction.formats.FORMATS`.
+        output: The file, or a folder for it.
+        precision: Of the weights in the file, "float32" or "float16".
+        overwrite: Whether to replace what was exported before.
     """
 
     format: str

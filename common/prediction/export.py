@@ -32,7 +32,7 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
         raise UserError(f"--precision float16: not for {config.format}, whose runtime would compute with it")
     if missing := _missing(form.needs):
         raise UserError(f"--format {config.format} needs more than requirements.txt: pip install {missing}")
-    weights = weight_search.find(config.model_weights_path, spec.weight_names(config.jnd), spec.name)
+    weights = weight_search.find(config.model_weights_path, spec.weight_names(config.level), spec.name)
     target = _target(spec, config)
     parts = [target, *([target.with_suffix(form.companion)] if form.companion else [])]
     _check_parts([*parts, _description_file(target)], config.overwrite)
@@ -43,7 +43,7 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
     from common.models.inference import load_network
     from common.prediction import converters
 
-    levels = spec.levels(config.jnd)
+    levels = spec.levels(config.level)
     network = load_network(spec, weights, levels, winograd=False)
     served = converters.Served(network, spec.input, list(levels.values()), form.batch)
     description = describe(spec, config, weights)
@@ -81,7 +81,7 @@ def describe(spec: ModelSpec, config: ExportConfig, weights: Path) -> dict[str, 
         "outputs": {
             level: f"float32 ({batch}, 1): the QP, 0 and above, not rounded, of the {ORDINALS[level]} just noticeable "
             "difference; where the training's labels were JPEG quality factors, a quality factor"
-            for level in spec.levels(config.jnd).values()
+            for level in spec.levels(config.level).values()
         },
         "weights": {"file": weights.name, "sha256": sha256(weights)},
         "versions": {package: version(package) for package in packages},
@@ -104,7 +104,7 @@ def _target(spec: ModelSpec, config: ExportConfig) -> Path:
         return path
     if path.suffix and not path.is_dir():
         raise UserError(f"{path}: expected a name that ends in {suffix} for {config.format}, or a folder")
-    return path / Path(spec.weights.format(jnd=config.jnd)).with_suffix(suffix).name
+    return path / Path(spec.released_name(config.level)).with_suffix(suffix).name
 
 
 def _check_parts(parts: Sequence[Path], overwrite: bool) -> None:

@@ -20,10 +20,10 @@ from common.core.errors import UserError
 from common.core.keras_backend import backend_name, load_keras, use_backend
 from common.core.threads import prefetch
 from common.media.ffmpeg import QP_RANGE
-from common.models.registry import ModelSpec, get_model
+from common.models.registry import LEVELS, ModelSpec, get_model
 from common.models.weight_search import find_weights, level_names
 from common.prediction import resize_modes
-from common.prediction.config import PredictionConfig
+from common.prediction.config import PredictorConfig
 from common.prediction.inputs import Frame
 from common.prediction.resize_modes import PreparedImage, Region
 
@@ -57,23 +57,19 @@ class Predictor:
 
     Attributes:
         spec: the model.
-        config: how it predicts.
+        config: How it predicts.
         levels: names of the levels that it knows, ("JND1",) or ("JND1", "JND2", "JND3").
         weights: the files that they come from.
     """
 
-    def __init__(self, spec: ModelSpec, files: Mapping[int | None, Path], config: PredictionConfig):
-        """Build the networks; Keras must be loaded.
-
-        Args:
-            files: {number of the level, None for all at once: weight file}, of `find_weights`.
-        """
+    def __init__(self, spec: ModelSpec, files: Mapping[str | None, Path], config: PredictorConfig):
+        """Build the networks; Keras must be loaded.  files: of `find_weights`."""
         from common.models.inference import load_network
 
         self.spec, self.config, self.weights = spec, config, list(files.values())
         self.levels = level_names(spec, files)
         self._lock = threading.Lock()
-        self._networks = [load_network(spec, file, spec.levels(jnd), config.precision) for jnd, file in files.items()]
+        self._networks = [load_network(spec, file, spec.levels(one), config.precision) for one, file in files.items()]
 
     def __repr__(self):
         weights = ", ".join(map(str, self.weights))
@@ -187,38 +183,37 @@ def load(
     level: int | str | None = None,
     weights: str | os.PathLike = PRETRAINED,
     *,
-    resize_mode: str = "stretch",
-    precision: str = "float32",
     backend: str | None = None,
-    batch_size: int = 1,
-    input_size: tuple[int, int] | None = None,
     fit: str | None = None,
+    **settings: Any,
 ) -> Predictor:
     """Load a model with its weights, ready to predict.
 
     Args:
-        model: its name in the papers, "LAT", "E2E-REC", "MJ-LAT", "MT_1LJND_VA" ...; `common.list_models()` has all.
+        model: Its name in the papers, "LAT", "E2E-REC", "MJ-LAT", "MT_1LJND_VA" ...; `common.list_models()` has all.
         level: "JND1" to "JND3", or 1 to 3; None for all three, or as many as have weights there.
-        weights: the weight file, or a folder that holds it anywhere in or below.
-        resize_mode: "stretch" as the papers do; "crop"; "tiles": see `common.prediction.resize_modes`.
-        precision: "float32", or "bfloat16".
+        weights: The weight file, or a folder that holds it anywhere in or below.
         backend: "tensorflow", "openvino", "jax" or "torch", for the whole process; by default $KERAS_BACKEND.
-        batch_size: images in the network at once; more than a few gain something on a GPU only.
-        input_size: (height, width) that the network was trained for, where that is not the papers'.
-        fit: the older name of `resize_mode`.
+        fit: The older name of `resize_mode`.
+        **settings: Those of `common.prediction.config.PredictorConfig`, with their defaults:
+            resize_mode: "stretch" as the papers do; "crop"; "tiles": see `common.prediction.resize_modes`.
+            precision: "float32", or "bfloat16".
+            batch_size: Images in the network at once, 1; more than a few gain something on a GPU only.
+            input_size: (height, width) that the network was trained for, where that is not the papers'.
+
     Raises:
-        UserError: weights are missing, damaged or another model's; one line for a person.
-        ValueError: an argument has a value that the model does not take.
+        UserError: Weights are missing, damaged or another model's; one line for a person.
+        ValueError: An argument has a value that the model does not take.
     """
     spec = model if isinstance(model, ModelSpec) else get_model(model)
-    config = PredictionConfig(
-        resize_mode=fit or resize_mode, precision=precision, batch_size=batch_size, input_size=input_size
-    )
-    known = {None: None} | ({1: 1, 2: 2, 3: 3, "JND1": 1, "JND2": 2, "JND3": 3} if spec.needs_level else {})
+    if fit:
+        settings["resize_mode"] = fit
+    config = PredictorConfig(**settings)
+    known = {None: None, **(dict(zip((1, 2, 3, *LEVELS), LEVELS * 2)) if spec.needs_level else {})}
     if level not in known:
         raise ValueError(f"level {level!r}: {spec.name} takes {', '.join(map(str, known))}")
-    if input_size:
-        spec = spec.resized(*input_size)
+    if config.input_size:
+        spec = spec.resized(*config.input_size)
     files = find_weights(spec, known[level], Path(weights))
     if backend:
         use_backend(backend)

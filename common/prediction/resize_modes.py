@@ -18,6 +18,7 @@ RESIZE_MODES = {
     "crop": "its middle of the shape of the papers' frames",
     "tiles": "pieces of the size of the papers' frames side by side; the image's level is their lowest",
 }
+PRECISIONS = ("float32", "bfloat16")
 LARGEST = (1920, 1080)  # (width, height) of VideoSet, in whose levels the size hardly shows
 MAX_DISTORTION = 1.1  # an image stretched less, in one direction more than in the other, has no warning
 AHEAD = {"stretch": 32, "crop": 32, "tiles": 2}

@@ -51,16 +51,16 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     """
     root = Path(config.data_dir)
     split = load_splits(root, ("test",), decode=False, labels="optional", unit=config.label_unit)["test"]
-    file = weight_search.find(config.model_weights_path, spec.weight_names(config.jnd), spec.name)
+    file = weight_search.find(config.model_weights_path, spec.weight_names(config.level), spec.name)
     if spec.backbone:
-        spec.backbone.find(config.backbone_weights, config.jnd, spec.name)
-    levels = spec.levels(config.jnd)
+        spec.backbone.find(config.backbone_weights, config.level, spec.name)
+    levels = spec.levels(config.level)
     frames = {}
     for output in spec.at(config.level):
         folder = root / split_folder("test", output.level or "")
         if output.target == "frame" and folder.is_dir():
             frames[output.name] = match_images(split, folder)
-    result = file_or_default(config.result_path, spec.result_name(config.jnd))
+    result = file_or_default(config.result_path, spec.result_name(config.level))
     if result.exists() and result.suffix != ".csv":
         raise UserError(f"{result}: exists, and is no table of results; give a folder, or a name that ends in .csv")
     check_writable(result)

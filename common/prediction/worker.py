@@ -42,7 +42,7 @@ def code_digest(project: Path = PROJECT) -> str:
 CODE = code_digest()  # at the import: a worker goes on with what it has loaded, whatever becomes of the files
 
 
-def job_of(spec: ModelSpec, weights: Mapping[int | None, Path], config: PredictionConfig) -> dict[str, Any]:
+def job_of(spec: ModelSpec, weights: Mapping[str | None, Path], config: PredictionConfig) -> dict[str, Any]:
     """The job for a model with the weight files of `find_weights`."""
     backend = backend_name()
     return {
@@ -51,7 +51,7 @@ def job_of(spec: ModelSpec, weights: Mapping[int | None, Path], config: Predicti
         "versions": {package: _version(package) for package in ("keras", backend, "numpy", "pillow")},
         "backend": backend,
         "model": spec.name,
-        "weights": {jnd: (str(file.absolute()), sha256(file)) for jnd, file in weights.items()},
+        "weights": {level: (str(file.absolute()), sha256(file)) for level, file in weights.items()},
         "config": asdict(config),
     }
 
@@ -108,7 +108,7 @@ def predict_part(job: dict[str, Any], files: list[tuple[int, str]], this: distri
             predictor = _predictor(job)
             started, results = time.monotonic(), []
             paths = [(number, Path(path)) for number, path in files]
-            images = prepare_inputs(paths, predictor.spec.input, predictor.config)
+            images = prepare_inputs(paths, predictor.spec.input, PredictionConfig(**job["config"]))
             # Nobody waits any more for what was cancelled.
             wanted = itertools.takewhile(lambda _: this.state.tasks[key].state != "cancelled", images)
             for path, rows in predict_files(wanted, predictor):
@@ -150,6 +150,6 @@ def _predictor(job: dict[str, Any]) -> Predictor:
     config, spec = PredictionConfig(**job["config"]), get_model(job["model"])
     if config.input_size:
         spec = spec.resized(*config.input_size)
-    predictor = Predictor(spec, {jnd: Path(file) for jnd, (file, _) in job["weights"].items()}, config)
+    predictor = Predictor(spec, {level: Path(file) for level, (file, _) in job["weights"].items()}, config)
     _loaded.update(job=job, predictor=predictor)
     return predictor

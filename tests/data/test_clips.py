@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
+from h264_stream import encode_h264
 from moving import PHOTOGRAPHS, make_clip, moving
 
 from common.core.errors import UserError
@@ -36,10 +37,10 @@ def downloads(tmp_path_factory):
     deep.mkdir(parents=True)
     for number, picture in enumerate(PHOTOGRAPHS, 1):
         name = f"videoSRC{number:03}_64x48_10_qp_"
-        ffmpeg.encode_h264(moving(picture, 25), deep / f"{name}00.264", 0, rate=10)
+        encode_h264(moving(picture, 25), deep / f"{name}00.264", 0, rate=10)
         for sheet in ("1st", "2nd"):  # those of the third level are not there
             qp = SHEETS[sheet][number]
-            ffmpeg.encode_h264(deep / f"{name}00.264", deep / f"{name}{qp}.264", qp)
+            encode_h264(deep / f"{name}00.264", deep / f"{name}{qp}.264", qp)
     for sheet, levels in SHEETS.items():
         rows = [f'0,{qp},{qp + 2.5},1,"[{qp}, {qp + 1}]",2,{number},1.5,,,' for number, qp in levels.items()]
         header = "anchor,jnd,mean,normality,samples,samples_no,sequence_index,standard_deviation,,,"
@@ -151,7 +152,7 @@ def test_videoset(downloads, tmp_path):
         assert [row[level] for level in LEVELS] == [row[f"QP at {level}"] for level in LEVELS] == labels
         for level, qp in zip(LEVELS, labels):
             file = tmp_path / "again.264"
-            ffmpeg.encode_h264(reference, file, qp)
+            encode_h264(reference, file, qp)
             frame = read_image(root / f"{level.lower()}{row['split']}" / row["image"])
             assert np.array_equal(frame, list(ffmpeg.decode_frames(file))[10])
     train = table[table["split"] == "train"].sort_values("image", key=lambda names: names.map(natural_key))

@@ -14,7 +14,7 @@ import ffmpeg as graphs
 import numpy as np
 import pytest
 from conftest import PROJECT
-from h264_stream import frame_qps
+from h264_stream import encode_h264, frame_qps
 from moving import CAT, LEVELS, SHOTS, film
 from PIL import Image, ImageCms
 from skimage import data
@@ -94,7 +94,7 @@ def test_a_clip_scene_by_scene(tmp_path, clip, codec):
 def test_a_clip_that_was_coded_like_that_before(tmp_path):
     """H.264 at the QP would hardly change it, so that a codec that is as good must not either."""
     moving = np.stack([data.coffee()[i : i + 64, 2 * i : 2 * i + 96] for i in range(130)])
-    ffmpeg.encode_h264(moving, tmp_path / "coded.mp4", 32)
+    encode_h264(moving, tmp_path / "coded.mp4", 32)
     rows = {codec: coded(tmp_path / "coded.mp4", {0: 32.0}, codec, tmp_path / codec) for codec in ("h264", "hevc")}
     assert rows["hevc"]["psnr luma"] > rows["h264"]["psnr luma"] - 0.25
     assert "on frames 0 to 119 (" in rows["hevc"]["mapping"]
@@ -144,7 +144,7 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
     target = tmp_path / "out" / f"{source.stem}{suffix}"
     assert Path(row["target"]) == target and row["psnr luma"] > 38 and row["saving %"] is None
     before, after = scenes.analyse_clip(source), scenes.analyse_clip(target)
-    assert len(after.times) == len(before.times) and after.coded_size == after.size == before.coded_size
+    assert len(after.times) == len(before.times) and after.encoded_size == after.size == before.encoded_size
     for a, b in zip(before.times, after.times):
         assert float(a * before.tick) == pytest.approx(float(b * after.tick), abs=0.0011)  # Matroska's unit is 1 ms
     if options.get("sound", "aac") or late:
@@ -217,7 +217,7 @@ def test_what_is_refused(tmp_path, clip):
     assert [target.name for target in both.values()] == ["a.png.mp4", "a.jpg.mp4"]
     tree = targets_of([tmp_path / "a.png", tmp_path / "sub/a.png"], "h264", tmp_path / "out")
     assert list(tree.values()) == [tmp_path / "out/a.mp4", tmp_path / "out/sub/a.mp4"]
-    with pytest.raises(UserError, match=r"a.png.png: would be coded as .*a.png.mp4, as .*a.png is"):
+    with pytest.raises(UserError, match=r"a.png.png: would be encoded as .*a.png.mp4, as .*a.png is"):
         targets_of([tmp_path / name for name in ("a.png", "a.jpg", "a.png.png")], "h264", tmp_path / "out")
     assert (tmp_path / "a.jpg").read_bytes() == before and not (tmp_path / "out").exists()
 

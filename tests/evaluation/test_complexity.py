@@ -18,7 +18,7 @@ GMAC = {"LAT": 8.8, "REC": 90.6, "MJ-LAT": 25.6, "MJ-REC": 130, "MT_3LJND": 39}
 @pytest.mark.parametrize("name", GMAC)
 def test_multiply_accumulates(name):
     spec = get_model(name)
-    assert multiply_accumulates(build_network(spec), spec.levels(1)) / 1e9 == pytest.approx(GMAC[name], rel=0.02)
+    assert multiply_accumulates(build_network(spec), spec.levels("JND1")) / 1e9 == pytest.approx(GMAC[name], rel=0.02)
 
 
 def test_the_table_of_costs(run, tmp_path):

@@ -5,7 +5,7 @@ import sys
 import ffmpeg as graphs
 import numpy as np
 import pytest
-from h264_stream import frame_qps
+from h264_stream import encode_h264, frame_qps
 from skimage import data
 
 from common.core.errors import UserError
@@ -60,7 +60,7 @@ def test_plain_qp_would_code_the_intra_frame_three_qp_finer(tmp_path, clip):
 @pytest.mark.parametrize("suffix", [".264", ".mp4"])
 def test_every_frame_of_a_clip_gets_the_qp(tmp_path, clip, suffix):
     target = tmp_path / f"clip{suffix}"
-    ffmpeg.encode_h264(clip, target, 31, rate=24)
+    encode_h264(clip, target, 31, rate=24)
     qps = frame_qps(target)
     assert {kind for kind, _ in qps} == set("IPB") and {qp for _, qp in qps} == {31} and len(qps) == len(clip)
     frames = list(ffmpeg.decode_frames(target))
@@ -72,7 +72,7 @@ def test_every_frame_of_a_clip_gets_the_qp(tmp_path, clip, suffix):
 def test_a_bad_qp_is_refused(tmp_path):
     for qp in (-1, 52, 28.5, True, "28"):
         with pytest.raises(UserError, match="from 0 to 51"):
-            ffmpeg.encode_h264(CAT, tmp_path / "a.264", qp)
+            encode_h264(CAT, tmp_path / "a.264", qp)
     assert not list(tmp_path.iterdir())
     assert ffmpeg.encode_intra(CAT, np.int64(30)).bitstream == ffmpeg.encode_intra(CAT, 30).bitstream
 
@@ -85,7 +85,7 @@ def test_colours_survive_both_ways():
 
 
 def test_luma_is_bt601_limited(tmp_path):
-    ffmpeg.encode_h264(np.full((32, 48, 3), [255, 0, 0], np.uint8), tmp_path / "red.264", 0)
+    encode_h264(np.full((32, 48, 3), [255, 0, 0], np.uint8), tmp_path / "red.264", 0)
     raw, _ = (
         graphs.input(str(tmp_path / "red.264"))
         .output("pipe:", format="rawvideo", pix_fmt="yuv420p")
@@ -95,7 +95,7 @@ def test_luma_is_bt601_limited(tmp_path):
 
 
 def test_untagged_clips_are_bt601(tmp_path, clip):
-    ffmpeg.encode_h264(clip, tmp_path / "tagged.264", 30)
+    encode_h264(clip, tmp_path / "tagged.264", 30)
     untag = "h264_metadata=video_full_range_flag=0:colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2"
     graphs.input(str(tmp_path / "tagged.264")).output(
         str(tmp_path / "plain.264"), vcodec="copy", **{"bsf:v": untag}
@@ -111,15 +111,15 @@ def test_odd_sizes(tmp_path, shape):
     image = data.chelsea()[: shape[0], : shape[1]]
     coded = ffmpeg.encode_intra(image, 10)
     assert coded.pixels.shape == image.shape and np.abs(coded.pixels.astype(int) - image).mean() < 4
-    ffmpeg.encode_h264(image, tmp_path / "odd.264", 10)
+    ffmpeg.encode_frame(image, tmp_path / "odd.264", 10, ffmpeg.x264_output)
     [frame] = ffmpeg.decode_frames(tmp_path / "odd.264", shape)
     assert np.array_equal(frame, coded.pixels)
 
 
 def test_a_clip_is_coded_from_its_own_samples(tmp_path, clip):
     """Coded losslessly, a clip decodes to the very same frames: nothing on the way converts it."""
-    ffmpeg.encode_h264(clip, tmp_path / "a.264", 30)
-    ffmpeg.encode_h264(tmp_path / "a.264", tmp_path / "b.mp4", 0)
+    encode_h264(clip, tmp_path / "a.264", 30)
+    encode_h264(tmp_path / "a.264", tmp_path / "b.mp4", 0)
     for a, b in zip(ffmpeg.decode_frames(tmp_path / "a.264"), ffmpeg.decode_frames(tmp_path / "b.mp4"), strict=True):
         assert np.array_equal(a, b)
 
@@ -129,7 +129,7 @@ def test_a_clip_of_odd_size(tmp_path, clip):
     source.output(str(tmp_path / "odd.mkv"), vcodec="ffv1", pix_fmt="yuv444p").run(
         cmd=find_ffmpeg(), input=clip.tobytes(), quiet=True
     )
-    ffmpeg.encode_h264(tmp_path / "odd.mkv", tmp_path / "odd.264", 5)
+    encode_h264(tmp_path / "odd.mkv", tmp_path / "odd.264", 5)
     frame = next(ffmpeg.decode_frames(tmp_path / "odd.264"))
     assert frame.shape == (178, 320, 3)
     # The padding repeats the edge; black padding would be far darker.
@@ -141,7 +141,7 @@ def test_a_clip_of_odd_size(tmp_path, clip):
 )
 def test_any_name_will_do(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    ffmpeg.encode_h264(CAT, name, 33)
+    encode_h264(CAT, name, 33)
     assert [file.name for file in tmp_path.iterdir()] == [name]
     assert frame_qps(name) == [("I", 33)] and len(list(ffmpeg.decode_frames(name))) == 1
 
@@ -157,7 +157,7 @@ def test_vmaf(monkeypatch):
 
 
 def test_damaged_clips_are_refused(tmp_path, clip):
-    ffmpeg.encode_h264(clip, tmp_path / "whole.264", 20)
+    encode_h264(clip, tmp_path / "whole.264", 20)
     whole = (tmp_path / "whole.264").read_bytes()
     (tmp_path / "text.264").write_text("this is no clip\n" * 100)
     (tmp_path / "cut.264").write_bytes(whole[: len(whole) // 3])
@@ -165,7 +165,7 @@ def test_damaged_clips_are_refused(tmp_path, clip):
         with pytest.raises(UserError, match=name):
             list(ffmpeg.decode_frames(tmp_path / name))
         with pytest.raises(UserError, match=name):
-            ffmpeg.encode_h264(tmp_path / name, tmp_path / "out.264", 30)
+            encode_h264(tmp_path / name, tmp_path / "out.264", 30)
     with pytest.raises(UserError, match="no such file"):
         list(ffmpeg.decode_frames(tmp_path / "none.264"))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cut.264", "text.264", "whole.264"]
@@ -173,7 +173,7 @@ def test_damaged_clips_are_refused(tmp_path, clip):
 
 def test_a_reader_that_stops_early_leaves_no_process(tmp_path, clip, monkeypatch):
     started = []
-    ffmpeg.encode_h264(clip, tmp_path / "a.264", 40)
+    encode_h264(clip, tmp_path / "a.264", 40)
     monkeypatch.setattr(ffmpeg_process, "start", lambda *a, **k: started.append(START(*a, **k)) or started[-1])
     frames = ffmpeg.decode_frames(tmp_path / "a.264")
     next(frames)
@@ -210,10 +210,11 @@ def fake(tmp_path, monkeypatch):
     ],
 )
 def test_a_broken_ffmpeg(tmp_path, fake, clip, script, said):
-    ffmpeg.encode_h264(clip, tmp_path / "a.264", 40)
+    encode_h264(clip, tmp_path / "a.264", 40)
     fake(script)
     for call in (
-        lambda: ffmpeg.encode_h264(clip, tmp_path / "b.264", 30),
+        lambda: encode_h264(clip, tmp_path / "b.264", 30),
+        lambda: ffmpeg.encode_frame(CAT, tmp_path / "b.264", 30, ffmpeg.x264_output),
         lambda: ffmpeg.encode_intra(CAT, 30),
         lambda: list(ffmpeg.decode_frames(tmp_path / "a.264")),
         lambda: ffmpeg.vmaf(CAT, CAT),
@@ -225,7 +226,7 @@ def test_a_broken_ffmpeg(tmp_path, fake, clip, script, said):
 
 
 def test_ffmpeg_that_dies_while_frames_are_read(tmp_path, fake, clip):
-    ffmpeg.encode_h264(clip, tmp_path / "a.264", 40)
+    encode_h264(clip, tmp_path / "a.264", 40)
     fake("printf 'P6\\n2 1\\n255\\nabcdefP6\\n2 1\\n255\\nab'; kill -9 $$")
     frames = ffmpeg.decode_frames(tmp_path / "a.264")
     assert next(frames).tobytes() == b"abcdef"
@@ -234,13 +235,13 @@ def test_ffmpeg_that_dies_while_frames_are_read(tmp_path, fake, clip):
 
 
 def test_ffmpeg_that_hangs(tmp_path, fake, clip, monkeypatch):
-    ffmpeg.encode_h264(clip, tmp_path / "a.264", 40)
+    encode_h264(clip, tmp_path / "a.264", 40)
     waited = tmp_path / "waited"
     fake(f"exec '{sys.executable}' -c 'import time; time.sleep(30); open(\"{waited}\", \"w\")'")
     monkeypatch.setattr(ffmpeg, "CLIP_TIMEOUT", 0.3)
     monkeypatch.setattr(ffmpeg, "TIMEOUT", 0.3)
     with pytest.raises(UserError, match="did not end within 0.3 s"):
-        ffmpeg.encode_h264(clip, tmp_path / "b.264", 30)
+        encode_h264(clip, tmp_path / "b.264", 30)
     with pytest.raises(UserError, match="no frame for 0.3 s"):
         list(ffmpeg.decode_frames(tmp_path / "a.264"))
     assert not waited.exists()  # it was ended, not waited for

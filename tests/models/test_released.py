@@ -39,12 +39,12 @@ def test_the_registry_is_what_the_released_programs_read(golden):
         assert network.parameters == layout["parameters"] == sum(np.prod(s) for _, some in shapes for s in some), name
         assert network.input is (MTJND if name.startswith("MT_") else TCSVT)
         assert list(network.input.shape) == layout["input"]
-    assert len(RELEASED) == 23 and len({(entry.model, entry.jnd) for entry in RELEASED}) == 23
+    assert len(RELEASED) == 23 and len({(entry.model, entry.level) for entry in RELEASED}) == 23
     names = [entry.name for entry in RELEASED if entry.name]
     assert len(set(names)) == len(names) == 21
     for entry in RELEASED:
         assert entry.archive is (ICIP_2023 if entry.model.startswith("MT_") else TCSVT_2024)
-        assert entry.name is None or entry.jnd is None or f"JND{entry.jnd}" in entry.name
+        assert entry.name is None or entry.level is None or entry.level in entry.name
 
 
 def test_the_page_for_people_names_every_file():

@@ -66,7 +66,7 @@ def files(golden, tmp_path_factory):
 
     def write(name, level):
         script, key, *_ = VARIANTS[name]
-        path = folder / name / variants_of(script)[name].weights.format(jnd=level)
+        path = folder / name / variants_of(script)[name].released_name(level)
         if not (folder / f"{key}.h5").is_file():
             golden.write_weights(key, folder / f"{key}.h5")
         path.parent.mkdir(exist_ok=True)
@@ -104,7 +104,7 @@ def test_the_public_command_answers_as_the_released_program(
 ):
     script, key, _, flags = VARIANTS[name]
     variant = variants_of(script)[name]
-    level = int(re.search(r"jnd_value JND(\d)|$", flags)[1] or 1)
+    level = re.search(r"JND\d|$", flags)[0] or "JND1"
     file = files(name, level)
     count = 1 if (name, precision) == ("REC", "bfloat16") else 2  # where that is slow; the last is the one further off
     where = ["--data_dir", golden_root(script, count), "--model_weights_path", file.parent, "--result_path", tmp_path]
@@ -114,12 +114,12 @@ def test_the_public_command_answers_as_the_released_program(
     assert str(file) in printed.out
     slow = precision == "bfloat16" and has_bfloat16() is False
     assert ("this processor has no bfloat16 instructions" in printed.err) == slow
-    needless = not variant.needs_level and "--jnd_value" in flags
-    assert (f"all three levels at once; JND{level} changes nothing" in printed.err) == needless
+    has_all_levels = not variant.needs_level and "--jnd_value" in flags
+    assert (f"all three levels at once; {level} changes nothing" in printed.err) == has_all_levels
     levels = [answer["values"] for answer in golden.answers[key]["outputs"] if "values" in answer]
-    table = pd.read_csv(tmp_path / (f"JND{level}test_results.csv" if variant.needs_level else "test_results.csv"))
+    table = pd.read_csv(tmp_path / (f"{level}test_results.csv" if variant.needs_level else "test_results.csv"))
     assert list(table["image"]) == ["gradient.png", "pattern.png"][-count:]
-    columns = [f"JND{level}"] if variant.needs_level else ["JND1", "JND2", "JND3"]
+    columns = [level] if variant.needs_level else ["JND1", "JND2", "JND3"]
     assert list(table.columns) == ["image", *columns]
     answers, expected = table[columns].to_numpy(), np.concatenate(levels, axis=1)[-count:]
     if precision == "float32":
@@ -135,10 +135,10 @@ def test_the_public_command_answers_as_the_released_program(
 def test_what_holds_pixels_stays_float32_in_bfloat16(name, levels):
     script, *_ = VARIANTS[name]
     variant = variants_of(script)[name].resized(*SIZE[1:])
-    network = for_prediction(build_network(variant), variant.levels(1), "bfloat16")
+    network = for_prediction(build_network(variant), variant.levels("JND1"), "bfloat16")
     names = ["{}reconstruction_norm"] + (["JNDImg"] if name == "E2E-REC" else ["{}reconstruction"])
     pixels = {name.format(level) for name in names for level in levels}
-    heads = set(variant.levels(1))
+    heads = set(variant.levels("JND1"))
     computed = {layer.name: layer.compute_dtype for layer in network.layers if layer.weights}
     assert {name for name, dtype in computed.items() if dtype == "float32"} == pixels | heads
     assert set(computed.values()) == {"float32", "bfloat16"}
@@ -173,7 +173,7 @@ def test_other_backends_answer_the_same(backend, golden, files, golden_root, tmp
         pytest.skip("this Keras has not all layers for OpenVINO")
     commands, pictures = [], {"LAT": 2, "REC": 1, "MT_1LJND_VA": 2}
     for name, count in pictures.items():
-        where = ["--data_dir", golden_root(VARIANTS[name][0], count), "--model_weights_path", files(name, 1)]
+        where = ["--data_dir", golden_root(VARIANTS[name][0], count), "--model_weights_path", files(name, "JND1")]
         where += ["--result_path", tmp_path / f"{name}.csv"]
         commands.append([name, "test", "--jnd_value", "JND1", *where, "--backend", backend])
     done = run("-c", PROGRAM, json.dumps(commands, default=str))
@@ -194,14 +194,14 @@ def test_other_backends_answer_the_same(backend, golden, files, golden_root, tmp
 def test_a_backend_that_is_not_there_ends_in_one_line(backend, command, line, files, rootdir, tmp_path, run):
     where = ["--jnd_value", "JND1", "--data_dir", rootdir]
     flags = {
-        "test": ["--model_weights_path", files("LAT", 1), "--result_path", tmp_path],
+        "test": ["--model_weights_path", files("LAT", "JND1"), "--result_path", tmp_path],
         "train": [
             "--checkpoint_path",
             tmp_path,
             "--csv_log_path",
             tmp_path,
             "--JND_Recon_Models_Path",
-            files("LAT", 1),
+            files("LAT", "JND1"),
         ],
     }
     done = run("LAT.py", command, *where, *flags[command], KERAS_BACKEND=backend)
@@ -213,7 +213,7 @@ def test_the_image_output_is_the_released_programs(name, golden, files):
     script, key, *_ = VARIANTS[name]
     variant = variants_of(script)[name]
     model = build_network(variant)
-    weight_files.load(model, files(name, 1))
+    weight_files.load(model, files(name, "JND1"))
     assert model.output_names == ["JNDImg", "JND_output"]
     image = keras.Model(model.input, model.outputs[0]).predict_on_batch(golden.pictures[:1])
     answer = golden.answers[key]["outputs"][0]
@@ -268,7 +268,7 @@ def test_trains_and_its_checkpoint_loads(script, flags, checkpoint, tiny, autoen
     assert call(script, "train", *flags.format(folder=autoencoders).split(), *where) == 0
     printed = capsys.readouterr().out
     variant = next(iter(variants_of(script).values())).resized(*SIZE[1:])
-    level = 2 if "JND2" in flags else None
+    level = "JND2" if "JND2" in flags else None
     for name in variant.levels(level).values():  # the levels' labels are as far apart as their numbers say
         line = rf"{name}: error on valid \d+\.\d+ QP; always predicting the training median gives {name[-1]}\.00 QP"
         assert re.search(line, printed)

@@ -187,14 +187,14 @@ def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tm
     for target, qp in zip(report["target"], report["qp"]):
         assert {of_frame for _, of_frame in frame_qps(target)} == {qp}
     assert report["saving %"].iloc[0] == pytest.approx(100 * (1 - report["bytes"][0] / report["baseline bytes"][0]))
-    assert "5 files coded" in printed.out and "less than all of it at QP 5" in printed.out
+    assert "5 files encoded" in printed.out and "less than all of it at QP 5" in printed.out
     # What is missing is coded, what is there is left alone.
     os.remove(report["target"][1])
     written = os.stat(report["target"][0]).st_mtime_ns
     _, printed = predict(photographs, *flags, "--resume")
     assert os.stat(report["target"][0]).st_mtime_ns == written
     again = pd.read_csv(folder / "report.csv").set_index("path")
-    assert f"5 files coded, {report['bytes'].sum():,} bytes" in printed.out  # with those of before
+    assert f"5 files encoded, {report['bytes'].sum():,} bytes" in printed.out  # with those of before
     assert predict(photographs / "a10.png", *flags, "--resume")[0] == 0  # of the others' levels nothing is asked
     pd.testing.assert_frame_equal(again.sort_index(), report.set_index("path").sort_index())
 
