@@ -66,7 +66,7 @@ STEPS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the steps that are not complete yet and print the table; returns the exit code."""
+    """Run the steps that are not complete yet and print the table; return the exit code."""
     parser = program.Parser(prog="python3 -m common.demo", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
     folder = parser.parse_args(arguments).folder

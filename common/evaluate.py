@@ -26,7 +26,7 @@ from common.evaluation.config import EvaluationConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 1 where a weight file had to be left out."""
+    """Run the command line; return the exit code: 1 where a weight file had to be left out."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = program.Parser(prog="python3 -m common.evaluate", description=__doc__)
     add = parser.add_argument

@@ -14,7 +14,7 @@ from common.data.dataset import LEVELS, SPLIT_SHARES, SPLITS
 
 
 def whole_number(least, most=None):
-    """An argparse type: a whole number within these bounds."""
+    """Make an argparse type: a whole number within these bounds."""
 
     def number(text):
         if not text.isdecimal() or int(text) < least or (most and int(text) > most):
@@ -30,14 +30,14 @@ SIZE_OR_OWN = form(r"own|[1-9]\d*x[1-9]\d*", "width and height, such as 640x360,
 
 
 def numbers(text):
-    """An argparse type: "1-160,170" is [1, ..., 160, 170], "none" is []."""
+    """Parse a flag: "1-160,170" is [1, ..., 160, 170], "none" is []."""
     spans = form(r"none|\d+(-\d+)?(,\d+(-\d+)?)*", "numbers such as 1-160,170, or none")(text).split(",")
     spans = [[int(end) for end in span.split("-")] for span in spans if span != "none"]
     return [number for span in spans for number in range(span[0], span[-1] + 1)]
 
 
 def share(text):
-    """An argparse type: a number between 0 and 1."""
+    """Parse a flag: a number between 0 and 1."""
     try:
         number = float(text)
     except ValueError:

@@ -16,7 +16,7 @@ from common.models import released
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = Parser(prog="python3 -m common.weights", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     folder = {"type": Path, "default": PRETRAINED, "metavar": "F", "help": "the folder of weights"}

@@ -5,9 +5,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from common.training.config import TrainingConfig
+
 
 def form(pattern: str, expected: str) -> Callable[[str], str]:
-    """An argparse type: text of the regular expression `pattern`."""
+    """Make an argparse type: text of the regular expression `pattern`."""
 
     def parse(text):
         if not re.fullmatch(pattern, text):
@@ -36,7 +38,7 @@ def frames_flag(add: Callable, default: str, words: str) -> None:
 
 
 def positive(kind: type) -> Callable[[str], Any]:
-    """An argparse type: a number of `kind` above 0."""
+    """Make an argparse type: a number of `kind` above 0."""
 
     def parse(text):
         try:
@@ -50,54 +52,37 @@ def positive(kind: type) -> Callable[[str], Any]:
     return parse
 
 
+def choice_flag(add: Callable, name: str, text: str) -> None:
+    """Add the flag of a setting of TrainingConfig that has choices, with its help `text`."""
+    setting = TrainingConfig.__dataclass_fields__[name]
+    add(f"--{name}", choices=setting.metadata["choices"], default=setting.default, help=text)
+
+
 def training_flags(parser: argparse.ArgumentParser, defaults: Any) -> None:
     """Add the flags that every training shares; `defaults` has `epochs`, `batch_size` and `learning_rate`."""
-    number = positive(int)
-    parser.add_argument("--epochs", type=number, default=defaults.epochs, help="how often each training image is seen")
-    parser.add_argument("--batch_size", type=number, default=defaults.batch_size, help="images per training step")
-    parser.add_argument(
-        "--learning_rate", type=positive(float), default=defaults.learning_rate, help="learning rate of Adam"
-    )
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of the initial weights and of the order of images")
-    parser.add_argument(
-        "--precision",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
-        default="float32",
-        help="precision of arithmetic; weights and outputs stay float32",
-    )
-    parser.add_argument("--patience", type=positive(int), metavar="N", help="stop after N epochs without a better one")
-    parser.add_argument(
-        "--accumulate",
-        type=positive(int),
-        default=1,
-        metavar="N",
-        help="change the weights only after N batches, by their mean gradient: N times the batch in the memory of one",
-    )
-    parser.add_argument(
-        "--devices",
-        type=_devices,
-        default="one",
-        help="all: each GPU of the machine takes its share of a batch; or some, such as GPU:0,GPU:2; or one",
-    )
-    parser.add_argument(
-        "--on_dead",
-        choices=("restart", "stop"),
-        default="restart",
-        help="where an output has the same value for every image from the start: try other seeds, or stop",
-    )
-    parser.add_argument(
-        "--feature_cache",
-        metavar="DIR",
-        help="where to keep the features of frozen layers, or `off`; by default next to the checkpoint",
-    )
-    parser.add_argument("--tensorboard", metavar="DIR", help="write losses for TensorBoard there too")
+    add, number = parser.add_argument, positive(int)
+    add("--epochs", type=number, default=defaults.epochs, help="how often each training image is seen")
+    add("--batch_size", type=number, default=defaults.batch_size, help="images per training step")
+    add("--learning_rate", type=positive(float), default=defaults.learning_rate, help="learning rate of Adam")
+    add("--seed", type=_seed, default=0, help="seed of the initial weights and of the order of images")
+    choice_flag(add, "precision", "precision of arithmetic; weights and outputs stay float32")
+    add("--patience", type=number, metavar="N", help="stop after N epochs without a better one")
+    text = "change the weights only after N batches, by their mean gradient: N times the batch in the memory of one"
+    add("--accumulate", type=number, default=1, metavar="N", help=text)
+    text = "all: each GPU of the machine takes its share of a batch; or some, such as GPU:0,GPU:2; or one"
+    add("--devices", type=_devices, default="one", help=text)
+    text = "where an output has the same value for every image from the start: try other seeds, or stop"
+    choice_flag(add, "on_dead", text)
+    text = "where to keep the features of frozen layers, or `off`; by default next to the checkpoint"
+    add("--feature_cache", metavar="DIR", help=text)
+    add("--tensorboard", metavar="DIR", help="write losses for TensorBoard there too")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--overwrite", action="store_true", help="replace weights and log of an earlier training")
     earlier.add_argument("--resume", action="store_true", help="go on where an earlier training was killed or ended")
 
 
 def _devices(text):
-    """An argparse type: one, all, or devices by name."""
+    """Parse a flag: one, all, or devices by name."""
     if text not in ("one", "all") and not re.fullmatch(r"(GPU|CPU):\d(,(GPU|CPU):\d)*", text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected one, all, or names such as GPU:0,GPU:1")
     named = text.split(",")
@@ -109,7 +94,7 @@ def _devices(text):
 
 
 def _seed(text):
-    """An argparse type: what NumPy and TensorFlow both take as a seed."""
+    """Parse a flag: what NumPy and TensorFlow both take as a seed."""
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
     return int(text)

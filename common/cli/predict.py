@@ -31,7 +31,7 @@ DISTRIBUTED = "distributed==2026.8.0"
 
 
 def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
-    """Predict the levels of the inputs, print them and write them; returns the exit code, 1 where a file is bad."""
+    """Predict the levels of the inputs, print them and write them; return the exit code, 1 where one has an error."""
     config = config_from(PredictionConfig, options)
     weights = find_weights(spec, config.level, config.model_weights_path)
     levels = level_names(spec, weights)

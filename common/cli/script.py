@@ -18,16 +18,14 @@ COMMANDS = {
 
 
 def main(doc: str | None, *specs: ModelSpec) -> None:
-    """What a script runs: its command line; ends the process with the exit code, an error in one line."""
+    """Run a script's command line; end the process with the exit code, an error in one line."""
     run(lambda: run_script(doc, *specs))
 
 
 def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | None = None) -> int:
-    """Parse and run a model's command line; returns the exit code.
+    """Parse and run a model's command line; return the exit code.
 
-    Args:
-        doc: the script's docstring, its help.
-        specs: the model, or several, among which `--head` chooses.
+    doc: The script's docstring, its help.  specs: The model, or several, among which `--head` chooses.
     """
     parser = Parser(description=doc)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -51,7 +49,7 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
             parser.error(f"--input_size {options.input_size[0]} {options.input_size[1]}: {error}")
     if getattr(options, "backend", None):
         use_backend(options.backend)
-    return {"train": _train, "test": _test, "predict": _predict, "export": _export}[options.command](spec, options)
+    return _run(spec, options)
 
 
 def _set_level(parser: argparse.ArgumentParser, options: argparse.Namespace, spec: ModelSpec) -> None:
@@ -69,29 +67,23 @@ def _set_level(parser: argparse.ArgumentParser, options: argparse.Namespace, spe
         options.level = None
 
 
-def _train(spec: ModelSpec, options: argparse.Namespace) -> int:
-    from common.training.config import TrainingConfig
-    from common.training.train import train
+def _run(spec: ModelSpec, options: argparse.Namespace) -> int:
+    """Run the command; return the exit code."""
+    if options.command == "train":
+        from common.training.config import TrainingConfig
+        from common.training.train import train
 
-    train(spec, config_from(TrainingConfig, options))
-    return 0
+        train(spec, config_from(TrainingConfig, options))
+    elif options.command == "test":
+        from common.prediction.testing import TestConfig, test
 
+        test(spec, config_from(TestConfig, options))
+    elif options.command == "export":
+        from common.prediction.export import ExportConfig, export
 
-def _test(spec: ModelSpec, options: argparse.Namespace) -> int:
-    from common.prediction.testing import TestConfig, test
+        export(spec, config_from(ExportConfig, options))
+    else:
+        from common.cli.predict import predict
 
-    test(spec, config_from(TestConfig, options))
-    return 0
-
-
-def _predict(spec: ModelSpec, options: argparse.Namespace) -> int:
-    from common.cli.predict import predict
-
-    return predict(spec, options)
-
-
-def _export(spec: ModelSpec, options: argparse.Namespace) -> int:
-    from common.prediction.export import ExportConfig, export
-
-    export(spec, config_from(ExportConfig, options))
+        return predict(spec, options)
     return 0

@@ -15,7 +15,7 @@ PRETRAINED = PROJECT / "pretrained"
 
 
 def machine() -> str:
-    """The name of the processor and how many cores this process may use, for a person."""
+    """Return the name of the processor and how many cores this process may use, for a person."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -25,7 +25,7 @@ def machine() -> str:
 
 
 def has_bfloat16() -> bool | None:
-    """Whether the processor has bfloat16 instructions; None where that is unknown."""
+    """Return whether the processor has bfloat16 instructions; None where that is unknown."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -39,7 +39,7 @@ def has_bfloat16() -> bool | None:
 
 
 def git_commit() -> str | None:
-    """The commit of these programs, with `+` where files differ from it; None where git cannot tell."""
+    """Return the commit of these programs, with `+` where files differ from it; None where git cannot tell."""
 
     def git(*arguments):
         return subprocess.run(["git", "-C", PROJECT, *arguments], capture_output=True, text=True, timeout=10)

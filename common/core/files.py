@@ -120,7 +120,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def file_or_default(path: str | Path, name: str) -> Path:
-    """`path` if it has the suffix of `name`, or is a file of any suffix; else the file `name` in the folder `path`."""
+    """Return `path` if it has the suffix of `name` or is a file of any suffix, else the file `name` in this folder."""
     path = Path(path)
     suffixes = {".h5", ".hdf5"} if name.endswith(".h5") else {Path(name).suffix}
     is_file = path.suffix and path.is_file() or path.suffix.lower() in suffixes and not path.is_dir()
@@ -142,9 +142,7 @@ def check_writable(path: str | Path) -> None:
 def check_disk_space(folder: str | Path, size: float, what: str, advice: str) -> None:
     """Raise UserError where the disk of `folder`, which may not exist yet, has less than `size` bytes free.
 
-    Args:
-        what: what needs them, with its verb: "the features take".
-        advice: what to do besides making room.
+    what: What needs them, with its verb: "the features take".  advice: What to do besides making room.
     """
     folder = Path(folder)
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
@@ -154,7 +152,7 @@ def check_disk_space(folder: str | Path, size: float, what: str, advice: str) ->
 
 
 def megabytes(size: float) -> str:
-    """A number of bytes, for a person."""
+    """Return a number of bytes as text, for a person."""
     return f"{size / 1e6:,.1f} MB"
 
 
@@ -170,12 +168,12 @@ def require_content(path: str | Path, noun: str) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file, as text."""
+    """Return the SHA-256 of a file, as text."""
     return _file_digest(path, "sha256").hexdigest()
 
 
 def content_digest(*columns: np.ndarray | Iterable[Path]) -> str:
-    """A digest of data: arrays, and lists of paths, of whose files the contents count and not the names."""
+    """Return a digest of arrays and of lists of paths; of their files the contents count and not the names."""
 
     def digest(path):
         try:

@@ -19,7 +19,7 @@ def exclusive_lock(path: Path, refusal: str | None = None) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; then remove it, and the folders that were made only for it.
 
     Args:
-        refusal: what the UserError says where another process holds the lock, after the folder's name.  None waits for
+        refusal: What the UserError says where another process holds the lock, after the folder's name.  None waits for
             that process, and leaves the folders, since a third may wait as well.
     """
     new_folders = [folder for folder in path.absolute().parents if refusal and not folder.exists()]
@@ -44,7 +44,7 @@ def exclusive_lock(path: Path, refusal: str | None = None) -> Iterator[None]:
 
 
 def lock_open_file(file: IO) -> bool:
-    """Lock `file` until it is closed; returns False where another process holds it."""
+    """Lock `file` until it is closed; return False where another process holds it."""
     try:
         return filelock.lock_descriptor(file.fileno(), blocking=False)
     except OSError:  # a file system without locks, or one that locks no file opened for reading only

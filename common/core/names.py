@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def natural_key(name: str) -> tuple:
-    """Sort key of a file name: digits compare as numbers (img2 before img10), letters without regard to case.
+    """Return a sort key of a file name: digits compare as numbers (img2 before img10), letters without regard to case.
 
     Names that are equal so far (Img1 and img1, img1 and img01) follow in plain character order.
     """
@@ -15,11 +15,11 @@ def natural_key(name: str) -> tuple:
 
 
 def safe_stem(name: str) -> str:
-    """The stem of a file name, of ASCII letters, digits, - and _ only, at most 40, so that any system accepts it."""
+    """Return the stem of a file name, of at most 40 ASCII letters, digits, - and _, so that any system accepts it."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in Path(name).stem)[:40]
 
 
 def one_line(text: str) -> str:
-    """Text that holds a file's name, for a terminal: control characters, line ends and what is not UTF-8 escaped."""
+    """Escape control characters, line ends and what is not UTF-8 in a text with a file's name, for a terminal."""
     escaped = {"Cc", "Cs", "Zl", "Zp"}
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in escaped else c for c in text)

@@ -20,17 +20,14 @@ class RowFile:
     """Rows (dicts) as a CSV file or as JSON lines, under the name PART-name until `finish` gives the file its own.
 
     Attributes:
-        kept_rows: the rows of an earlier run, without those of the input that it was working on when it stopped.
-        kept_paths: their paths, as text.
+        kept_rows: The rows of an earlier run, without those of the input that it was working on when it stopped.
+        kept_paths: Their paths, as text.
     """
 
     def __init__(self, path: str | Path, columns: Sequence[str], *, resume: bool = False, overwrite: bool = False):
-        """Read what an earlier run left; nothing is written yet.
+        """Read what an earlier run left; nothing is written yet.  columns: Their names in order, "path" first.
 
-        Args:
-            columns: their names in order, "path" first.
-        Raises:
-            UserError: where a file would be lost, cannot be continued, or is being written by another run.
+        Raises UserError where a file would be lost, cannot be continued, or is being written by another run.
         """
         self.path, self.columns = Path(path), columns
         self._part = self.path.with_name(f"{PART}{self.path.name}")

@@ -17,12 +17,7 @@ class Listing:
     """Prints lines that start with a file's name; progress bars stay below them."""
 
     def __init__(self, names: Iterable[str], room: int):
-        """Set the width of the first column.
-
-        Args:
-            names: all that will be printed.
-            room: how many columns the rest of a line needs.
-        """
+        """Set the width of the first column for all `names`; the rest of a line needs `room` columns."""
         self.columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         self.name_width = min(max((_width(one_line(name)) for name in names), default=0), LONGEST_NAME)
         if self.columns:

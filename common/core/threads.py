@@ -26,8 +26,8 @@ def prefetch(
     An exception of `load` is raised when its result is due.
 
     Args:
-        ahead: how many results wait at most.
-        workers: how many threads; by default one a core, since a network that takes the results leaves gaps on each.
+        ahead: How many results wait at most.
+        workers: How many threads; by default one a core, since a network that takes the results leaves gaps on each.
     """
     keep_freed_memory()
     pool, left = ThreadPoolExecutor(workers or CORES), iter(items)

@@ -57,7 +57,7 @@ def read_maps(split: Split, root: str | Path, size: tuple[int, int]) -> tuple[np
 
 
 def is_computed(path: Path) -> bool:
-    """Whether the map in the file `path` says that `make_map` made it."""
+    """Return whether the map in the file `path` says that `make_map` made it."""
     try:
         with Image.open(path) as image:
             return image.info.get("Description") == COMPUTED

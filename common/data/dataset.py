@@ -111,8 +111,7 @@ def match_images(split: Split, folder: str | Path, *, decode: bool = True) -> tu
 
     They have the same name; the suffix may differ.  Further images in `folder` are ignored.
 
-    Raises:
-        UserError: It lists the missing, ambiguous and, with `decode`, broken ones together.
+    Raises UserError, which lists the missing, ambiguous and, with `decode`, broken ones together.
     """
     folder, matches, problems = Path(folder), [], []
     if not folder.is_dir():

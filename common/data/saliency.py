@@ -31,16 +31,15 @@ NOISE = 5.0  # Lab units; variation below this is not amplified by the whitening
 LEAST_RANGE = 1.0  # of the whitened channels, whose standard deviation is 1 at most; one that varies less is left out
 WIDENING = 5  # positions
 SPECK = 0.02  # of the area: maps with smaller figures weigh no more than these
+CENTRE = 0.5  # the preference for it: of this share, the middle of an edge loses 0.63, a corner 0.86
 SMOOTHING = 0.04  # standard deviation over the square root of the area
 
 
-def saliency(image: np.ndarray, *, centre: float = 0.5) -> np.ndarray:
+def saliency(image: np.ndarray) -> np.ndarray:
     """Return the saliency of a uint8 RGB image (H, W, 3): float32 (H, W), 0 to 1, the largest value 1.
 
     Where nothing stands out, as in a flat image, all places are equal before the preference for the centre.  A
     mirrored image has the mirrored map.
-
-    centre: Strength of that preference, 0 to 1: the middle of an edge loses 0.63 of it, a corner 0.86.
 
         >>> saliency(skimage.data.chelsea())    # largest at the cat's eyes
     """
@@ -51,7 +50,7 @@ def saliency(image: np.ndarray, *, centre: float = 0.5) -> np.ndarray:
     )
     attention = _smooth(_figures(_whitened(rgb2lab(np.asarray(small)))))
     down, across = (np.linspace(-1, 1, length) for length in attention.shape)
-    attention *= 1 - centre + centre * np.exp(-(down[:, None] ** 2 + across**2))
+    attention *= 1 - CENTRE + CENTRE * np.exp(-(down[:, None] ** 2 + across**2))
     # (about 96, 171) -> (H, W) of a 16:9 image
     attention = np.asarray(Image.fromarray(attention).resize((width, height), Image.Resampling.BILINEAR))
     return attention / attention.max()

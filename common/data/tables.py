@@ -62,8 +62,7 @@ def refuse_repeats(table: pd.DataFrame, column: str, file: Path) -> None:
 def read_list(text: str, highest: float, where: str) -> np.ndarray:
     """Return the numbers of a field such as "[25, 23]", each from 0 to `highest`, as an array.
 
-    Raises:
-        UserError: The field holds anything else.  It begins with `where`, which names the file, the row and the field.
+    Raises UserError for anything else; it begins with `where`, which names the file, the row and the field.
     """
     try:
         numbers = np.array(json.loads(text), float)

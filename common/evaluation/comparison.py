@@ -41,11 +41,8 @@ class EvaluationData:
 def read_data(root: Path, sheets: Path | None = None) -> EvaluationData:
     """Read the test split of a rootdir.
 
-    Args:
-        sheets: The folder of VideoSet's label sheets; without it, the subjects' levels are those of the manifest.
-
-    Raises:
-        UserError: There is no test split with labels in QP, or the manifest contradicts itself.
+    sheets: The folder of VideoSet's label sheets; without it, the subjects' levels are those of the manifest.  Raises
+    UserError where there is no test split with labels in QP, or the manifest contradicts itself.
     """
     manifest, faults = read_manifest(root)
     if faults:

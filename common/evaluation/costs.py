@@ -18,11 +18,8 @@ from common.evaluation.report import Table
 def read_costs(models: Sequence[str], file: Path, *, measure: bool) -> pd.DataFrame:
     """Return the rows of `file` that are about `models`, none where there is no such file.
 
-    Args:
-        measure: First measure the models that the file lacks, and add them to it.
-
-    Raises:
-        UserError: The file is another table, or the measurement failed.
+    measure: First measure the models that the file lacks, and add them to it.  Raises UserError where the file is
+    another table, or the measurement failed.
     """
     costs = pd.DataFrame({"model": []})
     if file.exists():
@@ -40,38 +37,31 @@ def read_costs(models: Sequence[str], file: Path, *, measure: bool) -> pd.DataFr
     return costs
 
 
-def tables(costs: pd.DataFrame) -> list[Table]:
-    """Return the costs as a table, a row per model, backend and precision; none where nothing was measured."""
-    if costs.empty:
-        return []
-    title = "Costs"
-    machines = costs["machine"].dropna().unique() if "machine" in costs else []
-    if len(machines) == 1:
-        title, costs = f"Costs, on {machines[0]}", costs.drop(columns="machine")
-    rows = [[_cell(value) for value in row] for row in costs.itertuples(index=False)]
-    return [Table(title, list(costs.columns), rows)]
+def describe(models: Sequence[str], costs: pd.DataFrame, file: Path) -> tuple[list[Table], list[str]]:
+    """Return the costs as a table, a row per model, backend and precision, if any, and sentences with the commands.
+
+    The commands are the one that measured the costs, and the one for the models that `costs` lacks.
+    """
+    tables, sentences = [], []
+    measured = costs[costs["failed"].isna()] if "failed" in costs else costs
+    if not costs.empty:
+        flags = [f"--{name}s {' '.join(dict.fromkeys(costs[name]))}" for name in ("model", "backend", "precision")]
+        sentences.append(f"Costs by `python3 -m benchmarks.complexity {' '.join(flags)}`.")
+        machines, shown, title = costs["machine"].dropna().unique() if "machine" in costs else [], costs, "Costs"
+        if len(machines) == 1:
+            title, shown = f"Costs, on {machines[0]}", costs.drop(columns="machine")
+        rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+        tables.append(Table(title, list(shown.columns), rows))
+    if lacking := [model for model in models if model not in set(measured["model"])]:
+        command = f"python3 -m benchmarks.complexity --backends installed --csv {shlex.quote(str(file))} --models"
+        sentences.append(
+            f"The cost of {', '.join(lacking)} was not measured: `{command} {' '.join(lacking)}`, or `--complexity` "
+            "here for the default backend."
+        )
+    return tables, sentences
 
 
 def _cell(value):
     if isinstance(value, str):
         return value
     return "" if np.isnan(value) else f"{value:,.10g}"
-
-
-def notes(models: Sequence[str], costs: pd.DataFrame, file: Path) -> list[str]:
-    """Return sentences: the command that measured the costs, and the command for the models that `costs` lacks."""
-    sentences = []
-    if not costs.empty:
-        flags = [f"--{name}s {' '.join(dict.fromkeys(costs[name]))}" for name in ("model", "backend", "precision")]
-        sentences.append(f"Costs by `python3 -m benchmarks.complexity {' '.join(flags)}`.")
-    measured = costs[costs["failed"].isna()] if "failed" in costs else costs
-    if lacking := [model for model in models if model not in set(measured["model"])]:
-        command = (
-            f"python3 -m benchmarks.complexity --backends installed --csv {shlex.quote(str(file))} "
-            f"--models {' '.join(lacking)}"
-        )
-        sentences.append(
-            f"The cost of {', '.join(lacking)} was not measured: `{command}`, or `--complexity` here for the default "
-            "backend."
-        )
-    return sentences

@@ -21,11 +21,7 @@ from common.evaluation.report import Evaluation
 def evaluate(config: EvaluationConfig, command: Sequence[str] = ()) -> Evaluation:
     """Evaluate every model whose weights are there; write all files into `config.output` and print the first table.
 
-    Args:
-        command: The command line that README.md gives, if there is one.
-
-    Raises:
-        UserError: The data or the weights cannot be used.
+    command: That which README.md gives, if there is one.  Raises UserError where data or weights cannot be used.
     """
     started, output = time.monotonic(), config.output
     check_writable(output / "results.csv")
@@ -46,10 +42,9 @@ def evaluate(config: EvaluationConfig, command: Sequence[str] = ()) -> Evaluatio
     results = report.results(predictions, data)
     models, cost_file = list(dict.fromkeys(trial.model for trial in tested)), output / "complexity.csv"
     measured = costs.read_costs(models, cost_file, measure=config.complexity)
-    tables = report.tables(results) + costs.tables(measured)
-    evaluation = Evaluation(
-        config, data, tested, left_out, results, tables, costs.notes(models, measured, cost_file), drawn
-    )
+    cost_tables, cost_notes = costs.describe(models, measured, cost_file)
+    tables = report.tables(results) + cost_tables
+    evaluation = Evaluation(config, data, tested, left_out, results, tables, cost_notes, drawn)
     report.write(evaluation)
     page.write(evaluation, predictions, encoded_images)
     minutes = (time.monotonic() - started) / 60

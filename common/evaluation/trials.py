@@ -45,10 +45,7 @@ def _identify(file: Path, shown: str) -> ModelSpec | None:
     """Return the model of a weight file, None for an autoencoder's.  shown: the file as messages name it.
 
     The released models' files are known by their shapes, other models' by their names.  MT_3LJND and MT_3LJND_VA have
-    the same shapes, so VA in the file's or a folder's name decides between them.
-
-    Raises:
-        UserError: The file fits no model.
+    the same shapes, so VA in the file's or a folder's name decides.  Raises UserError where it fits no model.
     """
     papers = {entry.model for entry in released.RELEASED}
     for spec in map(get_model, list_models()):
@@ -66,15 +63,9 @@ def _identify(file: Path, shown: str) -> ModelSpec | None:
 def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], list[str]]:
     """Make a trial of each weight file in or below `folder`.
 
-    Args:
-        root: The rootdir whose test split is predicted.
-        results: The folder of the result files.
-
-    Returns:
-        The trials in the papers' order, and a line about each file that had to be left out.
-
-    Raises:
-        UserError: There is no usable weight file, or two for the same model and level.
+    root: The rootdir whose test split is predicted.  results: The folder of the result files.  Returns the trials in
+    the papers' order, and a line about each file that had to be left out.  Raises UserError where there is no usable
+    weight file, or two for the same model and level.
     """
     trials, left_out = {}, []
     for file in released.find_files(folder):
@@ -113,8 +104,7 @@ def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], l
 def run_trial(trial: Trial, split: Split) -> None:
     """Write the trial's result file, unless it is there and newer than the weights and the images.
 
-    Raises:
-        UserError: The command failed; it has printed the reason.
+    Raises UserError where the command failed, which has printed the reason.
     """
     command, note = shlex.join(["python3", *trial.command]), trial.result.with_suffix(".txt")
     if _is_current(trial, split) and note.is_file() and note.read_text() == f"{command}\n":

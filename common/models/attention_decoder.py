@@ -35,10 +35,10 @@ _FLAT = 1e-5  # relative deviation from its mean below which float32 cannot tell
 
 
 def build_attention_decoder(vgg: Any) -> Any:
-    """The attention map that a decoder of 230,081 parameters makes of VGG16's features.
+    """Build the attention map that a decoder of 230,081 parameters makes of VGG16's features.
 
     Args:
-        vgg: a `keras.applications.VGG16`, or any model whose layers have its names.  It is not changed; a model that is
+        vgg: A `keras.applications.VGG16`, or any model whose layers have its names.  It is not changed; a model that is
             built on it without the result does not hold the decoder.
 
     Returns:
@@ -71,7 +71,7 @@ def _conv_norm_relu(x: Any, kernel_size: int, name: str, dilation_rate: int = 1)
 
 
 def kl_divergence(true: Any, predicted: Any) -> Any:
-    """KLD, the loss: Kullback-Leibler divergence of `predicted` from `true`, in nats, 0 where they are equal.
+    """Return KLD, the loss: Kullback-Leibler divergence of `predicted` from `true`, in nats, 0 where they are equal.
 
     Here and below: maps (B, H, W, 1), at least 0 and of sum 1 an image; the result is (B,), a value an image.
     """
@@ -80,7 +80,7 @@ def kl_divergence(true: Any, predicted: Any) -> Any:
 
 
 def correlation(true: Any, predicted: Any) -> Any:
-    """CC: Pearson's correlation over the places, -1 to 1; 0 where a map is flat."""
+    """Return CC: Pearson's correlation over the places, -1 to 1; 0 where a map is flat."""
     ops = keras.ops
 
     def direction(places):
@@ -92,5 +92,5 @@ def correlation(true: Any, predicted: Any) -> Any:
 
 
 def similarity(true: Any, predicted: Any) -> Any:
-    """SIM: the share that the two distributions have in common, 0 to 1."""
+    """Return SIM: the share that the two distributions have in common, 0 to 1."""
     return keras.ops.sum(keras.ops.minimum(true, predicted), axis=(1, 2, 3))

@@ -16,12 +16,12 @@ RATIO = 8  # of the channel attention's reduction
 
 
 def lat_block(x: Any, filters: int, name: str) -> Any:
-    """Conv 3x3, BatchNormalization, ReLU, channel attention: (B, H, W, C) -> (B, H, W, filters)."""
+    """Apply Conv 3x3, BatchNormalization, ReLU, channel attention: (B, H, W, C) -> (B, H, W, filters)."""
     return channel_attention(_conv_norm_relu(x, filters, name), f"{name}_attention")
 
 
 def rec_block(x: Any, filters: int, name: str) -> Any:
-    """Conv 3x3, BatchNormalization, ReLU, maximum of 2x2: (B, H, W, C) -> (B, H // 2, W // 2, filters)."""
+    """Apply Conv 3x3, BatchNormalization, ReLU, maximum of 2x2: (B, H, W, C) -> (B, H // 2, W // 2, filters)."""
     return keras.layers.MaxPooling2D(name=f"{name}_pool")(_conv_norm_relu(x, filters, name))
 
 
@@ -41,7 +41,7 @@ def channel_attention(x: Any, name: str) -> Any:
 
 
 def regression_head(x: Any, hidden: tuple[int, ...], name: str) -> Any:
-    """Dense layers of `hidden` units, then the QP: features (B, F) -> QP (B, 1), at least 0; all with ReLU.
+    """Apply Dense layers of `hidden` units, then the QP: features (B, F) -> QP (B, 1), at least 0; all with ReLU.
 
     `name` is that of the last layer, such as `JND_output`, which is float32 whatever the precision of the others.
     """

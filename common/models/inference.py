@@ -26,7 +26,7 @@ FLOAT32 = ("reconstruction", "reconstruction_norm", "JNDImg")
 def load_network(
     spec: ModelSpec, file: Path, outputs: Iterable[str], precision: str = "float32", winograd: bool = True
 ) -> keras.Model:
-    """A model with the weights of a file, made ready to predict: image -> the layers named `outputs`.
+    """Return a model with the weights of a file, made ready to predict: image -> the layers named `outputs`.
 
     Raises UserError where the file does not fit.
     """
@@ -49,7 +49,7 @@ def warn_of_slow_bfloat16() -> None:
 def for_prediction(
     model: keras.Model, outputs: Iterable[str], precision: str = "float32", winograd: bool = True
 ) -> keras.Model:
-    """A copy of `model` that only predicts: image -> the layers named `outputs`.
+    """Return a copy of `model` that only predicts: image -> the layers named `outputs`.
 
     Each BatchNormalization that follows a convolution goes into that convolution's weights; on TensorFlow each Conv
     3x3, ReLU, maximum of 2x2 that is bound by arithmetic becomes one `WinogradConvPool`.  In float32 the outputs differ

@@ -27,13 +27,13 @@ class Output:
     """One output of a network, what it is compared with in training, and by which loss.
 
     Args:
-        name: the layer that gives it.
-        target: the kind of ground truth, a key of `common.training.targets.READERS`: "label", the QP of a level;
+        name: The layer that gives it.
+        target: The kind of ground truth, a key of `common.training.targets.READERS`: "label", the QP of a level;
             "image", the input itself; "frame", the image as coded at the level; "attention map".
         level: "JND1" to "JND3", of a label or a frame; None for the level that the model is trained for.
-        loss: a name that Keras or `common.models.losses` knows, or a function (true, predicted).
-        weight: its share in the loss.
-        metrics: names or functions likewise.
+        loss: A name that Keras or `common.models.losses` knows, or a function (true, predicted).
+        weight: Its share in the loss.
+        metrics: Names or functions likewise.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Backbone(ABC):
     """The networks that a model is built on; see `common.models.backbones`.
 
     Attributes:
-        flag: the command line's flag for their weights.
-        default: its value in training.
-        optional_in_test: whether `test` has the flag too, though the model's own weights hold all that is needed.
-        step: height and width of the input are multiples of it.
+        flag: The command line's flag for their weights.
+        default: Its value in training.
+        optional_in_test: Whether `test` has the flag too, though the model's own weights hold all that is needed.
+        step: Height and width of the input are multiples of it.
     """
 
     flag: str = ""
@@ -89,21 +89,21 @@ class ModelSpec:
     """One model, so that nothing else needs to know which one it is.
 
     Args:
-        name: as the papers write it.
-        script: the file that registers it, `__file__`.
-        build: makes the Keras model from the backbone's networks, `build(*networks)`; without a backbone from the
+        name: As the papers write it.
+        script: The file that registers it, `__file__`.
+        build: Makes the Keras model from the backbone's networks, `build(*networks)`; without a backbone from the
             shape of its input, `build((height, width, 3))`.
-        outputs: in the order in which the network gives them.
-        defaults: has `epochs`, `batch_size` and `learning_rate`, those of the paper.
-        weights: name of the weight file, `{jnd}` for the number of the level.
-        backbone: what it is built on.
-        input: size, colour order and scale of the images that it sees.
-        build_auxiliary: of a built model, the tensors of the last outputs, which exist in training only.
-        checkpoint: name of the file for the best weights, `{level}` for JND1 to JND3 or nothing.
-        log: name of the CSV file of losses, likewise.
-        label: marks the files beside the checkpoint; by default the level.
-        test_batch_size: images that `test` predicts at once; more than a few cost memory and gain nothing on a CPU.
-        level_by_column: whether the level can be given by `--jnd_column` too, as the released MTJND programs do.
+        outputs: In the order in which the network gives them.
+        defaults: Has `epochs`, `batch_size` and `learning_rate`, those of the paper.
+        weights: Name of the weight file, `{jnd}` for the number of the level.
+        backbone: What it is built on.
+        input: Size, colour order and scale of the images that it sees.
+        build_auxiliary: Of a built model, the tensors of the last outputs, which exist in training only.
+        checkpoint: Name of the file for the best weights, `{level}` for JND1 to JND3 or nothing.
+        log: Name of the CSV file of losses, likewise.
+        label: Marks the files beside the checkpoint; by default the level.
+        test_batch_size: Images that `test` predicts at once; more than a few cost memory and gain nothing on a CPU.
+        level_by_column: Whether the level can be given by `--jnd_column` too, as the released MTJND programs do.
     """
 
     name: str

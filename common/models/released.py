@@ -31,7 +31,7 @@ class Archive:
         return f"{ZENODO}/records/{self.record}"
 
     def folder(self, parent: Path) -> Path:
-        """Where it is unpacked."""
+        """Return where it is unpacked."""
         return parent / Path(self.name).stem
 
 
@@ -40,11 +40,11 @@ class Network:
     """What the weights of a file load into.
 
     Args:
-        program: the file that builds it, relative to the project.
-        parameters: how many numbers its weights are, those of BatchNormalization that do not train included.
-        fingerprint: of the shapes of its weights, see `fingerprint`.
-        input: the images that it sees, in B, G, R order: 640 x 352, 0..255, or 480 x 270, 0..1.
-        layer: the name of a layer that tells it from another network of the same fingerprint.
+        program: The file that builds it, relative to the project.
+        parameters: How many numbers its weights are, those of BatchNormalization that do not train included.
+        fingerprint: Of the shapes of its weights, see `fingerprint`.
+        input: The images that it sees, in B, G, R order: 640 x 352, 0..255, or 480 x 270, 0..1.
+        layer: The name of a layer that tells it from another network of the same fingerprint.
     """
 
     program: str
@@ -59,9 +59,9 @@ class Released:
     """One released weight file.
 
     Args:
-        model: as the papers write it, or "autoencoder".
+        model: As the papers write it, or "autoencoder".
         level: "JND1" to "JND3"; None where the model predicts all three, or none.
-        name: of the file; None where it is not known, so that only its shapes can tell.
+        name: Of the file; None where it is not known, so that only its shapes can tell.
     """
 
     model: str
@@ -71,7 +71,7 @@ class Released:
     archive: Archive
 
     def matches(self, path: Path, network: Network | None) -> bool:
-        """Whether the file at `path`, whose shapes are those of `network`, counts as this one."""
+        """Return whether the file at `path`, whose shapes are those of `network`, counts as this one."""
         return self.name == path.name if self.name else self.network is network
 
 
@@ -109,12 +109,12 @@ RELEASED = (
 
 
 def fingerprint(layers: list[tuple[str, list]]) -> str:
-    """The SHA-256 of the shapes of `layers`, which `weight_files.layout` gives, as JSON."""
+    """Return the SHA-256 of the shapes of `layers`, which `weight_files.layout` gives, as JSON."""
     return hashlib.sha256(json.dumps([shapes for _, shapes in layers]).encode()).hexdigest()
 
 
 def identify(path: Path) -> Network:
-    """The network that the weight file at `path` fits; raises UserError when it fits none, or is damaged."""
+    """Return the network that the weight file at `path` fits; raise UserError where it fits none, or is damaged."""
     layers = weight_files.layout(path)
     digest = fingerprint(layers)
     fits = [network for network in NETWORKS if network.fingerprint == digest]
@@ -125,17 +125,14 @@ def identify(path: Path) -> Network:
 
 
 def model_names(network: Network) -> str:
-    """The models whose weights load into `network`, for a person: "LAT", "MT_3LJND or MT_3LJND_VA"."""
+    """Name the models whose weights load into `network`, for a person: "LAT", "MT_3LJND or MT_3LJND_VA"."""
     return " or ".join(dict.fromkeys(entry.model for entry in RELEASED if entry.network is network))
 
 
 def describe(path: Path, shown: str | Path | None = None) -> tuple[Network | None, str]:
-    """(the network that a file fits, a line that says so), or (None, a line that says what is wrong).
+    """Return (the network that a file fits, a line that says so), or (None, a line that says what is wrong).
 
-    A file that has a released file's name and holds something else is wrong.
-
-    Args:
-        shown: the file as the line names it.
+    A file that has a released file's name and holds something else is wrong.  shown: The file as the line names it.
     """
     shown = shown or path.name
     try:
@@ -150,7 +147,7 @@ def describe(path: Path, shown: str | Path | None = None) -> tuple[Network | Non
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The .h5 files in and below `folder`, sorted; raises UserError where there is no such folder."""
+    """Return the .h5 files in and below `folder`, sorted; raise UserError where there is no such folder."""
     if not folder.is_dir():
         what = "a file" if folder.exists() else "no such folder"
         raise UserError(f"{folder}: {what}; expected the folder that holds the weight files (.h5)")
@@ -159,12 +156,12 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def describe_all(folder: Path) -> dict[Path, tuple[Network | None, str]]:
-    """{file: what `describe` says of it} of the .h5 files in and below `folder`."""
+    """Return {file: what `describe` says of it} of the .h5 files in and below `folder`."""
     return {path: describe(path, path.relative_to(folder)) for path in find_files(folder)}
 
 
 def verify(path: Path) -> int:
-    """Print which model a file, or each one in a folder, fits; returns the exit code, 1 when one fits none."""
+    """Print which model a file, or each one in a folder, fits; return the exit code, 1 where one fits none."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     described = {path: describe(path)} if path.is_file() else describe_all(path)
@@ -175,7 +172,7 @@ def verify(path: Path) -> int:
 
 
 def list_files(folder: Path) -> int:
-    """Print each released file with where it lies, or that it is missing, then other weight files; returns 0."""
+    """Print each released file with where it lies, or that it is missing, then other weight files; return 0."""
     described = describe_all(folder)
     lines, others, present = [], dict(described), 0
     for entry in RELEASED:

@@ -24,11 +24,10 @@ def load(model: "keras.Model", path: str | Path, owner: str | None = None) -> No
     """Give `model` the weights of the file at `path`, after comparing every shape.
 
     Args:
-        owner: the network as messages call it; by default the model's name.
+        owner: The network as messages call it; by default the model's name.
 
     Raises:
-        UserError: with the model untouched, when the file is damaged, no weight file of this layout, or for another
-            network.
+        UserError: The file is damaged, no weight file of this layout, or for another network; the model is untouched.
     """
     owner = owner or model.name
     path = Path(path)
@@ -58,8 +57,7 @@ def load(model: "keras.Model", path: str | Path, owner: str | None = None) -> No
 def save(model: "keras.Model", path: str | Path, note: str = "") -> None:
     """Write the weights of `model` to `path` in the released layout, whole or not at all.
 
-    Args:
-        note: how they came about, kept in an attribute that Keras does not read.
+    note: How they came about, kept in an attribute that Keras does not read.
     """
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         if note:
@@ -76,10 +74,10 @@ def save(model: "keras.Model", path: str | Path, note: str = "") -> None:
 
 
 def layout(path: str | Path) -> list[tuple[str, list[tuple[int, ...]]]]:
-    """The layers with weights of a file, in order: [(name, [shape, ...]), ...]; no array is read.
+    """Return the layers with weights of a file, in order: [(name, [shape, ...]), ...]; no array is read.
 
     Raises:
-        UserError: when the file is damaged or no weight file of this layout.
+        UserError: When the file is damaged or no weight file of this layout.
     """
     return _read(Path(path), lambda dataset: dataset.shape)
 

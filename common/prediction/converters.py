@@ -53,10 +53,9 @@ class Served:
 
 
 def compare(run: Runner, network: keras.Model, input_format: InputFormat, tolerance: float) -> float:
-    """The largest difference in QP between an exported file and the network, on a photograph.
+    """Return the largest difference in QP between an exported file and the network, on a photograph.
 
-    Raises:
-        UserError: the QPs differ by more than `tolerance`, relative to the QP, or to 1 where that is more.
+    Raises UserError where they differ by more than `tolerance`, relative to the QP, or to 1 where that is more.
     """
     image = resize(data.astronaut(), input_format.width, input_format.height)
     expected = np.ravel(network.predict_on_batch(input_format.preprocess(image)[None]))

@@ -23,8 +23,7 @@ ORDINALS = {"JND1": "first", "JND2": "second", "JND3": "third"}
 def export(spec: ModelSpec, config: ExportConfig) -> None:
     """Write the network that predicts, compare its levels where its runtime is installed, and print what was written.
 
-    Raises:
-        UserError: the format, a package, the weights or the output's place do not fit; the file's levels differ.
+    Raises UserError where the format, a package, the weights or the output's place do not fit, or the levels differ.
     """
     require_tensorflow("exports")
     form, float16 = FORMATS[config.format], config.precision == "float16"
@@ -62,7 +61,7 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
 
 
 def describe(spec: ModelSpec, config: ExportConfig, weights: Path) -> dict[str, Any]:
-    """What a stranger to this project must know of an exported file, for JSON."""
+    """Return what a stranger to this project must know of an exported file, for JSON."""
     form, height, width = FORMATS[config.format], spec.input.height, spec.input.width
     batch = form.batch or "batch"
     packages = ["tensorflow", "keras", *(name.split("==")[0] for _, name in form.needs)]

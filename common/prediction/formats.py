@@ -8,12 +8,12 @@ class Format:
     """A format.
 
     Args:
-        suffix: of the files' names.
-        needs: modules that writing it needs besides those of requirements.txt, and what installs each.
-        runs_on: modules that run it, likewise.
-        companion: suffix of a second file that belongs to the first.
-        batch: images at once; None for any number.
-        float16: whether weights can be stored in half the bytes.
+        suffix: Of the files' names.
+        needs: Modules that writing it needs besides those of requirements.txt, and what installs each.
+        runs_on: Modules that run it, likewise.
+        companion: Suffix of a second file that belongs to the first.
+        batch: Images at once; None for any number.
+        float16: Whether weights can be stored in half the bytes.
     """
 
     suffix: str

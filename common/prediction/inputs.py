@@ -29,9 +29,9 @@ def find_inputs(names: Iterable[str], exclude: str | None = None) -> list[Path]:
     Says on stderr what kinds of files in folders it leaves out; raises UserError where no name is left.
 
     Args:
-        names: files; folders, with all below; patterns such as "*/*.png" or "**/*.png"; "-" for a list on
+        names: Files; folders, with all below; patterns such as "*/*.png" or "**/*.png"; "-" for a list on
             standard input, one a line.  Any other name is returned too, for its reader to say what is wrong.
-        exclude: a folder whose files folders and patterns do not give.
+        exclude: A folder whose files folders and patterns do not give.
     """
     names, exclude = list(names), exclude and os.path.realpath(exclude)
     lines, others = [], {}
@@ -127,17 +127,17 @@ def prepare_inputs(
 
 def _prepare_frames(first: int, path: Path, input_format: InputFormat, config: PredictionConfig):
     """What `prepare_inputs` yields of one clip; `first` is the number of its first frame among the run's images."""
-    chosen, lost = extract_frames(path, config.frames), functools.cache(lambda: format_warning(probe(path), "seen"))
+    chosen, warn = extract_frames(path, config.frames), functools.cache(lambda: format_warning(probe(path), "seen"))
 
     def load(index):
         try:
-            (number, seconds, pixels), warning = next(chosen), lost()
+            (number, seconds, pixels), warning = next(chosen), warn()
         except StopIteration:
             return (path, None, None), None
         except UserError as error:
             return (path, None, None), error
         image = prepare_image(pixels, input_format, config.resize_mode)
-        return (path, number, seconds), image._replace(lost=warning, number=first + index)
+        return (path, number, seconds), image._replace(format_warning=warning, number=first + index)
 
     with prefetch(load, itertools.count(), min(AHEAD[config.resize_mode], 4), workers=1) as loaded:
         for key, result in loaded:

@@ -38,8 +38,8 @@ class Prediction(NamedTuple):
     Attributes:
         levels: {"JND1": QP, ...}, 0 and above, not rounded; of an image seen in tiles, the lowest of each level.
         size: (height, width) of the image.
-        seen: what the network saw of it, for a person: "1920x1080 to 640x352".
-        warning: in what it is unlike the images that the papers trained on, and what of it was lost; "" for nothing.
+        seen: What the network saw of it, for a person: "1920x1080 to 640x352".
+        warning: In what it is unlike the images that the papers trained on, and what of it was lost; "" for nothing.
         tiles: ((Region, levels), ...) of an image seen in tiles, else empty.
     """
 
@@ -56,10 +56,10 @@ class Predictor:
     Threads may share it: one batch is in the network at a time, while other images are decoded.
 
     Attributes:
-        spec: the model.
+        spec: The model.
         config: How it predicts.
-        levels: names of the levels that it knows, ("JND1",) or ("JND1", "JND2", "JND3").
-        weights: the files that they come from.
+        levels: Names of the levels that it knows, ("JND1",) or ("JND1", "JND2", "JND3").
+        weights: The files that they come from.
     """
 
     def __init__(self, spec: ModelSpec, files: Mapping[str | None, Path], config: PredictorConfig):
@@ -76,14 +76,13 @@ class Predictor:
         return f"<Predictor {self.spec.name}: {', '.join(self.levels)}; weights {weights}; on {backend_name()}>"
 
     def __call__(self, image: Image) -> Prediction:
-        """Predict the levels of one image, a path or uint8 RGB (H, W, 3); raises UserError where it cannot be read."""
+        """Predict the levels of one image, a path or uint8 RGB (H, W, 3); raise UserError where it cannot be read."""
         return next(self.stream([(None, self._prepare(image))]))[1]
 
     def batch(self, images: Iterable[Image], *, bad: str = "raise") -> Iterator[Prediction | UserError]:
         """Yield the predictions of many images, in order; the images are decoded in threads, a few ahead.
 
-        Args:
-            bad: what happens at an image that cannot be read: "raise" a UserError, or "yield" it and go on.
+        bad: What happens at an image that cannot be read: "raise" a UserError, or "yield" it and go on.
         """
         if bad not in ("raise", "yield"):
             raise ValueError(f"bad {bad!r}: expected raise or yield")
@@ -166,7 +165,7 @@ class Predictor:
         """The prediction for an image, of the QPs (levels,) of its regions."""
         levels = [dict(zip(self.levels, map(float, of_region))) for of_region in qps]
         lowest = dict(zip(self.levels, map(float, np.min(qps, axis=0))))
-        warnings = [resize_modes.shape_warning(image.regions[0], self.spec.input.frame), image.lost]
+        warnings = [resize_modes.shape_warning(image.regions[0], self.spec.input.frame), image.format_warning]
         if beyond := [f"{name} {qp:.0f}" for name, qp in lowest.items() if qp > QP_RANGE[-1]]:
             warnings.append(f"no QP: {', '.join(beyond)}; are the weights trained, and on QPs?")
         return Prediction(

@@ -34,7 +34,7 @@ class Region(NamedTuple):
     height: int
 
     def of(self, pixels: np.ndarray) -> np.ndarray:
-        """The part of an array (H, W, ...)."""
+        """Return the part of an array (H, W, ...)."""
         return pixels[self.y : self.y + self.height, self.x : self.x + self.width]
 
     def __str__(self):
@@ -46,16 +46,16 @@ class PreparedImage(NamedTuple):
 
     Attributes:
         size: (height, width) of the image.
-        regions: what the network sees of it.
+        regions: What the network sees of it.
         arrays: float32 (h, w, 3) of each region, in the network's colour order and scale.
-        lost: what of it 8-bit R, G, B cannot show, for a person.
-        number: its number among the images of a run, from 0, which decides where in a batch its arrays are.
+        format_warning: What of it 8-bit R, G, B cannot show, for a person.
+        number: Its number among the images of a run, from 0, which decides where in a batch its arrays are.
     """
 
     size: tuple[int, int]
     regions: Sequence[Region]
     arrays: Iterable[np.ndarray]
-    lost: str = ""
+    format_warning: str = ""
     number: int = 0
 
 
@@ -64,9 +64,7 @@ def prepare_image(
 ) -> PreparedImage:
     """Decode, cut and resize an image, a path or uint8 RGB (H, W, 3).
 
-    Raises:
-        UserError: the file cannot be read.
-        ValueError: the array is of another shape or type.
+    Raises UserError where the file cannot be read, ValueError where the array is of another shape or type.
     """
     pixels = read_image(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
@@ -78,7 +76,7 @@ def prepare_image(
 
 
 def choose_regions(size: tuple[int, int], frame: tuple[int, int], resize_mode: str) -> list[Region]:
-    """The regions of an image that a network sees.
+    """Return the regions of an image that a network sees.
 
     Tiles overlap as much as it takes to cover the image evenly; where it is smaller than a frame, they are the largest
     of a frame's shape that fit.
@@ -107,7 +105,7 @@ def _starts(whole: int, part: int) -> list[int]:
 
 
 def describe_regions(regions: Sequence[Region], size: tuple[int, int], input_format: InputFormat) -> str:
-    """What was done to an image of `size`, (height, width), for a person: "middle 400x225 to 640x352"."""
+    """Say what was done to an image of `size`, (height, width): "middle 400x225 to 640x352"."""
     (_, _, width, height), *others = regions
     target = f"to {input_format.width}x{input_format.height}"
     if others:
@@ -116,7 +114,7 @@ def describe_regions(regions: Sequence[Region], size: tuple[int, int], input_for
 
 
 def shape_warning(region: Region, frame: tuple[int, int]) -> str:
-    """In what a region is unlike the papers' frames, (width, height), to a network; "" for nothing."""
+    """Say in what a region is unlike the papers' frames, (width, height), to a network; "" for nothing."""
     shape = region.width / region.height / (frame[0] / frame[1])
     differences = []
     if not 1 / MAX_DISTORTION <= shape <= MAX_DISTORTION:

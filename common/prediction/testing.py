@@ -25,12 +25,12 @@ class TestConfig(WeightsConfig):
     """How a model is tested; the flags of `test` have the same names.
 
     Args:
-        data_dir: the rootdir with test/, and train/ for the median baseline.
-        result_path: folder for the result CSV, or the file.
-        label_unit: of the labels, "QP" or "QF".
-        precision: of weights and arithmetic, "float32" or "bfloat16".
-        batch_size: images predicted at once.
-        backbone_weights: checked where given; the model's own weights hold all that they need.
+        data_dir: The rootdir with test/, and train/ for the median baseline.
+        result_path: Folder for the result CSV, or the file.
+        label_unit: Of the labels, "QP" or "QF".
+        precision: Of weights and arithmetic, "float32" or "bfloat16".
+        batch_size: Images predicted at once.
+        backbone_weights: Checked where given; the model's own weights hold all that they need.
     """
 
     __test__ = False  # no test case, whatever pytest takes its name for
@@ -46,8 +46,7 @@ class TestConfig(WeightsConfig):
 def test(spec: ModelSpec, config: TestConfig) -> None:
     """Write the levels that a model predicts for the test images; print its error where they have labels.
 
-    Raises:
-        UserError: images, labels, weights or the result's place do not fit.
+    Raises UserError where images, labels, weights or the result's place do not fit.
     """
     root = Path(config.data_dir)
     split = load_splits(root, ("test",), decode=False, labels="optional", unit=config.label_unit)["test"]
@@ -99,7 +98,7 @@ def predictions(
 
 
 def compare(input_format: InputFormat, image: np.ndarray, frame: Path) -> tuple[float, float]:
-    """PSNR (dB) and SSIM of an image output against the frame in a file."""
+    """Return PSNR (dB) and SSIM of an image output against the frame in a file."""
     from common.media import metrics
 
     reconstructed, target = (input_format.to_image(pixels) for pixels in (image, input_format.load(frame)))

@@ -30,7 +30,7 @@ from common.prediction.predictor import Predictor, predict_files
 
 
 def code_digest(project: Path = PROJECT) -> str:
-    """SHA-256 of the scripts and of common/, hidden files left out, by which another version is known."""
+    """Return the SHA-256 of the scripts and of common/, hidden files left out, by which another version is known."""
     digest = hashlib.sha256()
     for file in sorted([*project.glob("*.py"), *project.glob("common/**/*.py")]):
         name = file.relative_to(project)
@@ -43,7 +43,7 @@ CODE = code_digest()  # at the import: a worker goes on with what it has loaded,
 
 
 def job_of(spec: ModelSpec, weights: Mapping[str | None, Path], config: PredictionConfig) -> dict[str, Any]:
-    """The job for a model with the weight files of `find_weights`."""
+    """Return the job for a model with the weight files of `find_weights`."""
     backend = backend_name()
     return {
         "project": str(PROJECT),

@@ -3,6 +3,7 @@ import pytest
 from skimage import data
 from skimage.draw import disk
 
+from common.data import saliency as module
 from common.data.saliency import saliency
 
 
@@ -14,6 +15,18 @@ def scene(place, colour, background=(110, 110, 110), radius=20):
     inside[disk(place, radius, shape=inside.shape)] = True
     picture[inside] = colour
     return picture, inside
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """plain(image): its saliency without the preference for the centre."""
+
+    def compute(image):
+        with monkeypatch.context() as without:
+            without.setattr(module, "CENTRE", 0)
+            return saliency(image)
+
+    return compute
 
 
 def peak(attention):
@@ -37,38 +50,38 @@ def test_it_finds_the_disc(place, colour, background):
     assert attention[inside].mean() > 5 * attention[~inside].mean()
 
 
-def test_what_the_frame_cuts_off_is_background():
+def test_what_the_frame_cuts_off_is_background(plain):
     surrounded, inside = scene((90, 80), (230, 230, 230))
     surrounded[disk((0, 240), 20, shape=inside.shape)] = 230  # the same disc, half outside
-    attention = saliency(surrounded, centre=0)
+    attention = plain(surrounded)
     assert inside[peak(attention)] and attention[:20, 220:260].max() < 0.2
 
 
-def test_small_figures_weigh_more_than_large_ones_but_a_speck_does_not_win():
+def test_small_figures_weigh_more_than_large_ones_but_a_speck_does_not_win(plain):
     picture, small = scene((90, 80), (230, 230, 230), radius=12)
     large = np.zeros_like(small)
     large[disk((90, 220), 60)] = True
     picture[large] = 20
-    attention = saliency(picture, centre=0)
+    attention = plain(picture)
     assert small[peak(attention)] and attention[large].max() > 0.3
 
     picture, inside = scene((90, 80), (200, 200, 200))
     picture[60:63, 240:243] = 255
-    assert inside[peak(saliency(picture, centre=0))]
+    assert inside[peak(plain(picture))]
 
 
-def test_thin_figures_are_seen():
+def test_thin_figures_are_seen(plain):
     picture, inside = scene((90, 80), (230, 230, 230))
     picture[60:120, 240:242] = 20
-    assert saliency(picture, centre=0)[90, 241] > 0.4
+    assert plain(picture)[90, 241] > 0.4
 
 
-def test_colours_count_as_much_as_light_and_dark():
+def test_colours_count_as_much_as_light_and_dark(plain):
     """A faint colour difference is as good as a strong difference in lightness that fills the picture."""
     picture = np.repeat(np.linspace(20, 230, 320)[None, :, None], 180, 0) * np.ones(3)
     picture[70:110, 100:140] += (12, -8, 4)  # the lightness of its surroundings
-    assert 65 <= peak(saliency(picture.astype(np.uint8), centre=0))[0] < 115
-    assert 95 <= peak(saliency(picture.astype(np.uint8), centre=0))[1] < 145
+    assert 65 <= peak(plain(picture.astype(np.uint8)))[0] < 115
+    assert 95 <= peak(plain(picture.astype(np.uint8)))[1] < 145
 
 
 def test_real_photographs():
@@ -99,10 +112,10 @@ def test_shape_and_range(shape):
 
 
 @pytest.mark.parametrize("noise", [0, 1, 2])
-def test_where_nothing_stands_out_only_the_centre_counts(noise):
+def test_where_nothing_stands_out_only_the_centre_counts(noise, plain):
     picture = (128 + np.random.default_rng(0).integers(-noise, noise, (90, 160, 3), endpoint=True)).astype(np.uint8)
-    assert (saliency(picture, centre=0) == 1).all()
-    attention = saliency(picture, centre=0.5)
+    assert (plain(picture) == 1).all()
+    attention = saliency(picture)
     row, column = peak(attention)
     assert abs(row - 44.5) < 2 and abs(column - 79.5) < 2
     assert attention[0, 0] == pytest.approx(1 - 0.5 * (1 - np.exp(-2)), abs=0.01)

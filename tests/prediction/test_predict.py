@@ -162,7 +162,7 @@ def test_a_clip_that_8_bits_cannot_show_has_a_warning(tmp_path):
         options = {"vcodec": "libx265", "pix_fmt": pixels} | ({"x265-params": params} if params else {})
         make_clip(tmp_path / name, data.coffee()[None, :180, :320], **options)
         (_, image), _ = inputs.prepare_inputs([(0, tmp_path / name)], LAT.input, PredictionConfig(frames="first"))
-        assert image.lost == warning
+        assert image.format_warning == warning
 
 
 def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tmp_path):

@@ -97,7 +97,7 @@ def test_levels_are_the_same_in_any_part_of_a_run(predictor, monkeypatch):
 
 def test_what_8_bits_cannot_show_is_warned_of(predictor):
     image = resize_modes.prepare_image(data.coffee()[:338, :600], predictor.spec.input)
-    images = [(None, image._replace(lost="10 bits seen as 8"))]
+    images = [(None, image._replace(format_warning="10 bits seen as 8"))]
     assert [prediction.warning for _, prediction in predictor.stream(images)] == ["10 bits seen as 8"]
 
 
