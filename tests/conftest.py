@@ -30,14 +30,14 @@ def pytest_configure():
 
 @pytest.fixture(scope="session")
 def golden(tmp_path_factory):
-    """What the released programs answered, and the pictures and weight files they saw."""
+    """What the released programs predicted, and the images and weight files they saw."""
     return Golden(tmp_path_factory.mktemp("golden"))
 
 
 class Golden:
-    answers = json.loads((seeded.HERE / "golden.json").read_text())
+    predictions = json.loads((seeded.HERE / "golden.json").read_text())
     layouts = seeded.LAYOUTS
-    pictures = seeded.images(352, 640).astype("float32")
+    images = seeded.images(352, 640).astype("float32")
 
     def __init__(self, folder):
         self.folder = folder
@@ -63,7 +63,7 @@ class Golden:
                     file[layer].create_dataset(name, shape, "float32")
 
     @staticmethod
-    def write_pictures(folder):
+    def write_images(folder):
         seeded.write_images(folder)
         return Path(folder) / "640x352"
 

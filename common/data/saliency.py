@@ -60,7 +60,7 @@ def _whitened(lab):
     """Lab (h, w, 3) -> three channels (3, h, w) of mean 0, uncorrelated and of variance 1, if they vary enough."""
     samples = lab.reshape(-1, 3) - lab.mean((0, 1))
     values, axes = np.linalg.eigh(samples.T @ samples / len(samples) + NOISE**2 * np.eye(3))
-    # Turned back along the axes: bare principal components swap or flip when a image changes a little.
+    # Turned back along the axes: bare principal components swap or flip when an image changes a little.
     return np.moveaxis((samples @ (axes / np.sqrt(values)) @ axes.T).reshape(lab.shape), -1, 0)
 
 

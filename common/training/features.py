@@ -40,7 +40,9 @@ def split(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
     features = list({id(t): t for t in needed if t._keras_history.operation in frozen}.values())
     if all(isinstance(t._keras_history.operation, keras.layers.InputLayer) for t in features):
         return None, model
-    return keras.Model(model.input, features), keras.Model(features if len(features) > 1 else features[0], model.outputs)
+    return keras.Model(model.input, features), keras.Model(
+        features if len(features) > 1 else features[0], model.outputs
+    )
 
 
 def compute(

@@ -33,16 +33,16 @@ def flags(command, root, files, out, **more):
     return [command, *(part for pair in options.items() for part in pair if pair[1] is not None)]
 
 
-def test_the_papers_command_answers_as_the_released_program(run, golden, weight_files, tmp_path):
-    pictures = golden.write_pictures(tmp_path / "pictures")
+def test_the_papers_command_predicts_as_the_released_program(run, golden, weight_files, tmp_path):
+    images = golden.write_images(tmp_path / "images")
     (tmp_path / "root").mkdir()
-    shutil.move(pictures, tmp_path / "root" / "test")
+    shutil.move(images, tmp_path / "root" / "test")
     done = run("LAT.py", *flags("test", f"{tmp_path}/root/", f"{weight_files}/", f"{tmp_path}/out/"))
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert str(weight_files / "LATJND1.h5") in done.stdout
     table = pd.read_csv(tmp_path / "out" / "JND1test_results.csv")
     assert list(table.columns) == ["image", "JND1"] and list(table["image"]) == ["gradient.png", "pattern.png"]
-    np.testing.assert_allclose(table[["JND1"]], golden.answers["LAT"]["outputs"][0]["values"], rtol=1e-4)
+    np.testing.assert_allclose(table[["JND1"]], golden.predictions["LAT"]["outputs"][0]["values"], rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_mistakes_give_one_line_and_code_2(run, rootdir, weight_files, tmp_path)
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
 
-def test_an_unreadable_test_picture_is_named_with_all_others(rootdir, weight_files, tmp_path):
+def test_an_unreadable_test_image_is_named_with_all_others(rootdir, weight_files, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(rootdir, broken)
     for name in ("img1.png", "img3.png"):

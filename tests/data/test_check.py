@@ -17,19 +17,19 @@ from common.prepare import main
 LEVELS = np.array([[22, 27, 31], [24, 28, 33], [26, 30, 34], [23, 29, 35]])
 COUNTS = {"train": 4, "valid": 2, "test": 1}
 WINDOWS = iter([(top, left) for top in (0, 90, 180) for left in (0, 160, 320)])
-PICTURES = [data.coffee()[top : top + 90, left : left + 160] for top, left in WINDOWS][:7]
+IMAGES = [data.coffee()[top : top + 90, left : left + 160] for top, left in WINDOWS][:7]
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Seven pictures that have nothing in common, and frames that get worse with the level."""
-    pictures = iter(PICTURES)
+    """Seven images that have nothing in common, and frames that get worse with the level."""
+    images = iter(IMAGES)
     for split, count in COUNTS.items():
         for number in range(1, count + 1):
-            picture = next(pictures)
-            write_png(tmp_path / split / f"{number}.png", picture)
+            image = next(images)
+            write_png(tmp_path / split / f"{number}.png", image)
             for level, step in ((1, 8), (2, 16), (3, 32)):
-                write_png(tmp_path / f"jnd{level}{split}" / f"{number}.png", picture // step * step)
+                write_png(tmp_path / f"jnd{level}{split}" / f"{number}.png", image // step * step)
         np.savetxt(tmp_path / split / "JND-Levels.txt", LEVELS[:count], fmt="%g")
     return tmp_path
 
@@ -147,7 +147,7 @@ def test_levels_in_quality_factors(root, capsys):
 
 
 def test_what_is_only_to_be_looked_at(root, capsys):
-    """Means may pass each other by a little (VideoSet has such a row), a picture may be twice in one split."""
+    """Means may pass each other by a little (VideoSet has such a row), an image may be twice in one split."""
     (root / "train" / "JND-Levels.txt").write_text("22 27 31\n24 29.47 29.37\n26 30 34\n22 27 31\n")
     shutil.copyfile(root / "jnd2train" / "2.png", root / "jnd3train" / "2.png")  # of the nearest QP, 29
     for folder in ("train", "jnd1train", "jnd2train", "jnd3train"):

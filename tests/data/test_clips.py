@@ -35,9 +35,9 @@ def downloads(tmp_path_factory):
     folder = tmp_path_factory.mktemp("VideoSet")
     deep = folder / "as it was" / "downloaded ü"
     deep.mkdir(parents=True)
-    for number, picture in enumerate(PHOTOGRAPHS, 1):
+    for number, image in enumerate(PHOTOGRAPHS, 1):
         name = f"videoSRC{number:03}_64x48_10_qp_"
-        encode_h264(moving(picture, 25), deep / f"{name}00.264", 0, rate=10)
+        encode_h264(moving(image, 25), deep / f"{name}00.264", 0, rate=10)
         for sheet in ("1st", "2nd"):  # those of the third level are not there
             qp = SHEETS[sheet][number]
             encode_h264(deep / f"{name}00.264", deep / f"{name}{qp}.264", qp)
@@ -81,7 +81,7 @@ def test_more_frames_than_ffmpeg_takes_terms_in_a_row(tmp_path):
 
 
 def test_keyframes_and_scenes(tmp_path):
-    shots = np.concatenate([moving(picture, 8) for picture in PHOTOGRAPHS[:3]])
+    shots = np.concatenate([moving(image, 8) for image in PHOTOGRAPHS[:3]])
     make_clip(tmp_path / "cuts.mkv", shots, g=6, sc_threshold=0)
     assert [number for number, _, _ in clips.extract_frames(tmp_path / "cuts.mkv", "scenes")] == [0, 8, 16]
     assert [number for number, _, _ in clips.extract_frames(tmp_path / "cuts.mkv", "keyframes")] == [0, 6, 12, 18]

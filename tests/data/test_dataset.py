@@ -70,7 +70,7 @@ def test_names_with_spaces_and_commas(tmp_path):
 def test_only_images_count(tmp_path):
     make_split(tmp_path, "1 2 3\n4 5 6\n", names=["b.PNG", "a.jpg"])
     for name in ("Thumbs.db", ".DS_Store", "._a.jpg", ".part-0.png", "notes.txt"):
-        (tmp_path / "train" / name).write_text("no picture")
+        (tmp_path / "train" / name).write_text("no image")
     (tmp_path / "train" / "more.png").mkdir()
     assert [image.name for image in read(tmp_path).images] == ["a.jpg", "b.PNG"]
 
@@ -156,7 +156,7 @@ def test_a_long_list_is_cut(tmp_path):
 
 def test_images_are_decoded_only_when_asked(tmp_path):
     make_split(tmp_path, "1 2 3\n4 5 6\n7 8 9\n")
-    (tmp_path / "train" / "img2.png").write_bytes(b"no picture")
+    (tmp_path / "train" / "img2.png").write_bytes(b"no image")
     (tmp_path / "train" / "img1.png").unlink()
     (tmp_path / "train" / "img1.png").symlink_to(tmp_path / "gone.png")
     assert len(read(tmp_path, decode=False)) == 3
@@ -181,7 +181,7 @@ def test_unmatched_images_are_listed_together(tmp_path):
     split = read(tmp_path, labels="optional")
     assert "jnd1train: no such folder" in error_of(match_images, split, tmp_path / "jnd1train")
     make_images(tmp_path / "jnd1train", "img2.bmp", "img2.png", "img10.png")
-    (tmp_path / "jnd1train" / "img10.png").write_bytes(b"no picture")
+    (tmp_path / "jnd1train" / "img10.png").write_bytes(b"no image")
     heading, *lines = error_of(match_images, split, tmp_path / "jnd1train").splitlines()
     assert heading == f"3 problems in {tmp_path}:"
     assert "no image for train/img1.png" in lines[0]

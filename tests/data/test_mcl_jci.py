@@ -15,7 +15,7 @@ from common.media.images import read_image
 from common.media.metrics import psnr
 from common.prepare import main
 
-PICTURES = {1: data.coffee(), 2: data.astronaut(), 3: data.chelsea(), 4: data.rocket()}
+IMAGES = {1: data.coffee(), 2: data.astronaut(), 3: data.chelsea(), 4: data.rocket()}
 FOLDS = {1: 10, 2: 1, 3: 2, 4: 5}
 STEPS = {1: "100 40 30 20 11", 2: "100 45 33 25", 3: "100 38 21 14 9", 4: "100 50 40"}  # the fourth has no third step
 
@@ -29,8 +29,8 @@ def subjects(number):
 def downloads(tmp_path_factory):
     folder = tmp_path_factory.mktemp("MCL-JCI ü")
     sur, samples = [], []
-    for number, picture in PICTURES.items():
-        name, small = f"ImageJND_SRC{number:02}", Image.fromarray(picture[:64, :96])
+    for number, image in IMAGES.items():
+        name, small = f"ImageJND_SRC{number:02}", Image.fromarray(image[:64, :96])
         small.save(folder / f"{name}.bmp")
         (folder / name).mkdir()
         for qf in range(1, 101):
@@ -73,7 +73,7 @@ def test_qf_as_it_is(downloads, tmp_path, capsys):
     assert make(downloads, tmp_path) == 0
     assert "human (MCL-JCI, sur 0.75), in QF; pass --label_unit QF" in capsys.readouterr().out
     splits, warnings = dataset.read_splits(tmp_path, ("train", "valid", "test"), unit="QF")
-    names = {name: [picture.name for picture in split.images] for name, split in splits.items()}
+    names = {name: [image.name for image in split.images] for name, split in splits.items()}
     assert (
         names == {"train": ["SRC01.png", "SRC04.png"], "valid": ["SRC03.png"], "test": ["SRC02.png"]} and not warnings
     )
@@ -82,8 +82,8 @@ def test_qf_as_it_is(downloads, tmp_path, capsys):
         frame = dataset.match_images(splits["valid"], tmp_path / f"{level.lower()}valid")[0]
         original = downloads / "ImageJND_SRC03" / f"ImageJND_SRC03_{qf:03}.jpg"
         assert frame.read_bytes() == original.read_bytes()
-    picture = read_image(downloads / "ImageJND_SRC03.bmp")
-    assert np.array_equal(read_image(splits["valid"].images[0]), picture)
+    image = read_image(downloads / "ImageJND_SRC03.bmp")
+    assert np.array_equal(read_image(splits["valid"].images[0]), image)
     table = pd.read_csv(tmp_path / "manifest.csv")
     assert set(table["unit"]) == {"QF"} and table["JND1"].equals(table["QF at JND1"])
     assert list(table["samples at JND3"]) == [str([11, 12, 13, 14])] * 4  # the first subject has none
@@ -97,12 +97,12 @@ def test_qp_of_the_nearest_psnr(downloads, tmp_path, capsys):
     table = pd.read_csv(tmp_path / "manifest.csv")
     assert set(table["unit"]) == {"QP"} and list(table["QF at JND1"]) == [43, 44, 45, 46]
     row = table.iloc[0]
-    picture = read_image(downloads / "ImageJND_SRC01.bmp")
-    coded = {qp: psnr(picture, encode_intra(picture, qp).pixels) for qp in range(1, 52)}
+    image = read_image(downloads / "ImageJND_SRC01.bmp")
+    coded = {qp: psnr(image, encode_intra(image, qp).pixels) for qp in range(1, 52)}
 
     def of_jpeg(qf):
         """(PSNR, QP)."""
-        db = psnr(picture, read_image(downloads / "ImageJND_SRC01" / f"ImageJND_SRC01_{qf:03}.jpg"))
+        db = psnr(image, read_image(downloads / "ImageJND_SRC01" / f"ImageJND_SRC01_{qf:03}.jpg"))
         return round(db, 2), min(coded, key=lambda qp: abs(coded[qp] - db))
 
     for level, qf in zip(LEVELS, (43, 32, 22)):
@@ -114,7 +114,7 @@ def test_qp_of_the_nearest_psnr(downloads, tmp_path, capsys):
 
 
 def test_what_cannot_be_used_is_named(downloads, tmp_path, capsys):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for path in downloads.rglob("*.*"):
         target = folder / path.relative_to(downloads)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -48,8 +48,8 @@ def photos(tmp_path_factory):
     }
     for name, pixels in names.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        picture = Image.fromarray(pixels)
-        picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.LANCZOS).save(folder / name)
+        image = Image.fromarray(pixels)
+        image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS).save(folder / name)
     return folder
 
 
@@ -75,7 +75,7 @@ def refused(capsys):
 
 
 def contents(root):
-    """Digests of the pictures, label files and manifest below `root`."""
+    """Digests of the images, label files and manifest below `root`."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in root.rglob("*")
@@ -234,7 +234,7 @@ def test_wrong_arguments(photos, refused, tmp_path, arguments, said):
 def test_no_photographs(refused, tmp_path):
     for folder, said in ((tmp_path / "none", "no such folder"), (tmp_path, "no photographs")):
         assert said in refused(folder, "--data_dir", tmp_path / "root")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     said = refused(tmp_path, "--data_dir", tmp_path / "root")
     assert "0 usable photographs" in said and "broken.png" in said
 

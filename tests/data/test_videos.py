@@ -18,7 +18,7 @@ def videos(tmp_path_factory):
     """Clips of every kind, sound and broken."""
     folder = tmp_path_factory.mktemp("videos")
     (folder / "über uns").mkdir()
-    pixels = [moving(picture, 12, 120, 90) for picture in PHOTOGRAPHS]
+    pixels = [moving(image, 12, 120, 90) for image in PHOTOGRAPHS]
     make_clip(folder / "-odd %d.mkv", pixels[0][:, :89, :119], pix_fmt="yuv444p")
     make_clip(folder / "über uns/ten bit.mp4", pixels[1], pix_fmt="yuv420p10le")
     make_clip(folder / "upright.mp4", pixels[2])
@@ -67,7 +67,7 @@ def test_clips_with_pseudo_labels(videos, run, tmp_path):
 
 
 def test_clips_with_labels_given(videos, run, tmp_path):
-    """They are coded as they are, whatever their kind, and each JND frame is that of its picture."""
+    """They are coded as they are, whatever their kind, and each JND frame is that of its image."""
     labels = tmp_path / "mine.csv"
     rows = [
         "-odd %d.mkv,20,30.5,40",

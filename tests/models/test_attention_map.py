@@ -34,8 +34,8 @@ def test_the_tail(vgg):
     assert sum(layer.count_params() for layer in tail) == expected == 230_081
     assert [layer.name for layer in vgg.layers] == names  # as it was: without the tail it is what is saved
 
-    pictures = np.random.default_rng(0).random((2, 270, 480, 3), np.float32)
-    maps = keras.Model(vgg.input, output).predict_on_batch(pictures)
+    images = np.random.default_rng(0).random((2, 270, 480, 3), np.float32)
+    maps = keras.Model(vgg.input, output).predict_on_batch(images)
     assert maps.min() >= 0 and maps.sum(axis=(1, 2, 3)) == pytest.approx([1, 1], abs=1e-5)
     assert maps.max() < 2 / np.prod(attention_decoder.SIZE)  # training starts near the flat map
 
@@ -56,7 +56,7 @@ def test_the_tail_asks_how_places_compare():
 
 
 def on(true, predicted, function):
-    """`function` of maps given as lists of rows, for one picture."""
+    """`function` of maps given as lists of rows, for one image."""
     maps = (np.array(values, np.float32)[None, ..., None] for values in (true, predicted))
     values = keras.ops.convert_to_numpy(function(*maps))
     assert values.shape == (1,)
@@ -84,7 +84,7 @@ def test_metrics_of_a_map_with_itself():
     )
 
 
-def test_metrics_are_the_mean_over_pictures_and_against_numpy():
+def test_metrics_are_the_mean_over_images_and_against_numpy():
     true, predicted = np.random.default_rng(0).random((2, 4, 6, 7, 1)).astype(np.float32)
     true, predicted = (maps / maps.sum(axis=(1, 2, 3), keepdims=True) for maps in (true, predicted))
     rows = list(zip(true.reshape(4, -1), predicted.reshape(4, -1)))
@@ -116,12 +116,12 @@ def test_training_lowers_the_divergence():
     )
     photographs = [data.coffee()[:320, :480], data.chelsea()[:300, :450]]
     sized = [np.asarray(Image.fromarray(photograph).resize((96, 64))) for photograph in photographs]
-    pictures = np.stack(sized).astype(np.float32) / 255
-    maps = np.stack([saliency(picture)[4::8, 4::8, None] for picture in sized])
+    images = np.stack(sized).astype(np.float32) / 255
+    maps = np.stack([saliency(image)[4::8, 4::8, None] for image in sized])
     maps /= maps.sum(axis=(1, 2, 3), keepdims=True)
     shared = vgg.get_layer("block5_conv3").kernel.numpy()
     targets = [np.array([[25.0], [30.0]]), maps]
-    history = training.fit(pictures, targets, batch_size=2, epochs=12, verbose=0).history
+    history = training.fit(images, targets, batch_size=2, epochs=12, verbose=0).history
     divergence, cc, sim = (history[f"VA_output_{name}"] for name in ("KLD", "CC", "SIM"))
     assert divergence[-1] < 0.7 * divergence[0] and cc[-1] > cc[0] + 0.2 and sim[-1] > sim[0]
     assert history["loss"] == pytest.approx(divergence)

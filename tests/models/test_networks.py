@@ -1,4 +1,4 @@
-"""The networks: exact sizes, and the released programs' answers from weight files in the released layout."""
+"""The networks: exact sizes, and the released programs' predictions from weight files in the released layout."""
 
 import numpy as np
 import pytest
@@ -22,17 +22,17 @@ def lat(weight_files):
     return network
 
 
-def assert_golden(answers, network, pictures):
+def assert_golden(predictions, network, images):
     """Each output of `network` is as golden.json states: its values, or means, deviations and a grid of pixels."""
-    outputs = network.predict_on_batch(pictures)
-    for answer, output in zip(answers, outputs if isinstance(outputs, list) else [outputs], strict=True):
-        assert list(output.shape) == answer["shape"]
-        if "values" in answer:
-            np.testing.assert_allclose(output, answer["values"], rtol=1e-4)
+    outputs = network.predict_on_batch(images)
+    for prediction, output in zip(predictions, outputs if isinstance(outputs, list) else [outputs], strict=True):
+        assert list(output.shape) == prediction["shape"]
+        if "values" in prediction:
+            np.testing.assert_allclose(output, prediction["values"], rtol=1e-4)
         else:
-            np.testing.assert_allclose(output.mean((1, 2)), answer["mean"], rtol=1e-4)
-            np.testing.assert_allclose(output.std((1, 2)), answer["std"], rtol=1e-4)
-            np.testing.assert_allclose(output[:, ::88, ::160], answer["grid"], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(output.mean((1, 2)), prediction["mean"], rtol=1e-4)
+            np.testing.assert_allclose(output.std((1, 2)), prediction["std"], rtol=1e-4)
+            np.testing.assert_allclose(output[:, ::88, ::160], prediction["grid"], rtol=1e-4, atol=1e-5)
 
 
 def test_parameter_counts(autoencoder, lat, golden):
@@ -40,21 +40,21 @@ def test_parameter_counts(autoencoder, lat, golden):
     assert lat.count_params() == golden.layouts["LAT"]["parameters"] == 9_783_225
 
 
-def test_autoencoder_answers_as_the_released_program(autoencoder, golden):
-    assert_golden(golden.answers["Reconstruction"]["outputs"], autoencoder, golden.pictures)
+def test_autoencoder_predicts_as_the_released_program(autoencoder, golden):
+    assert_golden(golden.predictions["Reconstruction"]["outputs"], autoencoder, golden.images)
 
 
-def test_lat_answers_as_the_released_program(lat, golden):
-    assert_golden(golden.answers["LAT"]["outputs"], lat, golden.pictures)
+def test_lat_predicts_as_the_released_program(lat, golden):
+    assert_golden(golden.predictions["LAT"]["outputs"], lat, golden.images)
 
 
 def test_the_golden_comparison_sees_swapped_colours(lat, golden):
     with pytest.raises(AssertionError):
-        assert_golden(golden.answers["LAT"]["outputs"], lat, golden.pictures[..., ::-1])
+        assert_golden(golden.predictions["LAT"]["outputs"], lat, golden.images[..., ::-1])
 
 
 def test_the_golden_comparison_sees_a_plain_se_block(weight_files, golden, monkeypatch):
-    """The papers' name for the attention: the same weight shapes, another answer."""
+    """The papers' name for the attention: the same weight shapes, other predictions."""
     from keras import layers
 
     from common.models import blocks
@@ -68,7 +68,7 @@ def test_the_golden_comparison_sees_a_plain_se_block(weight_files, golden, monke
     network = LAT.build_model(build_autoencoder())
     load(network, weight_files / "LATJND1.h5")
     with pytest.raises(AssertionError):
-        assert_golden(golden.answers["LAT"]["outputs"], network, golden.pictures)
+        assert_golden(golden.predictions["LAT"]["outputs"], network, golden.images)
 
 
 def test_the_golden_comparison_sees_a_missing_leaky_relu(weight_files, golden, monkeypatch):
@@ -78,7 +78,7 @@ def test_the_golden_comparison_sees_a_missing_leaky_relu(weight_files, golden, m
     network = LAT.build_model(build_autoencoder())
     load(network, weight_files / "LATJND1.h5")
     with pytest.raises(AssertionError):
-        assert_golden(golden.answers["LAT"]["outputs"], network, golden.pictures)
+        assert_golden(golden.predictions["LAT"]["outputs"], network, golden.images)
 
 
 def test_the_encoder_is_frozen_and_the_rest_learns(lat):

@@ -116,9 +116,9 @@ def test_nothing_to_verify_is_an_error(tmp_path, capsys):
 
 
 def test_the_command_line(run, weight_files):
-    answer = run("-m", "common.weights", "verify", weight_files)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert "LATJND1.h5: LAT, 9,783,225 parameters\n" in answer.stdout
+    checked = run("-m", "common.weights", "verify", weight_files)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "LATJND1.h5: LAT, 9,783,225 parameters\n" in checked.stdout
 
 
 def test_list_says_what_is_there_and_what_is_missing(golden, tmp_path, capsys):

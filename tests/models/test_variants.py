@@ -1,4 +1,4 @@
-"""All nine variants: sizes, golden answers through the public command lines, short trainings."""
+"""All nine variants: sizes, golden predictions through the public command lines, short trainings."""
 
 import importlib
 import json
@@ -79,16 +79,16 @@ def files(golden, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def golden_root(tmp_path_factory):
-    """A rootdir of golden test pictures in the size that a script's networks see: both, or the last."""
-    folder = tmp_path_factory.mktemp("golden_pictures")
+    """A rootdir of golden test images in the size that a script's networks see: both, or the last."""
+    folder = tmp_path_factory.mktemp("golden_images")
     seeded.write_images(folder)
 
-    def root(script, pictures=2):
-        size, root = "480x270" if script == "MTJND" else "640x352", folder / f"{script}{pictures}"
+    def root(script, images=2):
+        size, root = "480x270" if script == "MTJND" else "640x352", folder / f"{script}{images}"
         if not root.exists():
             (root / "test").mkdir(parents=True)
-            for picture in sorted((folder / size).iterdir())[-pictures:]:
-                os.link(picture, root / "test" / picture.name)
+            for image in sorted((folder / size).iterdir())[-images:]:
+                os.link(image, root / "test" / image.name)
         return root
 
     return root
@@ -99,7 +99,7 @@ def golden_root(tmp_path_factory):
     ("name", "precision"),
     [*((name, "float32") for name in VARIANTS), *((name, "bfloat16") for name in ("LAT", "REC", "MT_3LJND"))],
 )
-def test_the_public_command_answers_as_the_released_program(
+def test_the_public_command_predicts_as_the_released_program(
     name, precision, golden, files, golden_root, tmp_path, capsys
 ):
     script, key, _, flags = VARIANTS[name]
@@ -116,19 +116,19 @@ def test_the_public_command_answers_as_the_released_program(
     assert ("this processor has no bfloat16 instructions" in printed.err) == slow
     has_all_levels = not variant.needs_level and "--jnd_value" in flags
     assert (f"all three levels at once; {level} changes nothing" in printed.err) == has_all_levels
-    levels = [answer["values"] for answer in golden.answers[key]["outputs"] if "values" in answer]
+    levels = [prediction["values"] for prediction in golden.predictions[key]["outputs"] if "values" in prediction]
     table = pd.read_csv(tmp_path / (f"{level}test_results.csv" if variant.needs_level else "test_results.csv"))
     assert list(table["image"]) == ["gradient.png", "pattern.png"][-count:]
     columns = [level] if variant.needs_level else ["JND1", "JND2", "JND3"]
     assert list(table.columns) == ["image", *columns]
-    answers, expected = table[columns].to_numpy(), np.concatenate(levels, axis=1)[-count:]
+    predictions, expected = table[columns].to_numpy(), np.concatenate(levels, axis=1)[-count:]
     if precision == "float32":
-        np.testing.assert_allclose(answers, expected, rtol=1e-4)
+        np.testing.assert_allclose(predictions, expected, rtol=1e-4)
         return
     slow |= bool({"ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS"} & set(os.environ))  # as if it had none
     assert expected.max() < 51
-    np.testing.assert_allclose(answers, expected, atol=0.25 if slow else 0.1, rtol=0)  # QP
-    assert not np.array_equal(answers, expected)
+    np.testing.assert_allclose(predictions, expected, atol=0.25 if slow else 0.1, rtol=0)  # QP
+    assert not np.array_equal(predictions, expected)
 
 
 @pytest.mark.parametrize(("name", "levels"), [("E2E-REC", [""]), ("MJ-REC", ["jnd1_", "jnd2_", "jnd3_"])])
@@ -166,22 +166,22 @@ for name, *arguments in json.loads(sys.argv[1]):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch", "openvino"])
-def test_other_backends_answer_the_same(backend, golden, files, golden_root, tmp_path, run):
+def test_other_backends_predict_the_same(backend, golden, files, golden_root, tmp_path, run):
     """One that attends, one that reconstructs images, and one on VGG16."""
     pytest.importorskip(backend)
     if backend == "openvino" and keras.__version__.startswith("3.12."):
         pytest.skip("this Keras has not all layers for OpenVINO")
-    commands, pictures = [], {"LAT": 2, "REC": 1, "MT_1LJND_VA": 2}
-    for name, count in pictures.items():
+    commands, images = [], {"LAT": 2, "REC": 1, "MT_1LJND_VA": 2}
+    for name, count in images.items():
         where = ["--data_dir", golden_root(VARIANTS[name][0], count), "--model_weights_path", files(name, "JND1")]
         where += ["--result_path", tmp_path / f"{name}.csv"]
         commands.append([name, "test", "--jnd_value", "JND1", *where, "--backend", backend])
     done = run("-c", PROGRAM, json.dumps(commands, default=str))
     assert done.returncode == 0, done.stderr
-    for name, count in pictures.items():
-        answers = pd.read_csv(tmp_path / f"{name}.csv")[["JND1"]]
-        expected = golden.answers[VARIANTS[name][1]]["outputs"][0]["values"][-count:]
-        np.testing.assert_allclose(answers, expected, rtol=1e-4)
+    for name, count in images.items():
+        predictions = pd.read_csv(tmp_path / f"{name}.csv")[["JND1"]]
+        expected = golden.predictions[VARIANTS[name][1]]["outputs"][0]["values"][-count:]
+        np.testing.assert_allclose(predictions, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -215,11 +215,11 @@ def test_the_image_output_is_the_released_programs(name, golden, files):
     model = build_network(variant)
     weight_files.load(model, files(name, "JND1"))
     assert model.output_names == ["JNDImg", "JND_output"]
-    image = keras.Model(model.input, model.outputs[0]).predict_on_batch(golden.pictures[:1])
-    answer = golden.answers[key]["outputs"][0]
-    np.testing.assert_allclose(image.mean((1, 2)), answer["mean"][:1], rtol=1e-4)
-    np.testing.assert_allclose(image.std((1, 2)), answer["std"][:1], rtol=1e-4)
-    np.testing.assert_allclose(image[:, ::88, ::160], answer["grid"][:1], rtol=1e-4, atol=1e-5)
+    image = keras.Model(model.input, model.outputs[0]).predict_on_batch(golden.images[:1])
+    prediction = golden.predictions[key]["outputs"][0]
+    np.testing.assert_allclose(image.mean((1, 2)), prediction["mean"][:1], rtol=1e-4)
+    np.testing.assert_allclose(image.std((1, 2)), prediction["std"][:1], rtol=1e-4)
+    np.testing.assert_allclose(image[:, ::88, ::160], prediction["grid"][:1], rtol=1e-4, atol=1e-5)
 
 
 def test_one_level_heads_need_a_level_and_only_one(tmp_path, capsys):
@@ -234,7 +234,7 @@ def test_one_level_heads_need_a_level_and_only_one(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A rootdir of two pictures a split: the networks here are large."""
+    """A rootdir of two images a split: the networks here are large."""
     root = tmp_path_factory.mktemp("tiny")
     random = np.random.default_rng(0)  # one dark, one bright: an untrained network must tell them apart
     for split in ("train", "valid", "test"):

@@ -45,7 +45,7 @@ def test_what_is_written_has_the_released_layout(weight_files, golden, tmp_path)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["LATJND1.h5"]
 
 
-def test_keras_2_loads_what_is_written_and_answers_the_same(golden, tmp_path):
+def test_keras_2_loads_what_is_written_and_predicts_the_same(golden, tmp_path):
     """As the released programs would: Keras 2 builds a network of its own and takes the weights by order."""
     import tf_keras
     from tf_keras import layers
@@ -64,9 +64,9 @@ def test_keras_2_loads_what_is_written_and_answers_the_same(golden, tmp_path):
     theirs.add(layers.Conv2DTranspose(3, 5, strides=2, padding="same"))
     theirs.load_weights(tmp_path / "weights.h5")
 
-    pictures = golden.pictures[:, :32, :64]
-    expected = ours.predict_on_batch(pictures)
-    np.testing.assert_allclose(theirs.predict_on_batch(pictures), expected, rtol=1e-4, atol=1e-3)
+    images = golden.images[:, :32, :64]
+    expected = ours.predict_on_batch(images)
+    np.testing.assert_allclose(theirs.predict_on_batch(images), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_a_file_for_another_model_is_refused_before_anything_changes(autoencoder, golden, tmp_path):

@@ -44,10 +44,10 @@ def contents(golden, tmp_path_factory):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Plays zenodo.org.  answers: {path: (status, headers, body)}.  cut: how many bytes of an archive are sent."""
+    """Plays zenodo.org.  replies: {path: (status, headers, body)}.  cut: how many bytes of an archive are sent."""
 
     def __init__(self):
-        self.answers, self.downloads, self.cut = {}, 0, None
+        self.replies, self.downloads, self.cut = {}, 0, None
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -56,14 +56,14 @@ class Server(http.server.ThreadingHTTPServer):
         record = f"/api/records/{archive.record}"
         file = {"key": archive.name, "size": len(body), "checksum": f"md5:{hashlib.md5(body).hexdigest()}"}
         file = {**file, "links": {"self": f"{self.url}{record}/files/content"}, **fields}
-        self.answers[record] = (200, {}, json.dumps({"files": [{**file, "key": "other.pdf"}, file]}).encode())
-        self.answers[f"{record}/files/content"] = (200, {}, body)
+        self.replies[record] = (200, {}, json.dumps({"files": [{**file, "key": "other.pdf"}, file]}).encode())
+        self.replies[f"{record}/files/content"] = (200, {}, body)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         assert self.headers["User-Agent"].startswith("pooch/")
-        status, headers, body = self.server.answers.get(self.path, (404, {}, b"no such page"))
+        status, headers, body = self.server.replies.get(self.path, (404, {}, b"no such page"))
         self.send_response(status)
         for name, value in {"Content-Length": len(body), **headers}.items():
             self.send_header(name, str(value))
@@ -178,7 +178,7 @@ def test_http_errors(server, refused, path):
         (429, {"Retry-After": "60"}, "HTTP 429 Too Many Requests, Retry-After 60"),
         (503, {"Retry-After": "Wed, 21 Oct"}, "HTTP 503 Service Unavailable, Retry-After Wed, 21 Oct"),
     ):
-        server.answers[path] = (status, headers, b"<html>sorry</html>")
+        server.replies[path] = (status, headers, b"<html>sorry</html>")
         by_hand = f"or download {ICIP_2023.name} by hand from {ICIP_2023.page}"
         advice = f"nothing was kept; check the network, try again later, {by_hand}"
         assert refused() == f"{server.url}{path}: {problem}; {advice}"
@@ -203,12 +203,12 @@ def test_a_record_that_is_not_understood(server, refused):
     for fields in ({"checksum": "4a1f"}, {"checksum": None}, {"size": "large"}, {"links": {}}, *elsewhere):
         server.hold(b"", **fields)
         assert ": not the answer of Zenodo's REST API" in refused() and server.downloads == 0
-    server.answers[RECORD] = (200, {}, b"<html>Welcome</html>")
+    server.replies[RECORD] = (200, {}, b"<html>Welcome</html>")
     assert ": not the answer of Zenodo's REST API" in refused()
 
 
 def test_no_room(server, refused, monkeypatch):
-    size, usage = len(server.answers[CONTENT][2]), shutil.disk_usage("/")
+    size, usage = len(server.replies[CONTENT][2]), shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size - 1))
     assert f": {ICIP_2023.name} takes 0.0 MB, 0.0 MB are free; make room or give another --folder" in refused()
     assert server.downloads == 0

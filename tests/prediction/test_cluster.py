@@ -162,12 +162,12 @@ def test_an_address_is_checked_before_anything_runs(run):
     assert done.returncode == 2 and "expected a scheduler's address such as tcp://HOST:8786" in done.stderr
 
 
-@pytest.mark.parametrize("answers", [False, True])
-def test_a_port_without_a_scheduler_is_said(answers, cluster, monkeypatch, tmp_path):
+@pytest.mark.parametrize("replies", [False, True])
+def test_a_port_without_a_scheduler_is_said(replies, cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        if not answers:
+        if not replies:
             other.close()
         with pytest.raises(UserError, match=f"--dask {address}: no dask scheduler answers there"):
             next(cluster.predict_files(None, {}, [(0, tmp_path)], PredictionConfig(dask=address)))

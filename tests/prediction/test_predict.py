@@ -65,7 +65,7 @@ def photographs(tmp_path):
 
 
 def test_levels_of_images_are_the_released_programs(run, golden, weight_files, tmp_path):
-    images = golden.write_pictures(tmp_path / "images")
+    images = golden.write_images(tmp_path / "images")
     write_png(images / "gradient2.png", data.coffee())
     with open(images / "gradient2.png", "rb+") as file:
         file.truncate(2000)
@@ -77,7 +77,7 @@ def test_levels_of_images_are_the_released_programs(run, golden, weight_files, t
     assert re.fullmatch(wrong, done.stderr)
     table = pd.read_csv(tmp_path / "levels.csv")
     assert [os.path.basename(path) for path in table["path"]] == ["gradient.png", "pattern.png"]
-    np.testing.assert_allclose(table[["JND1"]], golden.answers["LAT"]["outputs"][0]["values"], rtol=1e-4)
+    np.testing.assert_allclose(table[["JND1"]], golden.predictions["LAT"]["outputs"][0]["values"], rtol=1e-4)
     for path, level in zip(table["path"], table["JND1"]):
         assert re.search(rf"^{re.escape(path)} +{level:.2f}  640x352 to 640x352$", done.stdout, re.M)
     assert "2 of 3 files" in done.stdout
