@@ -12,7 +12,6 @@ Loss: 0.01 x MSE(JNDImg) + 0.99 x MAE(JND_output).  Targets: the frames of jnd1t
 Deviation: where the output's bias starts, as in LAT.py.
 """
 
-from common.cli.script import main
 from common.core import keras
 from common.media.images import TCSVT
 from common.models.autoencoder import latent, new_reconstruction
@@ -52,4 +51,6 @@ E2ELAT = register(
 )
 
 if __name__ == "__main__":
+    from common.cli.script import main
+
     main(__doc__, E2ELAT)

@@ -10,7 +10,6 @@
 Loss and targets as E2ELAT.py.  Deviation: where the output's bias starts, as in LAT.py.
 """
 
-from common.cli.script import main
 from common.core import keras
 from common.media.images import TCSVT
 from common.models.autoencoder import new_reconstruction
@@ -45,4 +44,6 @@ E2EREC = register(
 )
 
 if __name__ == "__main__":
+    from common.cli.script import main
+
     main(__doc__, E2EREC)

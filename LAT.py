@@ -18,7 +18,6 @@ dead on arrival; `--output_bias zero` starts as the released program does.
 
 from dataclasses import dataclass
 
-from common.cli.script import main
 from common.core import keras
 from common.media.images import TCSVT
 from common.models.autoencoder import latent
@@ -87,4 +86,6 @@ LAT = register(
 )
 
 if __name__ == "__main__":
+    from common.cli.script import main
+
     main(__doc__, LAT)

@@ -12,7 +12,6 @@
 Deviation: where the outputs' biases start, as in LAT.py.
 """
 
-from common.cli.script import main
 from common.core import keras
 from common.media.images import TCSVT
 from common.models.autoencoder import latent
@@ -52,4 +51,6 @@ MJLAT = register(
 )
 
 if __name__ == "__main__":
+    from common.cli.script import main
+
     main(__doc__, MJLAT)

@@ -12,7 +12,6 @@
 Deviation: where the outputs' biases start, as in LAT.py.
 """
 
-from common.cli.script import main
 from common.core import keras
 from common.media.images import TCSVT
 from common.models.blocks import regression_head
@@ -51,4 +50,6 @@ MJREC = register(
 )
 
 if __name__ == "__main__":
+    from common.cli.script import main
+
     main(__doc__, MJREC)

@@ -19,7 +19,6 @@ its weight are ours, common/models/attention_decoder.py.
 from dataclasses import dataclass
 from functools import partial
 
-from common.cli.script import main
 from common.core import keras
 from common.media.images import MTJND
 from common.models.attention_decoder import build_attention_decoder
@@ -78,4 +77,6 @@ MT_1LJND_VA = mtjnd("MT_1LJND_VA", ONE_LEVEL, "MT_JND{jnd}_VA.h5", attention=Tru
 MT_3LJND_VA = mtjnd("MT_3LJND_VA", THREE_LEVELS, "MT_3LJND_VA.h5", attention=True)
 
 if __name__ == "__main__":
+    from common.cli.script import main
+
     main(__doc__, MT_3LJND, MT_1LJND_VA, MT_3LJND_VA)

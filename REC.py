@@ -16,7 +16,6 @@ Deviation: where the output's bias starts, as in LAT.py.
 
 from dataclasses import dataclass
 
-from common.cli.script import main
 from common.core import keras
 from common.media.images import TCSVT
 from common.models.backbones import Autoencoders
@@ -77,4 +76,6 @@ REC = register(
 )
 
 if __name__ == "__main__":
+    from common.cli.script import main
+
     main(__doc__, REC)
