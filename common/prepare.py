@@ -72,13 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--label", choices=("jnd", "mean"), default="jnd", help="which column of the sheets (default: %(default)s)")
     frames_flag(add, "1s", "the first of each second")
     _dataset_flags(add, "clips")
-    add(
-        "--clips",
-        metavar=SPLITS,
-        type=numbers,
-        nargs=3,
-        help="numbers of the clips in each split, such as 1-160 161-190 191-220, instead of --split",
-    )
+    text = "numbers of the clips in each split, such as 1-160 161-190 191-220, instead of --split"
+    add("--clips", metavar=SPLITS, type=numbers, nargs=3, help=text)
 
     add = command(
         "mcl-jci",
@@ -88,21 +83,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("image_dir", metavar="IMAGE_DIR", help="folder of ImageJND_SRC01.bmp and ImageJND_SRC01_001.jpg, at any depth")
     add("sheet_dir", metavar="SHEET_DIR", help="folder of label sheets, which their columns tell apart")
-    add(
-        "--label",
-        choices=("sur", "quartile", "median", "mean", "stairs"),
-        default="sur",
-        help="sur: where the fitted satisfied user ratio reaches --ratio; quartile, median or mean of the subjects; "
-        "stairs: the image's staircase (default: %(default)s)",
+    text = (
+        "sur: where the fitted satisfied user ratio reaches --ratio; quartile, median or mean of the subjects; stairs: "
+        "the image's staircase (default: %(default)s)"
     )
+    add("--label", choices=("sur", "quartile", "median", "mean", "stairs"), default="sur", help=text)
     add("--ratio", type=share, default=0.75, help="of users satisfied, for --label sur (default: %(default)s)")
-    add(
-        "--unit",
-        choices=("QF", "QP"),
-        default="QF",
-        help="of the labels: QF as people were asked, or QP of the H.264 intra frame with the nearest PSNR, computed, "
-        "for which each image is coded 51 times (default: %(default)s)",
+    text = (
+        "of the labels: QF as people were asked, or QP of the H.264 intra frame with the nearest PSNR, computed, for "
+        "which each image is coded 51 times (default: %(default)s)"
     )
+    add("--unit", choices=("QF", "QP"), default="QF", help=text)
     add("--fold", type=whole_number(1, 10), default=1, help="test is this fold, valid the next (default: %(default)s)")
     _dataset_flags(add, "images", None, "instead of --fold")
 
@@ -128,12 +119,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("clip_dir", metavar="CLIP_DIR", help="folder of videos, searched recursively")
     add("--labels", metavar="CSV", help="file of the columns name,JND1,JND2,JND3, a clip a row, QP 0 to 51")
     frames_flag(add, "scenes", "the first of each scene")
-    add(
-        "--size",
-        type=SIZE_OR_OWN,
-        help="scale and cut frames to this size, or own (default: own with --labels, else 640x360, for which the "
-        "thresholds were chosen)",
-    )
+    text = "scale and cut frames to this size, or own (default: own with --labels, else 640x360, for which the "
+    add("--size", type=SIZE_OR_OWN, help=f"{text}thresholds were chosen)")
     _dataset_flags(add, "clips")
     _vmaf_flag(add)
 
@@ -145,14 +132,8 @@ def build_parser() -> argparse.ArgumentParser:
         "your own too.",
     )
     add("--data_dir", metavar="ROOT", required=True, help="folder of the dataset")
-    add(
-        "--splits",
-        metavar="SPLIT",
-        nargs="+",
-        choices=SPLITS,
-        default=["train", "valid"],
-        help="of train, valid and test (default: train valid)",
-    )
+    text, default = "of train, valid and test (default: train valid)", ["train", "valid"]
+    add("--splits", metavar="SPLIT", nargs="+", choices=SPLITS, default=default, help=text)
     _jobs_flag(add)
     add("--overwrite", action="store_true", help="replace every map that ends in .png, your own ones too")
 
@@ -164,9 +145,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("data_dir", metavar="ROOT", help="folder of the dataset")
     add("--label_unit", choices=("QP", "QF"), help="of JND-Levels.txt (default: as ROOT/manifest.csv says, else QP)")
-    add(
-        "--picture", metavar="PNG", dest="plot", help="where the histogram of the labels goes (default: ROOT/check.png)"
-    )
+    text = "where the histogram of the labels goes (default: ROOT/check.png)"
+    add("--picture", metavar="PNG", dest="plot", help=text)
     _jobs_flag(add)
     return parser
 
