@@ -121,8 +121,7 @@ class DatasetBuilder:
             sources: {name: what tells the source from another of that name, such as a digest}.
             plan: What else decides the result.
 
-        Raises:
-            UserError: `root` holds anything else, or was made with other settings and `overwrite` is false.
+        Raises UserError where `root` holds anything else, or was made with other settings and `overwrite` is false.
         """
         new = {"made by": f"common.prepare {self.command}", "settings": settings, "sources": sources, "plan": plan}
         new = json.loads(json.dumps(new))

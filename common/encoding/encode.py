@@ -115,7 +115,7 @@ def encode_clip(
     The encoded clip has the same frames at the same times, upright, in 8-bit 4:2:0, even in size, with its colour tags
     and pixel shape; audio and subtitles are copied.  VideoSet's levels refer to 8 bits a sample; more become 8, with a
     warning.  HDR (PQ, HLG) keeps its tags, or it would be shown in wrong colours; its mastering data and Dolby
-    Vision's are dropped, and PSNR, SSIM and VMAF treat its samples as SDR.
+    Vision's are dropped, and PSNR, SSIM and VMAF treat its samples as SDR.  Raises UserError as `encode_image`.
 
     Args:
         qps: {frame's number from 0: predicted QP}, at least one.
@@ -126,9 +126,6 @@ def encode_clip(
         As `encode_image`, with these differences: qp, value and mapping of the scene with the lowest QP; bytes and kb/s
         of the video only; psnr luma, the mean of all frames, and lowest psnr luma; ssim luma and vmaf, means; frames,
         seconds, and scenes: [{"start", "end", "qp", "value", "mapping"}, ...], both frames included.
-
-    Raises:
-        UserError: As `encode_image`.
     """
     given, target = target, Path(os.path.abspath(target))
     check_not_input(target, file_ids([path]))
@@ -144,7 +141,7 @@ def encode_clip(
         values = [{value for value, _ in setting.values()} for setting in settings]
         encoded = scenes.encode_scenes(clip, encoder, values, work, task, bar.update)
         files = _files_at(chosen_qps, settings, encoded)
-        quality = _join_and_compare(clip, files, target, work, task)
+        quality = _join_and_compare(path, clip, files, target, work, task)
         bar.update(len(clip.times))
         size, baseline_bytes = scenes.video_bytes(files), None
         if baseline_qp is not None:
@@ -165,13 +162,15 @@ def _files_at(qps: list[int], settings: list[dict], encoded: list[dict[int, Path
     return [files[setting[qp][0]] for files, setting, qp in zip(encoded, settings, qps)]
 
 
-def _join_and_compare(clip: scenes.ClipInfo, files: list[Path], target: Path, work: Path, task: str) -> dict:
+def _join_and_compare(
+    path: str | Path, clip: scenes.ClipInfo, files: list[Path], target: Path, work: Path, task: str
+) -> dict:
     """Write `target` of the files of its scenes, whole or not at all, and return its quality as `compare_streams`."""
     with atomic_write(target) as temporary:
         graph = scenes.join_scenes(clip, files, temporary, work)
         run(graph, task, timeout=scenes.FILM_TIMEOUT, target=temporary)
         streams, with_vmaf = (ffmpeg.clip_input(temporary), clip.frames()), min(clip.encoded_size) > 16
-        quality = compare_streams(*streams, f"measuring {clip.path}", with_vmaf, scenes.FILM_TIMEOUT)
+        quality = compare_streams(*streams, f"measuring {path}", with_vmaf, scenes.FILM_TIMEOUT)
         if (count := len(quality["psnr"])) != len(clip.times):
             raise UserError(f"{task}: {count} frames came of {len(clip.times)}; copy the clip again")
     return quality

@@ -76,8 +76,7 @@ def save(model: "keras.Model", path: str | Path, note: str = "") -> None:
 def layout(path: str | Path) -> list[tuple[str, list[tuple[int, ...]]]]:
     """Return the layers with weights of a file, in order: [(name, [shape, ...]), ...]; no array is read.
 
-    Raises:
-        UserError: When the file is damaged or no weight file of this layout.
+    Raises UserError where the file is damaged or no weight file of this layout.
     """
     return _read(Path(path), lambda dataset: dataset.shape)
 
