@@ -72,7 +72,7 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
 
 
 def _open_output(options: argparse.Namespace, levels: Sequence[str], by: Callable[[str], str]) -> RowFile | None:
-    """The file of --output; raises UserError where it holds rows that this run would not write."""
+    """Return the file of --output; raise UserError where it holds rows that this run would not write."""
     if not options.output:
         if options.resume and not options.encode:
             raise UserError("--resume: there is nothing to go on with; give --output too")

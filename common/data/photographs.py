@@ -139,7 +139,7 @@ def _survey(builder, folder, enlarge):
 
 
 def _write_crop(photographs, crop, thresholds, folder):
-    """Crop and scale a photograph, find the labels and write all into `folder`; returns the row of the manifest."""
+    """Crop and scale a photograph, find the labels and write all into `folder`; return the row of the manifest."""
     left, top, width, height = crop.box
     photograph = Image.fromarray(read_image(photographs / crop.photograph))
     pixels = np.asarray(

@@ -181,7 +181,7 @@ def _read_labels(builder, file, names: Iterable[str]):
 
 
 def _write_pseudo_labelled(path, clip, split, unit, frames, size, thresholds, folder):
-    """Write chosen frames of a clip, each with labels of its own; returns their rows of the manifest."""
+    """Write chosen frames of a clip, each with labels of its own; return their rows of the manifest."""
     rows = []
     for index, (number, seconds, pixels) in enumerate(extract_frames(path, frames, size=size), 1):
         name = f"{unit}_{index}.png"

@@ -189,7 +189,7 @@ def unpack(path: Path, target: Path) -> list[str]:
 
 
 def _safe_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The members to unpack; raises ValueError where any member, wanted or not, is dangerous."""
+    """Return the members to unpack; raise ValueError where any member, wanted or not, is dangerous."""
     for info in archive.infolist():
         name, kind = info.filename, stat.S_IFMT(info.external_attr >> 16)
         if not name.isprintable() or name != info.orig_filename:

@@ -57,7 +57,7 @@ def predict_files(
 
 
 def _connect(address: str) -> distributed.Client:
-    """A client of the scheduler at `address`; raises UserError where none of this version answers."""
+    """Return a client of the scheduler at `address`; raise UserError where none of this version answers."""
     logging.disable(logging.CRITICAL)  # what matters of Dask's messages ends in one line of ours
     warnings.simplefilter("ignore", VersionMismatchWarning)
     dask.config.set({"distributed.comm.timeouts.connect": CONNECT_SECONDS})

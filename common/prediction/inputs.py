@@ -26,7 +26,7 @@ Frame = tuple[Path, int | None, float | None]  # (path, number, seconds); None f
 def find_inputs(names: Iterable[str], exclude: str | None = None) -> list[Path]:
     """Find the files that names stand for, each once, in the order given; those of folders in natural order.
 
-    Says on stderr what kinds of files in folders it leaves out; raises UserError where no name is left.
+    Says on stderr what kinds of files in folders it leaves out.  Raises UserError where no name is left.
 
     Args:
         names: Files; folders, with all below; patterns such as "*/*.png" or "**/*.png"; "-" for a list on

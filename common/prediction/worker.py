@@ -127,7 +127,7 @@ def predict_part(job: dict[str, Any], files: list[tuple[int, str]], this: distri
 
 
 def _predictor(job: dict[str, Any]) -> Predictor:
-    """The job's Predictor, kept for the parts that come after; raises UserError where this worker cannot make it."""
+    """Return the job's Predictor, kept for further parts; raise UserError where this worker cannot make it."""
     if _loaded.get("job") == job:
         return _loaded["predictor"]
     _loaded.clear()  # before the next one is made: two would need twice the memory
