@@ -18,7 +18,7 @@ import numpy as np
 
 from common.cli import program
 from common.core.errors import UserError
-from common.core.files import atomic_write
+from common.core.files import write_text
 from common.core.plotting import png_figure
 from common.core.processes import run_python
 from common.data import dataset
@@ -107,8 +107,7 @@ def run_steps(folder: Path) -> None:
         if code:
             raise UserError(f"the command above ended with code {code}; mend what it says and run this again")
         complete.append(command)
-        with atomic_write(record) as temporary:
-            temporary.write_text("\n".join(complete) + "\n")
+        write_text(record, "\n".join(complete) + "\n")
 
 
 def show(root: Path, results: Path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from common.core.errors import UserError
 from common.data import dataset, videoset
 from common.data.levels import HIGHEST_QP, nearest_qp, satisfied
-from common.data.tables import read_list, read_manifest, source_column
+from common.data.tables import distinct, read_list, read_manifest, source_column
 from common.encoding.image_cache import EncodedImageCache
 from common.evaluation import accuracy
 from common.evaluation.trials import Trial
@@ -47,7 +47,7 @@ def read_data(root: Path, sheets: Path | None = None) -> EvaluationData:
     manifest, faults = read_manifest(root)
     if faults:
         raise UserError(f"{root}: {faults[0]}")
-    unit = _first(manifest, "unit", "QP")
+    unit = next(iter(distinct(manifest, "unit")), "QP")
     if unit != "QP":
         raise UserError(f"{root / 'manifest.csv'}: labels in {unit}; expected QP, at which images can be coded")
     split = dataset.load_splits(root, ("test",))["test"]
@@ -55,7 +55,7 @@ def read_data(root: Path, sheets: Path | None = None) -> EvaluationData:
     if (root / "train").is_dir():
         train = dataset.load_splits(root, ("train",), decode=False)["train"]
         medians = np.median(np.asarray(train.labels), axis=0)
-    label_kind = _first(manifest, "labels", "of unknown origin: there is no manifest.csv")
+    label_kind = next(iter(distinct(manifest, "labels")), "of unknown origin: there is no manifest.csv")
     rows = manifest[manifest["split"] == "test"].set_index("image") if len(manifest) else manifest
     column = source_column(rows)
     sources = [str(rows[column].get(path.name, path.name)) if column else path.name for path in split.images]
@@ -64,10 +64,6 @@ def read_data(root: Path, sheets: Path | None = None) -> EvaluationData:
     else:
         samples = manifest_samples(root, rows, split.images)
     return EvaluationData(str(root), split, medians, label_kind, sources, samples)
-
-
-def _first(manifest, column, default):
-    return next(iter(manifest[column]), default) if column in manifest else default
 
 
 def sheet_samples(sheets: Path, label_kind: str, clips: dict[Path, str]) -> dict[Path, Sequence[np.ndarray]]:

@@ -1,6 +1,5 @@
 """The README.md of an evaluation's results: what was run on which data, so that a stranger can run it again."""
 
-import json
 import shlex
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from common.core import environment
-from common.core.files import content_digest, sha256, write_text
+from common.core.files import content_digest, read_json, sha256, write_text
 from common.core.keras_backend import backend_name
 from common.evaluation import accuracy, report
 from common.evaluation.report import Evaluation
@@ -57,7 +56,7 @@ def _origin(data):
     digest = content_digest(data.split.images, data.split.labels)
     lines.append(f"Digest of test images and labels, by `common.core.files.content_digest`: `{digest}`.")
     try:
-        plan = json.loads((Path(data.name) / ".prepare" / "plan.json").read_text())
+        plan = read_json(Path(data.name) / ".prepare" / "plan.json")
         command = shlex.join(["python3", "-m", *plan["made by"].split(), "SOURCES", *_flags(plan["settings"])])
         lines.append(f"Made by `{command} --data_dir {data.name}`; its `manifest.csv` has each image's source.")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

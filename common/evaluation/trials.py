@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.core.environment import PROJECT
 from common.core.errors import UserError
-from common.core.files import atomic_write
+from common.core.files import write_text
 from common.core.processes import run_python
 from common.data.dataset import Split
 from common.data.labels import LABEL_FILE
@@ -114,8 +114,7 @@ def run_trial(trial: Trial, split: Split) -> None:
     code = run_python(PROJECT / trial.command[0], *trial.command[1:], stdout=subprocess.DEVNULL)
     if code:
         raise UserError(f"its test ended with exit code {code}, for the reason that it gives above")
-    with atomic_write(note) as temporary:
-        temporary.write_text(f"{command}\n")
+    write_text(note, f"{command}\n")
 
 
 def _is_current(trial, split):

@@ -81,7 +81,7 @@ def encode_intra(image: np.ndarray, qp: int, with_vmaf: bool = False) -> Encoded
     """
     height, width = _checked(image).shape[:2]
     frame = _even(image)
-    task = f"coding a {width}x{height} image at QP {qp}"
+    task = f"encoding a {width}x{height} image at QP {qp}"
     bitstream = run(x264_output(_yuv(_raw_input(frame)), "pipe:", qp, threads=1, format="h264"), task, frame.tobytes())[
         0
     ]
