@@ -8,6 +8,7 @@ from common.cli import script_flags
 from common.cli.program import Parser, config_from, run
 from common.core.keras_backend import use_backend
 from common.models.registry import ModelSpec
+from common.training.config import TrainingConfig
 
 COMMANDS = {
     "train": "train on ROOT/train, keep the epoch best on ROOT/valid",
@@ -70,7 +71,6 @@ def _set_level(parser: argparse.ArgumentParser, options: argparse.Namespace, spe
 def _run(spec: ModelSpec, options: argparse.Namespace) -> int:
     """Run the command; return the exit code."""
     if options.command == "train":
-        from common.training.config import TrainingConfig
         from common.training.train import train
 
         train(spec, config_from(TrainingConfig, options))
