@@ -165,14 +165,14 @@ def test_a_clip_that_8_bits_cannot_show_has_a_warning(tmp_path):
         assert image.format_warning == warning
 
 
-def test_inputs_are_coded_at_their_levels(predict, weight_files, photographs, tmp_path):
+def test_inputs_are_encoded_at_their_levels(predict, weight_files, photographs, tmp_path):
     make_clip(photographs / "clip.mp4", np.stack([data.coffee()[:180, :320]] * 5))
     write_png(photographs / "deep" / "a9.png", data.coffee()[:9, :50])  # the same name; too small for SSIM and VMAF
     output, folder = tmp_path / "levels.csv", tmp_path / "coded"
     for wrong, message in (
         (["--level", "JND2"], "--level JND2: the model with these weights gives JND1"),
         (["--codec", "jpeg"], "codec jpeg is for images"),
-        (["--encode", photographs], "holds files; --resume codes what is missing there"),
+        (["--encode", photographs], "holds files; --resume encodes what is missing there"),
         (["--sur", "0.99"], "ratio 0.99: expected a share from 0.05 to 0.95"),
     ):
         with pytest.raises(UserError, match=message):
