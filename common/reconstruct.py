@@ -20,7 +20,7 @@ from common.core.files import check_writable, write_csv
 from common.data.dataset import load_splits, match_images, split_folder
 from common.media.images import TCSVT, write_png
 from common.models import weight_search
-from common.models.autoencoder import build_autoencoder
+from common.models.autoencoder import build_autoencoder, start_from_dct
 from common.models.registry import ModelSpec, Output
 from common.prediction.testing import compare, predictions
 from common.training.config import TrainingConfig
@@ -38,14 +38,25 @@ class Defaults:
     learning_rate: float = 1e-4
 
 
-def autoencoder_spec(target: str) -> ModelSpec:
-    """The autoencoder of one of TARGETS as a model like the others."""
+def autoencoder_spec(target: str, dct: bool = False) -> ModelSpec:
+    """The autoencoder of one of TARGETS as a model like the others.
+
+    Args:
+        dct: start as a block transform, see `common.models.autoencoder`, instead of at random.
+    """
+
+    def build(shape):
+        autoencoder = build_autoencoder(shape=shape)
+        if dct:
+            start_from_dct(autoencoder)
+        return autoencoder
+
     name, level = f"{target}Reconstruction", None if target == "Img" else target
     kind = "image" if level is None else "frame"
     return ModelSpec(
         name=name,
         script=__file__,
-        build=lambda shape: build_autoencoder(shape=shape),
+        build=build,
         outputs=(Output("reconstruction", kind, level, loss="mse", metrics=("psnr", "ssim")),),
         defaults=Defaults(),
         weights=f"{name}.h5",
@@ -68,7 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--start_from",
         metavar="FILE",
-        help="weights to start from, or `scratch`; by default R/ImgReconstruction.h5 if it is there",
+        help="weights to start from, `dct` (a block transform, see docs/training.md), or `scratch` (random); by "
+        "default R/ImgReconstruction.h5 if it is there and --target is another, else dct",
     )
     command.add_argument(
         "--patch",
@@ -86,17 +98,20 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--batch_size", type=positive(int), default=2, help="images reconstructed at once")
 
     options = parser.parse_args(arguments)
-    spec = autoencoder_spec(options.target)
     if options.command == "train":
         _check_patch(options.patch)
-        folder = options.checkpoint_path
-        start, patch = find_start(options.start_from, folder, options.target), options.patch and tuple(options.patch)
-        print(f"{spec.name} starts from {start or 'scratch'}")
-        train(
-            spec,
-            config_from(TrainingConfig, options, checkpoint_path=folder / spec.weights, start_from=start, patch=patch),
-        )
+        folder, patch = options.checkpoint_path, options.patch and tuple(options.patch)
+        start = find_start(options.start_from, folder, options.target)
+        spec = autoencoder_spec(options.target, dct=start == "dct")
+        print(f"{spec.name} starts from {start}")
+        changed = {
+            "checkpoint_path": folder / spec.weights,
+            "start_from": start if isinstance(start, Path) else None,
+            "patch": patch,
+        }
+        train(spec, config_from(TrainingConfig, options, **changed))
     else:
+        spec = autoencoder_spec(options.target)
         test(spec, options.data_dir, options.model_weights_path, options.result_path, options.batch_size)
     return 0
 
@@ -119,13 +134,13 @@ def _check_patch(patch: list[int] | None) -> None:
         raise UserError(f"--patch {height} {width}: expected multiples of 16, at most {TCSVT.height} x {TCSVT.width}")
 
 
-def find_start(start_from: str | None, folder: Path, target: str) -> Path | None:
-    """The weight file to start from, None for a random start."""
+def find_start(start_from: str | None, folder: Path, target: str) -> Path | str:
+    """The weight file to start from, or "dct" or "scratch"."""
     image = folder / "ImgReconstruction.h5"
     if start_from is None:
-        return image if target != "Img" and image.is_file() else None
-    if start_from == "scratch":
-        return None
+        return image if target != "Img" and image.is_file() else "dct"
+    if start_from in ("dct", "scratch"):
+        return start_from
     return weight_search.find(start_from, [image.name], "the autoencoder to start from")
 
 

@@ -160,18 +160,19 @@ def write(evaluation: Evaluation) -> None:
     write_csv(rows, output / "results.csv")
     lines = [f"# JND levels predicted on {data.name}", "", *about(data, evaluation.results.iloc[0]), ""]
     for table in evaluation.tables:
-        lines += [f"## {table.title}", "", *_markdown(table), ""]
+        lines += [f"## {table.title}", "", *markdown(table), ""]
     lines += [*evaluation.cost_notes, ""]
     lines += [f"![{title}]({file.name})" for title, file in evaluation.plots] + [""]
     if empty is not None:
         commands = [f"    {command}" for command in VIDEOSET_COMMANDS]
         lines += ["## VideoSet: not run", "", "To fill these tables:", "", *commands, ""]
         for table in tables(empty):
-            lines += [f"### {table.title}", "", *_markdown(table), ""]
+            lines += [f"### {table.title}", "", *markdown(table), ""]
     lines += ["## What the columns mean", "", *(f"- {line}" for line in legend(evaluation.config.psnr))]
     write_text(output / "results.md", "\n".join(lines) + "\n")
 
 
-def _markdown(table):
+def markdown(table: Table) -> list[str]:
+    """Return a table as lines of Markdown."""
     lines = (table.headings, ["---"] * len(table.headings), *table.rows)
     return [f"| {' | '.join(cells)} |" for cells in lines]

@@ -14,6 +14,13 @@ WORKERS = min(threads.CORES, 8)
 
 
 Column = Sequence[Path] | np.ndarray
+ORIENTATIONS = {"none": 1, "mirror": 2, "flips": 4}
+"""{what --augment says: how many orientations of an image there are}."""
+
+
+def orient(image: np.ndarray, orientation: int) -> np.ndarray:
+    """An image (H, W, C) as it is (0), mirrored left to right (1), upside down (2), or both (3)."""
+    return image[:: -1 if orientation & 2 else 1, :: -1 if orientation & 1 else 1]
 
 
 class Batches(keras.utils.PyDataset):
@@ -21,12 +28,14 @@ class Batches(keras.utils.PyDataset):
 
     Args:
         input_format: how an image is decoded.
-        inputs: for each input of the network, in order, paths of images, or an array with a row an image.
-        targets: for each output of the network likewise; paths are decoded as those of the inputs.
+        inputs: for each input of the network, in order, paths of images, or an array of features with a row an image,
+            all images of one orientation after all of another.
+        targets: for each output of the network, paths of images, or an array with a row an image.
         shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
         patch: (height, width) of the patch that is cut at random from each image and its targets, another one in each
             epoch where there is a seed; None takes all.
-        epoch: number of the first epoch, on which the order and the patches depend.
+        augment: a key of ORIENTATIONS: each epoch draws for each image in which of these it comes.
+        epoch: number of the first epoch, on which the order, the patches and the orientations depend.
         shares: into how many equal parts a batch is cut, one a device.  Where images are too few, some come twice, and
             sample weights of 0 leave the doubles out.
 
@@ -43,6 +52,7 @@ class Batches(keras.utils.PyDataset):
         *,
         shuffle_seed: int | None = None,
         patch: tuple[int, int] | None = None,
+        augment: str = "none",
         epoch: int = 0,
         shares: int = 1,
     ):
@@ -51,10 +61,11 @@ class Batches(keras.utils.PyDataset):
         self.input_format, self.inputs, self.targets = input_format, inputs, targets
         self.batch_size, self.shuffle_seed, self.patch = batch_size, shuffle_seed, patch
         self.epoch, self.shares, self.error = epoch, shares, None
+        self.count, self.orientations = len(targets[0]), ORIENTATIONS[augment]
         self._draw_order()
 
     def __len__(self):
-        return -(-len(self.inputs[0]) // self.batch_size)
+        return -(-self.count // self.batch_size)
 
     def __getitem__(self, number):
         try:
@@ -67,18 +78,25 @@ class Batches(keras.utils.PyDataset):
         chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         real = len(chosen)
         chosen = np.resize(chosen, _filled(real, self.shares))
-        crops = {index: self._crop(index) for index in chosen}
+        places = {index: self._place(index) for index in chosen}
 
-        def column(values):
-            if isinstance(values[0], Path):
-                return np.stack([self.input_format.load(values[index])[crops[index]] for index in chosen])
-            return np.asarray(values, "float32")[chosen]
+        def images(values):
+            decoded = {
+                i: self.input_format.load(values[i]) if isinstance(values[i], Path) else values[i] for i in places
+            }
+            return np.stack([orient(decoded[i][places[i][0]], places[i][1]) for i in chosen])
 
-        def columns(several):
-            several = tuple(column(values) for values in several)
+        def features(values):
+            return np.asarray(values[[places[index][1] * self.count + index for index in chosen]], "float32")
+
+        def targets(values):
+            return images(values) if np.ndim(values) == 4 else np.asarray(values, "float32")[chosen]
+
+        def columns(several, read_array):
+            several = tuple((images if isinstance(values[0], Path) else read_array)(values) for values in several)
             return several[0] if len(several) == 1 else several
 
-        batch = columns(self.inputs), columns(self.targets)
+        batch = columns(self.inputs, features), columns(self.targets, targets)
         return batch if self.shares == 1 else (*batch, self._sample_weights(real, len(chosen)))
 
     def _sample_weights(self, real, filled):
@@ -94,17 +112,19 @@ class Batches(keras.utils.PyDataset):
         self._draw_order()
 
     def _draw_order(self):
-        self.order = np.arange(len(self.inputs[0]))
+        self.order = np.arange(self.count)
         if self.shuffle_seed is not None:
             np.random.default_rng([self.shuffle_seed, self.epoch]).shuffle(self.order)
 
-    def _crop(self, index):
-        if self.patch is None:
-            return slice(None)
+    def _place(self, index):
+        """(slices of the patch, orientation) of an image in this epoch."""
         drawn = [0, 0] if self.shuffle_seed is None else [self.shuffle_seed, self.epoch]
         random = np.random.default_rng([*drawn, int(index)])
-        corners = [random.integers(whole - part + 1) for whole, part in zip(self.input_format.shape, self.patch)]
-        return tuple(slice(corner, corner + part) for corner, part in zip(corners, self.patch))
+        crop = slice(None)
+        if self.patch is not None:
+            corners = [random.integers(whole - part + 1) for whole, part in zip(self.input_format.shape, self.patch)]
+            crop = tuple(slice(corner, corner + part) for corner, part in zip(corners, self.patch))
+        return crop, int(random.integers(self.orientations))
 
 
 def _filled(count, shares):

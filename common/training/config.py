@@ -48,6 +48,7 @@ class TrainingConfig:
         input_size: (height, width) that the network sees, None for the paper's.
         patch: (height, width) of patches to train on instead of whole images; for fully convolutional networks.
         attention_weight: of the loss of an attention map.
+        augment: "none"; "mirror", each image as it is or mirrored, drawn anew each epoch; "flips", upside down too.
         output_bias: start of a level's bias, "mean" for the mean training label, or "zero".
 
     Raises:
@@ -77,6 +78,7 @@ class TrainingConfig:
     input_size: tuple[int, int] | None = _setting(None, decides=True)
     patch: tuple[int, int] | None = _setting(None, decides=True)
     attention_weight: float = _setting(1.0, decides=True)
+    augment: str = _setting("none", decides=True, choices=("none", "mirror", "flips"))
     output_bias: str = _setting("mean", decides=True, choices=("mean", "zero"))
 
     def __post_init__(self):

@@ -1,12 +1,13 @@
 """The features of a network's frozen layers, computed once for each image and kept on disk.
 
-The layers are frozen and nothing is augmented, so the features never change and an epoch only reads them.  A file holds
+The layers are frozen, so the features never change and an epoch only reads them.  A file holds
 one tensor of one split, which is memory-mapped, and its checksum behind it, which each training verifies once.  The
 name of a file is a digest of all that the features depend on, so that a stale one is never used.
 """
 
 import contextlib
 import hashlib
+import itertools
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from common.core.locks import exclusive_lock
 from common.core.threads import prefetch
 from common.media.images import InputFormat
 from common.models.inference import predict_batches
+from common.training.batches import orient
 
 
 def frozen_layers(model: keras.Model) -> set[keras.layers.Layer]:
@@ -52,14 +54,17 @@ def compute(
     digests: dict[str, str],
     folder: Path,
     batch_size: int,
+    orientations: Mapping[str, int],
 ) -> dict[str, list[np.ndarray]]:
     """Compute the features that `folder` does not hold yet.
 
     Args:
         images, digests: {split: paths}, and {split: `content_digest` of these}.
+        orientations: {split: in how many of the orientations of `batches.orient` each image is taken}.
 
     Returns:
-        {split: a read-only memory map (N, ...) for each output of `extractor`}.
+        {split: a read-only memory map (orientations * N, ...) for each output of `extractor`}: all images in their
+        first orientation, all in their second, and so on.
 
     Raises:
         UserError: the disk has not enough room; said before anything is computed.
@@ -69,9 +74,10 @@ def compute(
     network = _digest(extractor, input_format)
     files, shapes = {}, {}
     for name, paths in images.items():
-        key = hashlib.blake2b(f"{network} {digests[name]}".encode(), digest_size=10).hexdigest()
+        turned = f" in {orientations[name]} orientations" if orientations[name] > 1 else ""
+        key = hashlib.blake2b(f"{network} {digests[name]}{turned}".encode(), digest_size=10).hexdigest()
         files[name] = [Path(folder) / f"{key}-{number}.npy" for number in range(len(extractor.outputs))]
-        shapes[name] = [(len(paths), *tensor.shape[1:]) for tensor in extractor.outputs]
+        shapes[name] = [(orientations[name] * len(paths), *tensor.shape[1:]) for tensor in extractor.outputs]
 
     def missing(names):
         return [name for name in names if not all(map(_is_whole, files[name], shapes[name]))]
@@ -85,7 +91,8 @@ def compute(
         for name in missing(lacking):  # another training may have computed them while this one waited
             if files[name][0].exists():
                 print(f"warning: {files[name][0]}: not as it was written; computed again", file=sys.stderr)
-            _write(extractor, input_format, images[name], files[name], shapes[name], batch_size, name)
+            turned = itertools.product(range(orientations[name]), images[name])
+            _write(extractor, input_format, turned, files[name], shapes[name], batch_size, name)
     return {name: [np.load(file, mmap_mode="r") for file in whole] for name, whole in files.items()}
 
 
@@ -114,17 +121,22 @@ def _digest(extractor, input_format):
     return digest.hexdigest()
 
 
-def _write(extractor, input_format, images, files, shapes, batch_size, name):
+def _write(extractor, input_format, turned, files, shapes, batch_size, name):
+    """Write the features of `turned`, pairs (orientation, path)."""
+
+    def load(pair):
+        return orient(input_format.load(pair[1]), pair[0])
+
     with contextlib.ExitStack() as stack:
         opened = []
         for file, shape in zip(files, shapes):
             # Not a memory map: on a full disk, writing to one kills the process.
             opened.append(stack.enter_context(open(stack.enter_context(atomic_write(file)), "wb")))
             np.lib.format.write_array_header_1_0(opened[-1], {"descr": "<f4", "fortran_order": False, "shape": shape})
-        loaded = stack.enter_context(prefetch(input_format.load, images))
-        predicted = predict_batches(extractor, loaded, batch_size, len(images), f"features of {name}")
+        loaded = stack.enter_context(prefetch(load, turned))
+        predicted = predict_batches(extractor, loaded, batch_size, shapes[0][0], f"features of {name}")
         checksums = [0] * len(files)
-        for arrays, _ in zip(predicted, images, strict=True):
+        for arrays, _ in zip(predicted, range(shapes[0][0]), strict=True):
             for number, array in enumerate(arrays):
                 features = np.asarray(array, "<f4").tobytes()
                 opened[number].write(features)

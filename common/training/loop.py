@@ -16,7 +16,7 @@ from common.core.files import content_digest
 from common.core.locks import exclusive_lock
 from common.models import weight_files
 from common.training import devices, features, health_checks, memory, runs
-from common.training.batches import Batches
+from common.training.batches import ORIENTATIONS, Batches
 from common.training.callbacks import Progress, draw_curves, tensorboard
 from common.training.job import Training
 from common.training.runs import Best
@@ -83,7 +83,7 @@ class Run(keras.callbacks.Callback):
 
     def fit(self, attempt=None):
         """Train; `attempt` counts the seeds, None where a state that is to be resumed may say it."""
-        training, config = self.training, self.config
+        training, spec, config = self.training, self.training.spec, self.config
         arrays, facts = None, {}
         if config.resume and attempt is None:
             if self.files.state.is_file():
@@ -113,26 +113,26 @@ class Run(keras.callbacks.Callback):
         self.facts = {"arguments": config.decisive(), "data": self.data, "frozen": content_digest(*fixed)}
         if arrays is not None:
             self._restore(arrays, facts)
-        memory.check(training.spec.name, learner, config)
+        memory.check(spec.name, learner, config)
         written = {self.files.checkpoint: self.kept.weights, self.files.state: self.variables}
         memory.check_disk(written)
 
         inputs = {name: [paths] for name, paths in training.images.items()}
         if extractor:
             folder = config.feature_cache or self.files.checkpoint.parent / "features"
+            orientations = {"train": ORIENTATIONS[config.augment], "valid": 1}
             inputs = features.compute(
-                extractor, training.spec.input, training.images, self.digests, Path(folder), config.batch_size
+                extractor, spec.input, training.images, self.digests, Path(folder), config.batch_size, orientations
             )
             print(f"features of the frozen layers: {folder}")
             memory.check_disk(written)  # they may lie on the same one
 
         def batches(name, **options):
             columns = inputs[name], training.columns[name]
-            return Batches(
-                training.spec.input, *columns, config.batch_size, patch=config.patch, shares=shares, **options
-            )
+            return Batches(spec.input, *columns, config.batch_size, patch=config.patch, shares=shares, **options)
 
-        train = batches("train", shuffle_seed=config.seed + self.attempt, epoch=self.first)
+        seed = config.seed + self.attempt
+        train = batches("train", shuffle_seed=seed, epoch=self.first, augment=config.augment)
         self.valid = batches("valid")
         if config.accumulate > config.epochs * len(train):
             raise UserError(
@@ -150,7 +150,7 @@ class Run(keras.callbacks.Callback):
         callbacks.append(Progress(self, config.epochs, len(train)))
         if config.tensorboard:
             callbacks.append(tensorboard(config.tensorboard))
-        self.record.write("running", seed=config.seed + self.attempt)
+        self.record.write("running", seed=seed)
         if not self._finished(self.first):
             self._keras_fit(train, callbacks)
         self._draw()

@@ -1,0 +1,232 @@
+"""The report of benchmarks.learning: report.md with the tables, results.csv, curves.png and reconstructions.png."""
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.core.environment import git_commit, machine
+from common.core.files import write_csv, write_text
+from common.core.plotting import png_figure
+from common.data.dataset import LEVELS, SPLITS, split_folder
+from common.data.pseudolabels import THRESHOLDS
+from common.data.tables import MANIFEST, source_column
+from common.evaluation.accuracy import measure
+from common.evaluation.report import Table, markdown
+from common.media import metrics
+from common.media.images import read_image
+
+NOT_MEASURED = ("PSNR", "SSIM", "VMAF", "bytes", "fixed bytes", "satisfied")  # what `measure` can use besides
+SHOWN = 3  # images of reconstructions.png
+
+
+def write(experiment, runs, folder: Path) -> None:
+    """Write the report of all runs that have a result.
+
+    Args:
+        experiment, runs: see `benchmarks.learning`.
+    """
+    manifest = pd.read_csv(experiment.rootdir / MANIFEST)
+    made = [run for run in runs if experiment.result(run).is_file()]
+    levels = level_table(experiment, [run for run in made if not run.is_autoencoder], manifest)
+    autoencoders = autoencoder_table(experiment, [run for run in made if run.is_autoencoder])
+    write_csv(levels, folder / "results.csv")
+    lines = ["# Levels of photographs that no model has seen", "", *_about(manifest), ""]
+    if len(autoencoders):
+        lines += ["## Autoencoders", "", *_as_lines(autoencoders), ""]
+        draw_reconstructions(experiment, [run for run in made if run.is_autoencoder], folder / "reconstructions.png")
+        lines += ["![Reconstructions](reconstructions.png)", ""]
+    lines += ["## Levels", "", *_as_lines(_shown(levels)), "", *_rivals(experiment), ""]
+    lines += _encoded(experiment)
+    trained = [run for run in made if not run.is_autoencoder]
+    if trained:
+        draw_curves(experiment, trained, levels, folder / "curves.png")
+        lines += ["## Curves", "", "![Error of each epoch](curves.png)", ""]
+    lines += ["## Commands", "", *(f"    {_command(experiment.record(run))}" for run in made)]
+    write_text(folder / "report.md", "\n".join(lines) + "\n")
+    print("\n".join(lines[: lines.index("## Commands")]))
+    print(f"report: {folder / 'report.md'}")
+
+
+def level_table(experiment, runs, manifest: pd.DataFrame) -> pd.DataFrame:
+    """A row for each model and level: `measure`'s values with intervals by photograph, and how it was trained."""
+    source = manifest[manifest["split"] == "test"].set_index("image")[source_column(manifest)]
+    medians = manifest[manifest["split"] == "train"][list(LEVELS)].median()
+    candidates = [(run.name, pd.read_csv(experiment.result(run)), experiment.record(run)) for run in runs]
+    candidates.append(("ridge", pd.read_csv(experiment.output / "rivals" / "ridge.csv"), {}))
+    rows = []
+    for name, table, record in candidates:
+        for level in LEVELS:
+            if level in table:
+                data = pd.DataFrame({"true": table[f"{level}_label"], "predicted": table[level]})
+                data = data.assign(median=medians[level], source=table["image"].map(source))
+                measured = measure(data.assign(**dict.fromkeys(NOT_MEASURED, np.nan)))
+                rows.append({"model": name, "level": level, **measured, **_training(record)})
+    return pd.DataFrame(rows).dropna(axis=1, how="all")
+
+
+def _training(record):
+    """What the table says about a training."""
+    if not record:
+        return {}
+    size = record["arguments"].get("input_size")
+    return {
+        "epochs": record.get("epochs"),
+        "best epoch": record["best"]["epoch"],
+        "hours": record["seconds"] / 3600,
+        "input": f"{size[1]}x{size[0]}" if size else "paper's",
+        "status": "finished" if record["status"] == "finished" else "stopped early",
+        "commit": record["git_commit"],
+    }
+
+
+def _shown(levels):
+    """The columns of the results that a person reads first."""
+    rows = []
+    ridge = levels[levels["model"] == "ridge"].set_index("level")["MAE"]
+    for row in levels.to_dict("records"):
+        trained = pd.notna(row.get("epochs"))
+        rows.append(
+            {
+                "model": row["model"],
+                "level": row["level"],
+                "error, QP": f"{row['MAE']:.2f} ({row['MAE low']:.2f} to {row['MAE high']:.2f})",
+                "median's": f"{row['floor']:.2f}",
+                "ratio": f"{1 - row['skill']:.2f} ({1 - row['skill high']:.2f} to {1 - row['skill low']:.2f})",
+                "ridge's": f"{ridge[row['level']]:.2f}",
+                "Spearman": "" if np.isnan(row["Spearman"]) else f"{row['Spearman']:.2f}",
+                "input": row["input"] if trained else "",
+                "best epoch": f"{row['best epoch']:.0f} of {row['epochs']:.0f}" if trained else "",
+                "hours": f"{row['hours']:.2f}" if trained else "",
+                "training": row["status"] if trained else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def autoencoder_table(experiment, runs) -> pd.DataFrame:
+    """A row for each autoencoder: quality of its reconstructions of the test frames against their targets."""
+    rows = []
+    for run in runs:
+        table, record = pd.read_csv(experiment.result(run)), experiment.record(run)
+        images = sorted((experiment.rootdir / "test").glob("*.png"))
+        untouched = "" if run.level == "Img" else f"{np.mean([_unchanged(path, run.level) for path in images]):.2f}"
+        rows.append(
+            {
+                "target": run.level,
+                "PSNR, dB": f"{table['PSNR'].mean():.2f}",
+                "lowest": f"{table['PSNR'].min():.2f}",
+                "SSIM": f"{table['SSIM'].mean():.4f}",
+                "PSNR of the image itself": untouched,
+                "best epoch": f"{record['best']['epoch']} of {record.get('epochs')}",
+                "hours": f"{record['seconds'] / 3600:.2f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _unchanged(path, level):
+    """The PSNR of an image against its frame at `level`: what an autoencoder has that changes nothing."""
+    frame = path.parents[1] / split_folder("test", level) / path.name
+    return metrics.psnr(read_image(path), read_image(frame))
+
+
+def _about(manifest):
+    counts = manifest.groupby("split")[source_column(manifest)].agg(["nunique", "size"])
+    shares = ", ".join(
+        f"{split} {counts.loc[split, 'nunique']} ({counts.loc[split, 'size']} crops)" for split in SPLITS
+    )
+    at = ", ".join(f"{threshold:g}" for threshold in THRESHOLDS)
+    return [
+        f"Photographs: {shares}; none is in two splits. Labels: pseudo-labels by VMAF ({at}), not viewers: no figure",
+        f"here is about human vision. Machine: {machine()}. Report made at commit {git_commit()}.",
+        "",
+        "Error: mean absolute error in QP on the test crops, with its 95 % interval (bootstrap by photograph). Median's:",
+        "that of always predicting the training median. Ratio: the one divided by the other. Ridge's: that of ridge",
+        "regression on a dozen hand-made features of the image, among them its bytes at three QPs.",
+    ]
+
+
+def _rivals(experiment):
+    seconds = json.loads((experiment.output / "rivals" / "search.json").read_text())
+    return [
+        "The search by VMAF, which made the labels, has no error by definition. It takes "
+        + " and ".join(f"{value:.1f} s an image for {name}" for name, value in seconds.items())
+        + "."
+    ]
+
+
+def _encoded(experiment):
+    """What a prediction is good for: the section, no lines where it is not measured."""
+    file = experiment.output / "rivals" / "encoded.csv"
+    if not file.is_file():
+        return []
+    table, target = pd.read_csv(file), THRESHOLDS[0]
+    rows = []
+    for name, qp, vmaf, size in (
+        ("LAT's JND1", "predicted", "VMAF", "bytes"),
+        ("one QP for all", "fixed", "fixed VMAF", "fixed bytes"),
+    ):
+        rows.append(
+            {
+                "encoded at": name,
+                "QP": f"{table[qp].min():.0f} to {table[qp].max():.0f}",
+                f"VMAF {target - 2:g} or more": f"{100 * (table[vmaf] >= target - 2).mean():.0f} %",
+                f"VMAF {target - 2:g} to {target + 2:g}": f"{100 * ((table[vmaf] - target).abs() <= 2).mean():.0f} %",
+                "bytes an image": f"{table[size].mean():,.0f}",
+            }
+        )
+    saved = 1 - table["bytes"].sum() / table["fixed bytes"].sum()
+    line = f"{len(table)} test images, one crop of each photograph; {100 * saved:.0f} % of the bytes are saved."
+    return ["## What it is good for", "", *_as_lines(pd.DataFrame(rows)), "", line, ""]
+
+
+def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
+    """Draw the error on valid of each epoch, a panel for each run, beside the median's."""
+    across = min(4, len(runs))
+    down = -(-len(runs) // across)
+    with png_figure(target, "Mean absolute error (QP) of each epoch", (3.2 * across, 2.4 * down)) as figure:
+        panels = figure.subplots(down, across, squeeze=False).flat
+        for axes, run in zip(panels, runs):
+            log = pd.read_csv(experiment.log(run), sep=";")
+            outputs = [output for output in run.spec.at(run.level) if output.target == "label"]
+            several = len(run.spec.outputs) > 1
+            for number, output in enumerate(outputs):
+                column = f"{output.name}_loss" if several else "loss"
+                axes.plot(log["epoch"] + 1, log[column], color=f"C{number}", linestyle=":", linewidth=1)
+                axes.plot(log["epoch"] + 1, log[f"val_{column}"], color=f"C{number}", linewidth=1, label=output.level)
+            axes.set_title(run.name, fontsize=8)
+            axes.set_ylim(0, None)
+            axes.tick_params(labelsize=7)
+            axes.legend(fontsize=6)
+        for axes in panels:  # those left over
+            axes.axis("off")
+        figure.supxlabel("epoch; solid: valid, dotted: train", fontsize=8)
+
+
+def draw_reconstructions(experiment, runs, target: Path) -> None:
+    """Draw test images, each beside what the autoencoders make of it."""
+    images = sorted((experiment.rootdir / "test").glob("*.png"))
+    chosen = images[:: max(1, len(images) // SHOWN)][:SHOWN]
+    with png_figure(target, "Originals and reconstructions", (3.2 * (len(runs) + 1), 1.9 * len(chosen))) as figure:
+        for row, path in zip(figure.subplots(len(chosen), len(runs) + 1, squeeze=False), chosen):
+            files = [experiment.result(run).parent / run.spec.name / path.name for run in runs]
+            for axes, file, title in zip(row, [path, *files], ["original", *(run.level for run in runs)]):
+                pixels = read_image(file)
+                axes.imshow(pixels[::2, ::2])
+                axes.set_title(title, fontsize=8)
+                axes.axis("off")
+
+
+def _command(record):
+    """The command of a training as a person would type it."""
+    program, *arguments = record["command"]
+    script = Path(program)
+    name = f"-m common.{script.stem}" if script.parent.name == "common" else script.name
+    return f"python3 {name} {shlex.join(arguments)}"
+
+
+def _as_lines(table):
+    return markdown(Table("", list(table.columns), table.astype(str).to_numpy().tolist()))
