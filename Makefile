@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help setup demo test lint benchmark clean
+.PHONY: help setup demo test test-slow lint benchmark clean
 help:
 	@echo "make setup      install everything into $(VENV)"
 	@echo "make demo       photographs in, JND levels out (into demo/)"
 	@echo "make test       the tests"
+	@echo "make test-slow  the tests that train for minutes"
 	@echo "make lint       style, storeys of imports, types"
 	@echo "make benchmark  time and memory of each model's test"
 	@echo "make clean      remove $(VENV) and demo/"
@@ -26,6 +27,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -q
+
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow
 
 lint: setup
 	$(BIN)/python -m ruff check .
