@@ -144,8 +144,8 @@ def _about(manifest):
         f"here is about human vision. Machine: {machine()}. Report made at commit {git_commit()}.",
         "",
         "Error: mean absolute error in QP on the test crops, with its 95 % interval (bootstrap by photograph).",
-        "Median's: that of always predicting the training median. Ratio: the one divided by the other. Ridge's: that of",
-        "ridge regression on a dozen hand-made features of the image, among them its bytes at three QPs.",
+        "Median's: that of always predicting the training median. Ratio: the one divided by the other. Ridge's: that",
+        "of ridge regression on a dozen hand-made features of the image, among them its bytes at three QPs.",
     ]
 
 
