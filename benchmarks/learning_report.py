@@ -13,12 +13,11 @@ from common.core.plotting import png_figure
 from common.data.dataset import LEVELS, SPLITS, split_folder
 from common.data.pseudolabels import THRESHOLDS
 from common.data.tables import MANIFEST, source_column
-from common.evaluation.accuracy import measure
+from common.evaluation.accuracy import measure_levels
 from common.evaluation.report import Table, markdown
 from common.media import metrics
 from common.media.images import read_image
 
-NOT_MEASURED = ("PSNR", "SSIM", "VMAF", "bytes", "fixed bytes", "satisfied")  # what `measure` can use besides
 SHOWN = 3  # images of reconstructions.png
 
 
@@ -60,11 +59,10 @@ def level_table(experiment, runs, manifest: pd.DataFrame) -> pd.DataFrame:
     for name, table, record in candidates:
         for level in LEVELS:
             if level in table:
-                data = pd.DataFrame({"true": table[f"{level}_label"], "predicted": table[level]})
-                data = data.assign(median=medians[level], source=table["image"].map(source))
-                measured = measure(data.assign(**dict.fromkeys(NOT_MEASURED, np.nan)))
+                of = table["image"].map(source)
+                measured = measure_levels(table[level], table[f"{level}_label"], medians[level], of)
                 rows.append({"model": name, "level": level, **measured, **_training(record)})
-    return pd.DataFrame(rows).dropna(axis=1, how="all")
+    return pd.DataFrame(rows)
 
 
 def _training(record):
@@ -96,7 +94,7 @@ def _shown(levels):
                 "median's": f"{row['floor']:.2f}",
                 "ratio": f"{1 - row['skill']:.2f} ({1 - row['skill high']:.2f} to {1 - row['skill low']:.2f})",
                 "ridge's": f"{ridge[row['level']]:.2f}",
-                "Spearman": "" if np.isnan(row["Spearman"]) else f"{row['Spearman']:.2f}",
+                "Spearman": f"{row['Spearman']:.2f}" if pd.notna(row.get("Spearman")) else "",
                 "input": row["input"] if trained else "",
                 "best epoch": f"{row['best epoch']:.0f} of {row['epochs']:.0f}" if trained else "",
                 "hours": f"{row['hours']:.2f}" if trained else "",

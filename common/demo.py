@@ -21,8 +21,7 @@ from common.core.errors import UserError
 from common.core.files import write_text
 from common.core.plotting import png_figure
 from common.core.processes import run_python
-from common.data import dataset
-from common.data.levels import median_baseline, qp_mae
+from common.data.tables import MANIFEST
 from common.media.images import read_image
 
 PHOTOGRAPHS = {
@@ -40,20 +39,30 @@ NOTICE = (
     "the weights are a demonstration, trained for minutes, not the papers'."
 )
 
+NEXT = """
+What you have seen: photographs were cut into crops and labelled; LAT learned from {train} of them, and then predicted
+the JND1 level of {test} crops of photographs that it had not seen.  {verdict}
+
+What to do next:
+  your own picture   python3 LAT.py predict PICTURE.jpg --model_weights_path {weights}
+  your own data      docs/own-data.md, then docs/training.md: what to expect of which training
+  the papers' models python3 -m common.weights fetch
+"""
+
 STEPS = (
     (
-        "-m common.prepare photos {folder}/photographs --data_dir {folder}/rootdir --crops 5 --split 9 2 4 --enlarge",
+        "-m common.prepare photos {folder}/photographs --data_dir {folder}/rootdir --crops 6 --split 9 2 4 --enlarge",
         "rootdir/manifest.csv",
     ),
     (
         "-m common.reconstruct train --target JND1 --data_dir {folder}/rootdir --checkpoint_path {folder}/weights "
-        "--patch 96 160 --epochs 36 --batch_size 8 --learning_rate 5e-4 --overwrite",
+        "--patch 96 160 --epochs 4 --batch_size 4 --learning_rate 1e-5 --overwrite",
         "weights/JND1Reconstruction.h5",
     ),
     (
         "LAT.py train --jnd_value JND1 --data_dir {folder}/rootdir --checkpoint_path {folder}/weights "
         "--csv_log_path {folder}/weights --JND_Recon_Models_Path {folder}/weights "
-        "--epochs 16 --batch_size 4 --learning_rate 1e-4 --overwrite",
+        "--epochs 40 --batch_size 4 --learning_rate 1e-4 --augment flips --overwrite",
         "weights/BestModelJND1.h5",
     ),
     (
@@ -72,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parser.parse_args(arguments).folder
     collect(folder / "photographs")
     run_steps(folder)
-    show(folder / "rootdir", folder / "results")
+    show(folder / "rootdir", folder)
     return 0
 
 
@@ -110,21 +119,30 @@ def run_steps(folder: Path) -> None:
         write_text(record, "\n".join(complete) + "\n")
 
 
-def show(root: Path, results: Path) -> None:
-    """Print the result table with its errors and draw it."""
+def show(root: Path, folder: Path) -> None:
+    """Print the result table with its errors, and what it says; draw it.  folder: that of the demonstration."""
     import pandas as pd
 
-    file, plot = results / "JND1test_results.csv", results / "JND1test_results.png"
+    from common.evaluation.accuracy import measure_levels
+
+    file, plot = folder / "results" / "JND1test_results.csv", folder / "results" / "JND1test_results.png"
     table = pd.read_csv(file).rename(columns={"JND1_label": "pseudo-label", "JND1": "prediction"})
     table = table[["image", "pseudo-label", "prediction"]]
     table["error"] = table["prediction"] - table["pseudo-label"]
-    train = np.asarray(dataset.load_splits(root, ("train",), decode=False)["train"].labels)[:, 0]
-    error = qp_mae(table["prediction"], table["pseudo-label"])
-    baseline = median_baseline(train, table["pseudo-label"])
+    manifest = pd.read_csv(root / MANIFEST).set_index("image")
+    train = manifest[manifest["split"] == "train"]["JND1"]
+    source = table["image"].map(manifest["photograph"])
+    measured = measure_levels(table["prediction"], table["pseudo-label"], train.median(), source)
+    error, baseline = measured["MAE"], measured["floor"]
     print(f"\n{table.to_string(index=False, float_format='%.1f')}")
     print(f"\nmean absolute error: LAT {error:.2f} QP, always predicting the training median {baseline:.2f} QP")
     draw(table, root / "test", f"LAT {error:.2f} QP, training median {baseline:.2f} QP", plot)
     print(f"results: {file}\nplot: {plot}\n{NOTICE}")
+    low, high = (100 * measured[f"skill {end}"] for end in ("low", "high"))
+    verdict = f"Its error is {100 * measured['skill']:.0f} % smaller than the median's (95 % interval {low:.0f} to {high:.0f} %)"
+    verdict += ": it has learned." if low > 0 else ": with so few photographs, that may be chance."
+    weights = folder / "weights" / "BestModelJND1.h5"
+    print(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights))
 
 
 def draw(table, folder: Path, errors: str, target: Path) -> None:

@@ -92,6 +92,13 @@ def measure(table: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     return measures
 
 
+def measure_levels(predicted: ArrayLike, true: ArrayLike, median: float, source: ArrayLike) -> dict[str, float]:
+    """Compute the MEASURES that need no encoded frames, of levels (N,) in QP; see `measure`."""
+    unknown = dict.fromkeys(("PSNR", "SSIM", "VMAF", "bytes", "fixed bytes", "satisfied"), np.nan)
+    known = {"true": true, "predicted": predicted, "median": median, "source": source}
+    return {name: value for name, value in measure(pd.DataFrame({**known, **unknown})).items() if np.isfinite(value)}
+
+
 def spearman(a: np.ndarray, b: np.ndarray, source: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Return the rank correlation of a and b, both (images,), in each draw of sources; NaN where either is constant.
 
