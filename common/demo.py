@@ -139,7 +139,7 @@ def show(root: Path, folder: Path) -> None:
     draw(table, root / "test", f"LAT {error:.2f} QP, training median {baseline:.2f} QP", plot)
     print(f"results: {file}\nplot: {plot}\n{NOTICE}")
     low, high = (100 * measured[f"skill {end}"] for end in ("low", "high"))
-    verdict = f"Its error is {100 * measured['skill']:.0f} % smaller than the median's (95 % interval {low:.0f} to {high:.0f} %)"
+    verdict = f"Its error is {100 * measured['skill']:.0f} % smaller than the median's (95 %: {low:.0f} to {high:.0f})"
     verdict += ": it has learned." if low > 0 else ": with so few photographs, that may be chance."
     weights = folder / "weights" / "BestModelJND1.h5"
     print(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights))
