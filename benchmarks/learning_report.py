@@ -60,7 +60,7 @@ def level_table(experiment, runs, manifest: pd.DataFrame) -> pd.DataFrame:
         for level in LEVELS:
             if level in table:
                 of = table["image"].map(source)
-                measured = measure_levels(table[level], table[f"{level}_label"], medians[level], of)
+                measured = measure_levels(table[level], table[f"{level}_label"], float(medians[level]), of)
                 rows.append({"model": name, "level": level, **measured, **_training(record)})
     return pd.DataFrame(rows)
 

@@ -130,9 +130,9 @@ def show(root: Path, folder: Path) -> None:
     table = table[["image", "pseudo-label", "prediction"]]
     table["error"] = table["prediction"] - table["pseudo-label"]
     manifest = pd.read_csv(root / MANIFEST).set_index("image")
-    train = manifest[manifest["split"] == "train"]["JND1"]
-    source = table["image"].map(manifest["photograph"])
-    measured = measure_levels(table["prediction"], table["pseudo-label"], train.median(), source)
+    train = manifest["JND1"].to_numpy()[manifest["split"] == "train"]
+    source = manifest.loc[table["image"], "photograph"].to_numpy()
+    measured = measure_levels(table["prediction"], table["pseudo-label"], float(np.median(train)), source)
     error, baseline = measured["MAE"], measured["floor"]
     print(f"\n{table.to_string(index=False, float_format='%.1f')}")
     print(f"\nmean absolute error: LAT {error:.2f} QP, always predicting the training median {baseline:.2f} QP")
