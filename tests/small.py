@@ -50,6 +50,14 @@ def build_normalized(shape):
     return keras.Model(image, qp, name="small")
 
 
+def build_alike(shape):
+    """The one before with the same frozen weights on every backend; what a seed gives is another on each."""
+    model, random = build_normalized(shape), np.random.default_rng(1)
+    frozen = model.get_layer("frozen")
+    frozen.set_weights([random.normal(0, 0.2, array.shape) for array in frozen.get_weights()])
+    return model
+
+
 SMALL = ModelSpec(
     name="small",
     script=__file__,

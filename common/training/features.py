@@ -70,7 +70,7 @@ def compute(
         UserError: the disk has not enough room; said before anything is computed.
     """
     # A model made among several devices predicts once for each of them.
-    extractor = keras.Model(extractor.inputs, extractor.outputs)
+    extractor = keras.Model(extractor.input, extractor.outputs)
     network = _digest(extractor, input_format)
     files, shapes = {}, {}
     for name, paths in images.items():

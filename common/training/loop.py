@@ -13,6 +13,7 @@ import numpy as np
 
 from common.core.errors import UserError
 from common.core.files import content_digest
+from common.core.keras_backend import backend_name
 from common.core.locks import exclusive_lock
 from common.models import weight_files
 from common.training import devices, features, health_checks, memory, runs
@@ -215,7 +216,7 @@ class Run(keras.callbacks.Callback):
 
     def _save_state(self, epoch):
         arrays = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in self.variables]
-        progress = {"epoch": epoch, "attempt": self.attempt}
+        progress = {"epoch": epoch, "attempt": self.attempt, "backend": backend_name()}
         runs.save_state(self.files.state, arrays, {**self.facts, **progress})
         if epoch:
             self.record.write("running", epochs=epoch, best=asdict(self.best))
@@ -227,7 +228,10 @@ class Run(keras.callbacks.Callback):
         self.facts["arguments"] = facts["arguments"]  # an earlier version's have other names besides
         for name, what in (("data", "images or labels"), ("frozen", "frozen weights")):
             if self.facts[name] != facts[name]:
-                raise UserError(f"{state}: was trained with other {what}; train anew with --overwrite")
+                before, now = facts.get("backend", "tensorflow"), backend_name()
+                # Random weights are other ones on another backend, even from the same seed.
+                where = f" on {before}, not {now}," if name == "frozen" and before != now else ""
+                raise UserError(f"{state}: was trained{where} with other {what}; train anew with --overwrite")
         if [array.shape for array in arrays] != [tuple(variable.shape) for variable in self.variables]:
             raise UserError(
                 f"{state}: holds other weights than {self.training.spec.name}'s; train anew with --overwrite"

@@ -188,23 +188,18 @@ def test_other_backends_predict_the_same(backend, golden, files, golden_root, tm
     "backend, command, line",
     [
         ("nonsense", "test", "Unable to import backend"),
-        ("jax", "train", "predicts only"),
+        ("openvino", "train", "predicts only; train on tensorflow"),
+        ("jax", "export", "exports on TensorFlow only; unset KERAS_BACKEND"),
     ],
 )
-def test_a_backend_that_is_not_there_ends_in_one_line(backend, command, line, files, rootdir, tmp_path, run):
-    where = ["--jnd_value", "JND1", "--data_dir", rootdir]
+def test_a_backend_that_cannot_do_it_ends_in_one_line(backend, command, line, files, rootdir, tmp_path, run):
+    data, weights = ["--data_dir", rootdir], files("LAT", "JND1")
     flags = {
-        "test": ["--model_weights_path", files("LAT", "JND1"), "--result_path", tmp_path],
-        "train": [
-            "--checkpoint_path",
-            tmp_path,
-            "--csv_log_path",
-            tmp_path,
-            "--JND_Recon_Models_Path",
-            files("LAT", "JND1"),
-        ],
+        "test": [*data, "--model_weights_path", weights, "--result_path", tmp_path],
+        "train": [*data, "--checkpoint_path", tmp_path, "--csv_log_path", tmp_path, "--JND_Recon_Models_Path", weights],
+        "export": ["--model_weights_path", weights, "--format", "savedmodel", "--output", tmp_path],
     }
-    done = run("LAT.py", command, *where, *flags[command], KERAS_BACKEND=backend)
+    done = run("LAT.py", command, "--jnd_value", "JND1", *flags[command], KERAS_BACKEND=backend)
     assert done.returncode == 2 and line in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
