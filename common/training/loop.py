@@ -159,6 +159,9 @@ class Run(keras.callbacks.Callback):
 
     def _keras_fit(self, train, callbacks):
         try:
+            if backend_name() != "tensorflow":
+                # Makes the metrics.  Else `fit` does, from the first batch, and trains on those read ahead of it twice.
+                self.learner.test_on_batch(*self.valid[0])
             self.learner.fit(
                 train,
                 validation_data=self.valid,
@@ -181,6 +184,12 @@ class Run(keras.callbacks.Callback):
                 raise error from None
             raise
         self._save_state(self.epoch)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Draw the random numbers of an epoch alike after a --resume."""
+        if backend_name() == "torch":  # whose Dropout has no state among the variables
+            seed = np.random.SeedSequence([self.config.seed + self.attempt, epoch]).generate_state(1)
+            keras.utils.set_random_seed(int(seed[0]))
 
     def on_epoch_end(self, epoch, logs=None):
         """Check the epoch, keep its weights if they are the best, and write down what --resume and people need."""
