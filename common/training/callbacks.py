@@ -46,8 +46,8 @@ class Progress(keras.callbacks.Callback):
 
 def tensorboard(folder: Any) -> keras.callbacks.Callback:
     """The callback that writes losses for TensorBoard; raises UserError where that is not installed."""
-    if find_spec("tensorboard") is None:
-        raise UserError("--tensorboard needs a package that is not installed: pip install tensorboard")
+    if missing := [name for name in ("tensorboard", "tensorflow") if find_spec(name) is None]:
+        raise UserError(f"--tensorboard needs a package that is not installed: pip install {' '.join(missing)}")
     return keras.callbacks.TensorBoard(str(folder))
 
 

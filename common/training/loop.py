@@ -161,7 +161,7 @@ class Run(keras.callbacks.Callback):
         try:
             if backend_name() != "tensorflow":
                 # Makes the metrics.  Else `fit` does, from the first batch, and trains on those read ahead of it twice.
-                self.learner.test_on_batch(*self.valid[0])
+                self.learner.test_on_batch(*keras.tree.map_structure(keras.ops.convert_to_tensor, self.valid[0]))
             self.learner.fit(
                 train,
                 validation_data=self.valid,
