@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -161,7 +162,8 @@ class Run(keras.callbacks.Callback):
         try:
             if backend_name() != "tensorflow":
                 # Makes the metrics.  Else `fit` does, from the first batch, and trains on those read ahead of it twice.
-                self.learner.test_on_batch(*keras.tree.map_structure(keras.ops.convert_to_tensor, self.valid[0]))
+                batch: Any = keras.tree.map_structure(keras.ops.convert_to_tensor, self.valid[0])
+                self.learner.test_on_batch(*batch)
             self.learner.fit(
                 train,
                 validation_data=self.valid,
