@@ -31,8 +31,7 @@ def visible() -> list[str]:
     """The devices that the backend sees, by Keras's names: ["gpu:0", "gpu:1"], or ["cpu:0"] where there is no GPU."""
     if backend_name() != "torch":
         return keras.distribution.list_devices()
-    import torch  # pyright: ignore[reportMissingImports]  # optional
-
+    torch = sys.modules["torch"]  # Keras runs on it, but has no such list for it
     return [f"gpu:{number}" for number in range(torch.cuda.device_count())] or ["cpu:0"]
 
 
