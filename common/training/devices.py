@@ -67,9 +67,8 @@ def strategy(config: TrainingConfig) -> Any:
 
 def _refuse_several(text: str, seen: str) -> None:
     if (backend := backend_name()) != "tensorflow":
-        raise UserError(
-            f"--devices {text}: {backend}{seen} trains on one device; leave --devices out, or KERAS_BACKEND"
-        )
+        advice = "leave --devices out, or unset KERAS_BACKEND: several work together on TensorFlow"
+        raise UserError(f"--devices {text}: {backend}{seen} trains on one device; {advice}")
 
 
 def synchronize(model: Any) -> None:

@@ -17,7 +17,9 @@ from conftest import PROJECT
 from skimage import data, metrics
 from small import log_of
 
+from common.core.errors import UserError
 from common.models.losses import FUNCTIONS
+from common.training import devices
 
 BACKENDS = [pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), reason=name)) for name in ("jax", "torch")]
 PROGRAM = """
@@ -28,7 +30,7 @@ import small
 from common.core.errors import UserError
 from common.models.losses import FUNCTIONS
 root, folder = map(Path, sys.argv[1:])
-small.train(root, folder / "resumed", build=small.build_alike, epochs=4, resume=True)
+small.train(root, folder / "resumed", build=small.build_alike, epochs=4, resume=True, feature_cache="off")
 small.train(root, folder / "own", epochs=2, precision="mixed_bfloat16", accumulate=2)
 try:
     small.train(root, folder / "random", resume=True)
@@ -68,6 +70,15 @@ def assert_scikit_image_agrees(values, pairs):
 
 def test_psnr_and_ssim_are_scikit_images(pairs):
     assert_scikit_image_agrees({name: np.asarray(FUNCTIONS[name](*pairs)) for name in ("psnr", "ssim")}, pairs)
+
+
+@pytest.mark.parametrize("names", ["all", "CPU:0,CPU:1"])
+def test_several_devices_are_tensorflows(names, rootdir, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "backend_name", lambda: "jax")
+    monkeypatch.setattr(devices, "visible", lambda: ["gpu:0", "gpu:1"])
+    with pytest.raises(UserError, match=f"--devices {names}: jax .*trains on one device; leave --devices out, or"):
+        small.train(rootdir, tmp_path, devices=names)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
