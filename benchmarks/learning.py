@@ -162,12 +162,14 @@ def make_dataset(folders: Sequence[Path], experiment: Experiment) -> None:
     """Make the rootdir with pseudo-labels and attention maps, and a copy of it whose training labels are shuffled."""
     photographs = experiment.output / "photographs"
     photographs.mkdir(parents=True, exist_ok=True)
-    for number, folder in enumerate(folders):
+    if len({folder.name for folder in folders}) < len(folders):
+        raise UserError(f"--photographs {' '.join(map(str, folders))}: two folders of one name; rename one")
+    for folder in folders:
         found = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
         if not found:
             raise UserError(f"{folder}: no photographs; expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")
         for path in found:
-            name = photographs / f"{number}-{path.relative_to(folder).as_posix().replace('/', '-')}"
+            name = photographs / f"{folder.name}-{path.relative_to(folder).as_posix().replace('/', '-')}"
             if not name.exists():
                 name.symlink_to(path.resolve())
     settings = ("--crops", CROPS, "--split", *SHARES, "--enlarge")
