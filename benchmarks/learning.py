@@ -35,7 +35,7 @@ from common.models.registry import ModelSpec, get_model
 
 SHARES = ("0.7", "0.12", "0.18")  # of the photographs for train, valid and test
 CROPS = 4
-LEARN = {"learning_rate": 1e-4, "batch_size": 8, "epochs": 60, "patience": 15, "augment": "flips"}
+LEARN = {"learning_rate": 1e-4, "batch_size": 8, "epochs": 40, "patience": 15, "augment": "mirror"}
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,9 @@ class Run:
         return self.model == "autoencoder"
 
 
-PATCHES = {"patch": (96, 160), "batch_size": 8, "augment": "flips"}
+PATCHES = {"patch": (64, 96), "batch_size": 8, "augment": "flips", "learning_rate": 1e-5, "epochs": 6}
 RUNS = (
-    Run("Img", "autoencoder", "Img", {**PATCHES, "learning_rate": 1e-5, "epochs": 20}),
-    *(
-        Run(level, "autoencoder", level, {**PATCHES, "learning_rate": 1e-5, "epochs": 20})
-        for level in ("JND1", "JND2", "JND3")
-    ),
+    *(Run(target, "autoencoder", target, PATCHES) for target in reconstruct.TARGETS),
     *(Run(f"LAT {level}", "LAT", level, LEARN) for level in ("JND1", "JND2", "JND3")),
     Run("LAT JND1 shuffled", "LAT", "JND1", LEARN, shuffled=True),
     Run("MJ-LAT", "MJ-LAT", None, LEARN),
