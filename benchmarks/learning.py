@@ -101,18 +101,18 @@ class Experiment:
         return self.autoencoders if run.is_autoencoder else self.output / "models" / run.name.replace(" ", "_")
 
     def checkpoint(self, run: Run) -> Path:
-        return self.folder(run) / run.spec.checkpoint_name(_jnd(run))
+        return self.folder(run) / run.spec.checkpoint_name(_level(run))
 
     def record(self, run: Run) -> dict[str, Any]:
         """What the run's training wrote down, {} before there is anything."""
-        label = run.spec.marked(_jnd(run))
+        label = run.spec.marked(_level(run))
         try:
             return json.loads((self.folder(run) / f"run{label}.json").read_text())
         except FileNotFoundError:
             return {}
 
     def log(self, run: Run) -> Path:
-        return self.folder(run) / run.spec.log_name(_jnd(run))
+        return self.folder(run) / run.spec.log_name(_level(run))
 
     def result(self, run: Run) -> Path:
         """The CSV file of the test split: predictions, or of an autoencoder PSNR and SSIM."""
@@ -233,8 +233,8 @@ def predict(run: Run, experiment: Experiment) -> None:
     _run(*command)
 
 
-def _jnd(run):
-    return int(run.level[-1]) if run.level and run.level != "Img" else None
+def _level(run):
+    return None if run.level == "Img" else run.level
 
 
 def _program(run):

@@ -32,7 +32,7 @@ class Autoencoders(Backbone):
     def help(self) -> str:
         return f"{', '.join(self.files).format(jnd=1)}, or a folder that holds it"
 
-    def find(self, weights: str | Path | None, level: str | int | None, owner: str) -> list[Path | None]:
+    def find(self, weights: str | Path | None, level: str | None, owner: str) -> list[Path | None]:
         if weights is None:
             return [None] * len(self.files)
         names = [name.format(jnd=level_number(level)) for name in self.files]
@@ -63,7 +63,7 @@ class VGG16(Backbone):
     def help(self) -> str:
         return "what VGG16 starts from: imagenet, a local file of its weights without top, or none"
 
-    def find(self, weights: str | None, level: str | int | None, owner: str) -> list[str | None]:
+    def find(self, weights: str | None, level: str | None, owner: str) -> list[str | None]:
         return [weights]
 
     def build(self, input_format: InputFormat, weights: list[str | None], owner: str) -> list[Any]:

@@ -64,7 +64,7 @@ class Backbone(ABC):
         """Say what the flag means."""
 
     @abstractmethod
-    def find(self, weights: Any, level: str | int | None, owner: str) -> list[Any]:
+    def find(self, weights: Any, level: str | None, owner: str) -> list[Any]:
         """Return the weights of each network, None each for a random start, from what the flag says.
 
         Args:
@@ -146,11 +146,11 @@ class ModelSpec:
             raise ValueError(f"expected at least 64{f', in multiples of {step}' if step > 1 else ''}")
         return replace(self, input=replace(self.input, height=height, width=width, frame=(width, height)))
 
-    def marked(self, level: str | int | None) -> str:
+    def marked(self, level: str | None) -> str:
         """Return what names of files have for the level: "JND1", or nothing where all levels are in one file."""
         if self.label is not None:
             return self.label
-        return f"JND{level_number(level)}" if self.needs_level and level else ""
+        return level or "" if self.needs_level else ""
 
     def released_name(self, level: str | None) -> str:
         """Return the name of the weight file of a level, as released."""
@@ -160,11 +160,11 @@ class ModelSpec:
         """Return the names of the weight file of a level: as released, and as `train` writes it."""
         return self.released_name(level), self.checkpoint_name(level)
 
-    def checkpoint_name(self, level: str | int | None) -> str:
+    def checkpoint_name(self, level: str | None) -> str:
         """Return the name of the file for the best weights of a training."""
         return self.checkpoint.format(level=self.marked(level))
 
-    def log_name(self, level: str | int | None) -> str:
+    def log_name(self, level: str | None) -> str:
         """Return the name of the CSV file of a training's losses."""
         return self.log.format(level=self.marked(level))
 
@@ -173,9 +173,9 @@ class ModelSpec:
         return f"{self.marked(level)}test_results.csv"
 
 
-def level_number(level: str | int | None) -> str:
+def level_number(level: str | None) -> str:
     """Return "1" for "JND1", as names of weight files have it; "" for None."""
-    return str(level or "")[-1:]
+    return level[-1] if level else ""
 
 
 _MODELS: dict[str, ModelSpec] = {}

@@ -95,11 +95,6 @@ class TrainingConfig:
             if size is not None and not (len(tuple(size)) == 2 and min(size) > 0):
                 raise ValueError(f"{name} {size}: expected (height, width)")
 
-    @property
-    def jnd(self) -> int | None:
-        """The number of the level, 1 to 3, or None."""
-        return int(self.level[-1]) if self.level else None
-
     def decisive(self) -> dict[str, Any]:
         """{flag: value} of the settings on which the result depends, as JSON has them."""
         return _as_json({_flag(setting): getattr(self, setting.name) for setting in _DECISIVE})
@@ -145,10 +140,10 @@ class TrainingFiles:
     @classmethod
     def of(cls, spec: ModelSpec, config: TrainingConfig) -> "TrainingFiles":
         """The files of a model's training."""
-        checkpoint = file_or_default(config.checkpoint_path, spec.checkpoint_name(config.jnd))
-        own = checkpoint.name == spec.checkpoint_name(config.jnd)
-        log = file_or_default(config.csv_log_path or checkpoint.parent, spec.log_name(config.jnd))
-        return cls(checkpoint, log, spec.marked(config.jnd) if own else f"_{checkpoint.stem}")
+        checkpoint = file_or_default(config.checkpoint_path, spec.checkpoint_name(config.level))
+        own = checkpoint.name == spec.checkpoint_name(config.level)
+        log = file_or_default(config.csv_log_path or checkpoint.parent, spec.log_name(config.level))
+        return cls(checkpoint, log, spec.marked(config.level) if own else f"_{checkpoint.stem}")
 
     def sibling(self, kind: str, suffix: str) -> Path:
         """A file of the training beside the checkpoint, such as `stateJND1.npz`."""

@@ -44,7 +44,7 @@ def train(model: str | ModelSpec, config: TrainingConfig | None = None, **settin
     )
     files = TrainingFiles.of(spec, config)
     check_outputs(config, files)
-    backbone_weights = spec.backbone.find(config.backbone_weights, config.jnd, spec.name) if spec.backbone else []
+    backbone_weights = spec.backbone.find(config.backbone_weights, config.level, spec.name) if spec.backbone else []
     for source in backbone_weights:
         print(f"backbone: {source}")
     outputs = [
