@@ -44,16 +44,18 @@ def strategy(config: TrainingConfig) -> Any:
     wanted = names(text)
     if not wanted:
         return None
-    present = [name.upper() for name in visible()]
+    if backend_name() != "tensorflow":
+        present = [name.upper() for name in visible()]
+    else:
+        import tensorflow as tf
+
+        present = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
     if wanted == ["all"]:
         wanted = [name for name in present if name.startswith("GPU")]
         if len(wanted) < 2:
-            print(f"--devices all: {len(wanted) or 'no'} GPU here; trains on {present[0]}", file=sys.stderr)
+            print(f"--devices all: {len(wanted) or 'no'} GPU here; trains on {(wanted or present)[0]}", file=sys.stderr)
             return None
-        _refuse_several(text, f" sees {', '.join(present)} and")
-    import tensorflow as tf
-
-    present = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    _refuse_several(text, f" sees {', '.join(present)} and")
     if missing := sorted(set(wanted) - set(present)):
         raise UserError(f"--devices {text}: {', '.join(missing)} is not there; TensorFlow sees {', '.join(present)}")
     if config.batch_size % len(wanted):
