@@ -65,7 +65,7 @@ class Run:
         return self.model == "autoencoder"
 
 
-PATCHES = {"patch": (64, 96), "batch_size": 8, "augment": "flips", "learning_rate": 1e-5, "epochs": 6}
+PATCHES = {"patch": (64, 96), "batch_size": 8, "augment": "flips", "learning_rate": 1e-5, "epochs": 1}
 RUNS = (
     *(Run(target, "autoencoder", target, PATCHES) for target in reconstruct.TARGETS),
     *(Run(f"LAT {level}", "LAT", level, LEARN) for level in ("JND1", "JND2", "JND3")),
