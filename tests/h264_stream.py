@@ -19,7 +19,10 @@ def encode_h264(source, target, qp, rate=30):
         stream = graphs.input("pipe:", format="rawvideo", pixel_format="rgb24", framerate=rate, s=size)
         stream, data = ffmpeg._yuv(stream), source.tobytes()
     else:
-        stream, data = ffmpeg.clip_as_yuv420(clip_input(source), ffmpeg.clip_size(source)), None
+        stream, data = (
+            ffmpeg.clip_as_yuv420(clip_input(source), (form := ffmpeg.clip_format(source)).size, form.scale),
+            None,
+        )
     with atomic_write(os.path.abspath(target)) as temporary:
         graph = ffmpeg.x264_output(stream, temporary, qp, ffmpeg.CLIP_THREADS, fps_mode="passthrough")
         run(graph, f"encoding {target}", data, ffmpeg.CLIP_TIMEOUT, temporary)

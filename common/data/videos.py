@@ -21,7 +21,7 @@ from common.data.levels import nearest_qp
 from common.data.pseudolabels import HEIGHT, THRESHOLDS, WIDTH
 from common.data.tables import read_table, refuse_repeats
 from common.media.clips import CLIP_SUFFIXES, count_frames, extract_frames
-from common.media.ffmpeg import VIDEOSET_X264, clip_size
+from common.media.ffmpeg import VIDEOSET_X264, clip_format
 from common.media.ffmpeg_process import find_ffmpeg
 from common.media.images import write_png
 
@@ -145,7 +145,7 @@ def _survey(builder, folder, size):
 
     def inspect(name):
         try:
-            height, width = clip_size(folder / name)
+            height, width = clip_format(folder / name).size
         except UserError as error:
             return None, str(error)
         if size and (height < size[0] or width < size[1]):

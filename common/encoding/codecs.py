@@ -6,14 +6,17 @@ A QP, a CRF and a JPEG quality are different scales, and which of their values l
 
 import io
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import ffmpeg
 import numpy as np
 from PIL import Image, features
 
 from common.core.errors import UserError
-from common.media.ffmpeg import x264_output
+from common.media.ffmpeg import CLIP_THREADS, x264_options
 from common.media.ffmpeg_process import Stream, run
 
 SVT_PRESET = 6
@@ -21,14 +24,17 @@ STEP_DB = 0.6  # from one setting to the next, for the first guess of `match_qua
 
 
 class Encoder(NamedTuple):
-    """One encoder: by ffmpeg, which has `output`, or by Pillow, which has `save`.
+    """One encoder: a library of ffmpeg, which has `options`, or Pillow, which has `save`.
 
     Attributes:
         parameter: What the encoder calls its setting.
         settings: Its values, from the coarsest to the finest.
-        suffix: Of its files.
-        output: output(stream, target, value, threads, rate=None, **options) returns ffmpeg's output.  Headers do not
-            depend on the value; `rate`, frames a second, is for them only.
+        suffix: Of the files of images.
+        library: ffmpeg's name of the encoder.
+        decoder: ffmpeg's name of a decoder.
+        options: options(value, threads, rate) returns ffmpeg's options.  The headers of the stream do not depend on the
+            value, so that parts of one stream may have different ones; `rate`, frames a second, is for them only and
+            None for an image.
         save: save(pixels, file, value, ICC profile or None).
     """
 
@@ -36,35 +42,65 @@ class Encoder(NamedTuple):
     parameter: str
     settings: range
     suffix: str
-    output: Callable[..., Stream] | None = None
+    library: str = ""
+    decoder: str = ""
+    options: Callable[[int, int, Fraction | None], dict[str, Any]] | None = None
     save: Callable[..., None] | None = None
 
-    def check(self) -> None:
-        """Raise UserError, with the encoder's name, where ffmpeg or Pillow is built without it."""
+    def check(self, clip: bool) -> None:
+        """Raise UserError, with the encoder's name, where PyAV (clips), ffmpeg or Pillow (images) is without it."""
         if self.save:
             self.save(np.zeros((16, 16, 3), np.uint8), io.BytesIO(), self.settings[0], None)
-        elif self.output:
+        elif not clip:
             blank = ffmpeg.input("color=size=64x64:rate=1:duration=1", format="lavfi")
             run(self.output(blank, "-", self.settings[0], 1, format="null"), f"trying {self.title}")
+        elif self.library not in av.codecs_available:
+            raise UserError(f"PyAV is built without {self.library}; `pip install --force-reinstall av` brings it")
+
+    def output(self, stream: Stream, target: str | Path, value: int, threads: int, **options: Any) -> Stream:
+        """Return ffmpeg's output of an image."""
+        assert self.options
+        settings = self.options(value, threads, None)
+        return stream.output(str(target), vcodec=self.library, **settings, **options)
+
+    def set_up(
+        self, context: av.VideoCodecContext, value: int, size: tuple[int, int], rate: Fraction, tick: Fraction
+    ) -> None:
+        """Set up an encoder of PyAV for 8-bit 4:2:0.
+
+        Args:
+            size: (H, W), both even.
+            rate: Frames a second, for the headers only.
+            tick: The unit of the frames' times, in seconds.
+        """
+        assert self.options
+        options = {name: str(option) for name, option in self.options(value, CLIP_THREADS, rate).items()}
+        context.codec_tag = options.pop("tag:v", context.codec_tag)
+        context.options = options
+        context.height, context.width = size
+        context.pix_fmt, context.time_base, context.framerate = "yuv420p", tick, rate
+        context.thread_type = "FRAME"  # PyAV's default would cut each frame into slices
 
 
-def _x264(stream: Stream, target: Any, value: int, threads: int, rate: str | None = None, **options: Any) -> Stream:
-    more = {"stitchable": 1, "fps": rate} if rate else {}  # otherwise the QP is in the picture parameter set
-    return x264_output(stream, target, value, threads, more, **options)
+def _x264(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
+    # Without `stitchable` the QP would be in the picture parameter set.
+    return x264_options(value, threads, {"stitchable": 1, "fps": _ratio(rate)} if rate else {})
 
 
-def _x265(stream: Stream, target: Any, value: int, threads: int, rate: str | None = None, **options: Any) -> Stream:
+def _x265(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
     # Tuned for PSNR, by which its setting is found; with a tag that Apple's players know.
-    params = "log-level=warning" + (f":fps={rate}" if rate else "")
-    options |= {"preset": "medium", "tune": "psnr", "crf": value, "tag:v": "hvc1", "x265-params": params}
-    return stream.output(str(target), vcodec="libx265", **options)
+    params = "log-level=warning" + (f":fps={_ratio(rate)}" if rate else "")
+    return {"preset": "medium", "tune": "psnr", "crf": value, "tag:v": "hvc1", "x265-params": params}
 
 
-def _svt_av1(stream: Stream, target: Any, value: int, threads: int, rate: str | None = None, **options: Any) -> Stream:
-    numerator, denominator = (rate or "30/1").split("/")
-    params = f"tune=1:fps-num={numerator}:fps-denom={denominator}"  # tune=1: PSNR
-    options |= {"preset": SVT_PRESET, "crf": value, "svtav1-params": params}
-    return stream.output(str(target), vcodec="libsvtav1", **options)
+def _svt_av1(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
+    rate = rate or Fraction(30)
+    params = f"tune=1:fps-num={rate.numerator}:fps-denom={rate.denominator}"  # tune=1: PSNR
+    return {"preset": SVT_PRESET, "crf": value, "svtav1-params": params}
+
+
+def _ratio(rate: Fraction) -> str:
+    return f"{rate.numerator}/{rate.denominator}"
 
 
 def _jpeg(pixels: np.ndarray, file: Any, value: int, profile: bytes | None) -> None:
@@ -77,10 +113,12 @@ def _avif(pixels: np.ndarray, file: Any, value: int, profile: bytes | None) -> N
     Image.fromarray(pixels).save(file, "AVIF", quality=value, subsampling="4:2:0", icc_profile=profile)
 
 
-H264 = Encoder("H.264", "qp", range(51, 0, -1), ".mp4", _x264)  # QP 0 is lossless, which few players decode
-_HEVC = Encoder("HEVC", "crf", range(51, -1, -1), ".mp4", _x265)
+H264 = Encoder(
+    "H.264", "qp", range(51, 0, -1), ".mp4", "libx264", "h264", _x264
+)  # QP 0 is lossless, which few players decode
+_HEVC = Encoder("HEVC", "crf", range(51, -1, -1), ".mp4", "libx265", "hevc", _x265)
 _AVIF = Encoder("AVIF", "quality", range(101), ".avif", save=_avif)
-_AV1 = Encoder("AV1", "crf", range(63, 0, -1), ".mp4", _svt_av1)
+_AV1 = Encoder("AV1", "crf", range(63, 0, -1), ".mp4", "libsvtav1", "libdav1d", _svt_av1)
 _JPEG = Encoder("JPEG", "quality", range(1, 101), ".jpg", save=_jpeg)
 
 ENCODERS: dict[str, tuple[Encoder, Encoder | None]] = {

@@ -4,14 +4,16 @@ H.264 is encoded as VideoSet encoded its clips, which its levels refer to.  Anot
 whose PSNR of luma is at least that of this H.264, found on the image or scene itself.
 """
 
-import contextlib
 import functools
+import itertools
+import math
 import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -22,10 +24,12 @@ from common.core.files import atomic_write
 from common.data.levels import nearest_qp
 from common.encoding import scenes
 from common.encoding.codecs import H264, Encoder, find_encoder, match_quality
+from common.encoding.containers import ClipWriter, choose_container
+from common.encoding.sources import Source
 from common.encoding.targets import check_not_input, file_ids
 from common.media import ffmpeg
 from common.media.clips import compare_streams
-from common.media.ffmpeg_process import run
+from common.media.ffmpeg_process import watch_kills
 from common.media.images import read_image
 from common.media.metrics import HIGHEST_DB, compare_images, luma, psnr
 
@@ -109,80 +113,105 @@ def encode_clip(
     codec: str,
     baseline: float | None = None,
     scene_qp: str = "lowest",
+    warn: Callable[[str], object] = lambda text: None,
 ) -> dict:
     """Encode a clip, each scene at a QP of its own, and return a row of the report.
 
     The encoded clip has the same frames at the same times, upright, in 8-bit 4:2:0, even in size, with its colour tags
-    and pixel shape; audio and subtitles are copied.  VideoSet's levels refer to 8 bits a sample; more become 8, with a
-    warning.  HDR (PQ, HLG) keeps its tags, or it would be shown in wrong colours; its mastering data and Dolby
-    Vision's are dropped, and PSNR, SSIM and VMAF treat its samples as SDR.  Raises UserError as `encode_image`.
+    and pixel shape, and the clip's other streams as they are.  VideoSet's levels refer to 8 bits a sample; more become
+    8.  HDR (PQ, HLG) keeps its tags, or it would be shown in wrong colours; its mastering data and Dolby Vision's are
+    dropped, and PSNR, SSIM and VMAF treat its samples as SDR.
 
     Args:
         qps: {frame's number from 0: predicted QP}, at least one.
         target, codec, baseline: As `encode_image`.
         scene_qp: As `scene_qps`.
+        warn: Called before encoding with what the encoded clip will not keep, if there is anything.
 
     Returns:
         As `encode_image`, with these differences: qp, value and mapping of the scene with the lowest QP; bytes and kb/s
         of the video only; psnr luma, the mean of all frames, and lowest psnr luma; ssim luma and vmaf, means; frames,
         seconds, and scenes: [{"start", "end", "qp", "value", "mapping"}, ...], both frames included.
+
+    Raises:
+        UserError: As `encode_image`; or the quality of the encoded clip is far from its QPs (see `lowest_db`).
     """
     given, target = target, Path(os.path.abspath(target))
     check_not_input(target, file_ids([path]))
     encoder, clip = find_encoder(codec, clip=True), scenes.analyse_clip(path)
     chosen_qps, baseline_qp = scene_qps(clip.scenes, qps, scene_qp), _whole(baseline)
-    wanted = [{qp} if baseline_qp is None else {qp, baseline_qp} for qp in chosen_qps]
-    passes = 2 if encoder is H264 else 3
-    bar = tqdm(total=passes * len(clip.times), unit="frame", desc=Path(path).name, disable=None, leave=False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with bar, _work_folder(target) as work:
-        settings = _scene_settings(clip, encoder, wanted, work, bar.update)
-        task = f"encoding {path} in {encoder.title}"
-        values = [{value for value, _ in setting.values()} for setting in settings]
-        encoded = scenes.encode_scenes(clip, encoder, values, work, task, bar.update)
-        files = _files_at(chosen_qps, settings, encoded)
-        quality = _join_and_compare(path, clip, files, target, work, task)
+    task = f"encoding {path} in {encoder.title}"
+    bar = tqdm(total=2 * len(clip.times), unit="frame", desc=Path(path).name, disable=None, leave=False)
+    with Source(path) as source, atomic_write(target) as temporary, bar:
+        kind = choose_container(path, encoder)
+        lost = f"left out, since {kind.suffix} cannot hold it: {', '.join(kind.lost)}" if kind.lost else ""
+        warning = "; ".join(filter(None, (clip.warning, lost)))
+        if warning:
+            warn(warning)
+        writer = ClipWriter(temporary, source, clip, kind, encoder)
+        parts, size, baseline_size = [], 0, 0
+        for scene, frames in enumerate(scenes.each_scene(clip, task, bar.update)):
+            with tempfile.TemporaryFile(dir=target.parent) as file:
+                wanted = [chosen_qps[scene], *([] if baseline_qp is None else [baseline_qp])]
+                matches, frames = _match_scene(clip, encoder, frames, wanted, file)
+                value, *other = (matches[qp][0] for qp in wanted)
+                sizes = _encode_scene(clip, encoder, frames, {value, *other}, writer, value)
+            size, baseline_size = size + sizes[value], baseline_size + sum(sizes[value] for value in other)
+            (first, last), qp = clip.scenes[scene], chosen_qps[scene]
+            parts.append({"start": first, "end": last, "qp": qp, "value": value, "mapping": matches[qp][1]})
+        writer.finish()
+        quality = _measure(clip, temporary, parts, f"measuring {path}")
         bar.update(len(clip.times))
-        size, baseline_bytes = scenes.video_bytes(files), None
-        if baseline_qp is not None:
-            baseline_bytes = scenes.video_bytes(_files_at([baseline_qp] * len(files), settings, encoded))
-    parts = [
-        {"start": first, "end": last, "qp": qp, "value": setting[qp][0], "mapping": setting[qp][1]}
-        for (first, last), qp, setting in zip(clip.scenes, chosen_qps, settings)
-    ]
     lowest = min(parts, key=lambda part: part["qp"])
     row = {"input": str(path), "target": str(given), "codec": codec, "level": min(qps.values()), "qp": lowest["qp"]}
-    row |= {"parameter": encoder.parameter, "value": lowest["value"], "mapping": lowest["mapping"]}
-    row |= _size_and_quality(clip, size, quality) | _saving(size, baseline_qp, None, baseline_bytes)
-    return row | {"scenes": parts, "warning": clip.warning}
+    row |= {"parameter": encoder.parameter, "value": lowest["value"], "mapping": lowest["mapping"], "bytes": size}
+    row |= {
+        "bits a pixel": 8 * size / (math.prod(clip.format.size) * len(clip.times)),
+        "kb/s": 8e-3 * size / clip.seconds,
+    }
+    row |= quality | {"frames": len(clip.times), "seconds": clip.seconds}
+    row |= _saving(size, baseline_qp, None, None if baseline_qp is None else baseline_size)
+    return row | {"scenes": parts, "warning": "; ".join(filter(None, (warning, writer.dropped())))}
 
 
-def _files_at(qps: list[int], settings: list[dict], encoded: list[dict[int, Path]]) -> list[Path]:
-    """Return the file of each scene at its QP."""
-    return [files[setting[qp][0]] for files, setting, qp in zip(encoded, settings, qps)]
+def _encode_scene(
+    clip: scenes.ClipInfo, encoder: Encoder, frames: Iterable, values: set[int], writer: ClipWriter, value: int
+) -> dict[int, int]:
+    """Encode a scene with several settings, write the packets of one, `value`, and return {setting: bytes}."""
+    encoders = {value: scenes.SceneEncoder(clip, encoder, value, writer.flags) for value in values}
+    for frame in itertools.chain(frames, [None]):
+        for setting, scene_encoder in encoders.items():
+            for packet in scene_encoder.encode(frame):
+                if setting == value:
+                    writer.write(packet)
+    return {value: scene_encoder.size for value, scene_encoder in encoders.items()}
 
 
-def _join_and_compare(
-    path: str | Path, clip: scenes.ClipInfo, files: list[Path], target: Path, work: Path, task: str
-) -> dict:
-    """Write `target` of the files of its scenes, whole or not at all, and return its quality as `compare_streams`."""
-    with atomic_write(target) as temporary:
-        graph = scenes.join_scenes(clip, files, temporary, work)
-        run(graph, task, timeout=scenes.FILM_TIMEOUT, target=temporary)
-        streams, with_vmaf = (ffmpeg.clip_input(temporary), clip.frames()), min(clip.encoded_size) > 16
-        quality = compare_streams(*streams, f"measuring {path}", with_vmaf, scenes.FILM_TIMEOUT)
-        if (count := len(quality["psnr"])) != len(clip.times):
-            raise UserError(f"{task}: {count} frames came of {len(clip.times)}; copy the clip again")
-    return quality
+def _measure(clip: scenes.ClipInfo, file: Path, parts: list[dict], task: str) -> dict:
+    """Return the columns of the quality of an encoded clip.  Raises UserError where it is far from its QPs."""
+    streams, with_vmaf = (ffmpeg.clip_input(file), clip.frames()), min(clip.encoded_size) > 16
+    quality = compare_streams(*streams, task, with_vmaf, scenes.FILM_TIMEOUT)
+    dbs = quality["psnr"]
+    if len(dbs) != len(clip.times):
+        raise UserError(f"{task}: {len(dbs)} frames came of {len(clip.times)}; copy the clip again")
+    for part in parts:
+        for number in range(part["start"], part["end"] + 1):
+            if dbs[number] < lowest_db(part["qp"]):
+                raise UserError(
+                    f"{task}: frame {number} has a PSNR of {dbs[number]:.1f} dB, but QP {part['qp']} gives "
+                    f"{lowest_db(part['qp']):.1f} dB or more; nothing is kept, please report this with the clip"
+                )
+    row = {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs), "ssim luma": quality["ssim"]}
+    return row | {"vmaf": quality["vmaf"]}
 
 
-def _size_and_quality(clip: scenes.ClipInfo, size: int, quality: dict) -> dict:
-    """Return these columns of a clip's row.  size: bytes of its video; quality: of `compare_streams`."""
-    (height, width), dbs = clip.size, quality["psnr"]
-    seconds = float((clip.times[-1] - clip.times[0]) * clip.tick + 1 / clip.rate)
-    row = {"bytes": size, "bits a pixel": 8 * size / (height * width * len(dbs)), "kb/s": 8e-3 * size / seconds}
-    row |= {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs), "ssim luma": quality["ssim"]}
-    return row | {"vmaf": quality["vmaf"], "frames": len(dbs), "seconds": seconds}
+def lowest_db(qp: int) -> float:
+    """Return the PSNR of luma, in dB, that each frame encoded at a QP has: a mean error of one quantiser step.
+
+    H.264 quantises with the step 2 ** ((QP - 4) / 6), with an error of half a step at most for nearly all coefficients
+    of an orthonormal transform; 1 more is for rounding.  In practice frames are 6 dB or more above this.
+    """
+    return 10 * math.log10(255**2 / (2 ** ((qp - 4) / 3) + 1))
 
 
 def scene_qps(parts: list[tuple[int, int]], qps: Mapping[int, float], scene_qp: str = "lowest") -> list[int]:
@@ -203,45 +232,35 @@ def scene_qps(parts: list[tuple[int, int]], qps: Mapping[int, float], scene_qp: 
     return whole
 
 
-def _scene_settings(
-    clip: scenes.ClipInfo, encoder: Encoder, wanted: list[set[int]], work: Path, progress: Callable[[], object]
-) -> list[dict[int, tuple[int, str]]]:
-    """Return {QP: (the encoder's setting, how it was found)} for each scene.  wanted: for each scene, its QPs."""
+def _match_scene(
+    clip: scenes.ClipInfo, encoder: Encoder, frames: Iterator[scenes.Frame], qps: list[int], file: IO[bytes]
+) -> tuple[dict[int, tuple[int, str]], Iterable[scenes.Frame]]:
+    """Return {QP: (the encoder's setting, how it was found)} of a scene, and its frames; some are in `file`."""
     if encoder is H264:
-        return [{qp: (qp, "") for qp in qps} for qps in wanted]
-    settings = []
-    task = f"finding what {encoder.title} needs for {clip.path}"
-    sample, trials = work / "sample.ivf", work / "trials"
+        return {qp: (qp, "") for qp in qps}, frames
+    numbers = []
+    for number, samples in itertools.islice(frames, SAMPLE):
+        numbers.append(number)
+        file.write(samples)
+    file.flush()
+    stored, alive = np.memmap(file, np.uint8, "r").reshape(len(numbers), -1), watch_kills()
 
-    def mean_db(encoder: Encoder, value: int, file: Path) -> float:
-        run(clip.ivf_output(encoder, str(sample), file, value), task, timeout=ffmpeg.CLIP_TIMEOUT)
-        encoded, original = ffmpeg.clip_input(file), clip.ivf_stream(str(sample))
-        return statistics.fmean(compare_streams(encoded, original, task, with_vmaf=False)["psnr"])
+    def mean_db(encoder: Encoder, value: int) -> float:
+        trial, packets = scenes.SceneEncoder(clip, encoder, value), []
+        for frame in [*zip(numbers, stored), None]:
+            alive()
+            packets += trial.encode(frame)
+        lumas = scenes.decode_luma(packets, encoder, clip.encoded_size)
+        height, width = clip.encoded_size
+        originals = (samples[: height * width].reshape(height, width) for samples in stored)
+        return statistics.fmean(min(psnr(a, b), HIGHEST_DB) for a, b in zip(originals, lumas, strict=True))
 
-    for scene, first, frames in scenes.each_scene(clip, task, progress):
-        last = min(clip.scenes[scene][1], first + SAMPLE - 1)
-        with open(sample, "wb") as file:
-            file.write(clip.ivf_header)
-            for number, pixels in frames:
-                if number <= last:
-                    file.write(clip.ivf_frame(pixels, number, first))
-
-        @functools.cache
-        def quality_of(value: int, scene: int = scene) -> float:
-            return mean_db(encoder, value, scenes.scene_file(trials, scene, value))
-
-        trials.mkdir()
-        matches = {}
-        for qp in sorted(wanted[scene]):
-            due = mean_db(H264, qp, trials / "h264.mp4")
-            value, db = match_quality(encoder.settings, quality_of, due)
-            matches[qp] = value, _describe_mapping(db, due, qp, f" on frames {first} to {last}")
-        if last == clip.scenes[scene][1]:  # the sample is the whole scene
-            for value in {value for value, _ in matches.values()}:
-                scenes.scene_file(trials, scene, value).replace(scenes.scene_file(work, scene, value))
-        settings.append(matches)
-        shutil.rmtree(trials)
-    return settings
+    quality, matches = functools.cache(functools.partial(mean_db, encoder)), {}
+    for qp in sorted(set(qps)):
+        due = mean_db(H264, qp)
+        value, db = match_quality(encoder.settings, quality, due)
+        matches[qp] = value, _describe_mapping(db, due, qp, f" on frames {numbers[0]} to {numbers[-1]}")
+    return matches, itertools.chain(zip(numbers, stored), frames)
 
 
 def _whole(qp: float | None) -> int | None:
@@ -265,15 +284,3 @@ def _stored_format(path: str | Path) -> tuple[bytes | None, bool]:
         profile = image.info.get("icc_profile") or b""
         stored = str(image.tile)
     return profile if profile[16:20] == b"RGB " else None, ";16" in stored or ", 65535)" in stored
-
-
-@contextlib.contextmanager
-def _work_folder(target: Path) -> Iterator[Path]:
-    """Make a folder next to `target` for large temporary files; one that a killed run left is replaced."""
-    folder = target.with_name(f".part-{target.name}.scenes")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -61,7 +61,7 @@ class EncodingJob:
         if self.level not in levels:
             raise UserError(f"--level {self.level}: the model with these weights gives {', '.join(levels)}")
         for clip in sorted({is_clip(path) for path in paths}):
-            find_encoder(config.codec, clip).check()
+            find_encoder(config.codec, clip).check(clip)
         if config.folder.is_file():
             raise UserError(f"{config.folder}: this is a file; expected a folder to write to")
         if config.folder.is_dir() and any(config.folder.iterdir()) and not (config.resume or config.overwrite):
@@ -156,12 +156,17 @@ class EncodingJob:
         if isinstance(target, UserError):
             raise target
         if is_clip(path):
-            return encode_clip(path, qps, target, self.config.codec, self.baseline, self.config.scene)
+            warn = functools.partial(_warn, path)
+            return encode_clip(path, qps, target, self.config.codec, self.baseline, self.config.scene, warn)
         return encode_image(path, qps[0], target, self.config.codec, self.baseline)
 
     def _write(self, row: dict) -> None:
         """Write the row of an input to the report, with the warnings of its prediction, and print its own warning."""
-        if row["warning"]:
-            tqdm.write(f"warning: {one_line(row['input'])}: {row['warning']}", file=sys.stderr)
+        if row["warning"] and not is_clip(row["input"]):  # a clip's is printed before it is encoded
+            _warn(row["input"], row["warning"])
         row["warning"] = "; ".join(filter(None, (*self.inputs[Path(row["input"])].warnings, row["warning"])))
         self.report.write([report_row(row)])
+
+
+def _warn(path: str | Path, warning: str) -> None:
+    tqdm.write(f"warning: {one_line(str(path))}: {warning}", file=sys.stderr)

@@ -6,19 +6,19 @@ from collections.abc import Collection
 from pathlib import Path
 
 from common.core.errors import UserError
-from common.encoding import scenes
 from common.encoding.codecs import find_encoder
+from common.encoding.containers import choose_container
 from common.media.clips import is_clip
 
 
 def target_of(path: str | Path, codec: str, folder: str | Path) -> Path:
     """Return the file in `folder` that an image or a clip is encoded as: its own name with another suffix.
 
-    The suffix of a clip depends on its audio and subtitles.  Raises UserError where the codec cannot encode it.
+    The suffix of a clip depends on what holds its streams.  Raises UserError where the codec cannot encode it.
     """
     path, clip = Path(path), is_clip(path)
     encoder = find_encoder(codec, clip)
-    return Path(folder) / f"{path.stem}{scenes.container(path) if clip else encoder.suffix}"
+    return Path(folder, f"{path.stem}{choose_container(path, encoder).suffix if clip else encoder.suffix}")
 
 
 def targets_of(paths: Collection[Path], codec: str, folder: Path) -> dict[Path, Path | UserError]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.core import threads
 from common.core.errors import UserError
-from common.media.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_input, clip_size, rgb, x264_output
+from common.media.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_format, clip_input, rgb, x264_output
 from common.media.ffmpeg_process import Stream, find_ffmpeg, rgb_frames, run
 from common.media.metrics import HIGHEST_DB
 
@@ -24,6 +24,7 @@ CLIP_SUFFIXES = frozenset(
     ".y4m".split()
 )
 CUT_SCORE = 0.3  # of ffmpeg's scene score, 0 to 1: a frame above it begins a scene
+HIDDEN = 4  # ffmpeg's flag of a packet that an edit list hides
 MOST_NUMBERS = 3000  # frames that can be chosen by number: ffmpeg's command line has no room for more
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # transfer characteristics
 
@@ -63,7 +64,8 @@ def extract_frames(
         stream = scaled.filter("crop", *size[::-1])
     if codings:
         copies = stream.split()
-        stream, coded = copies[0], clip_as_yuv420(copies[1], size or clip_size(path)).split()
+        own = clip_format(path)
+        stream, coded = copies[0], clip_as_yuv420(copies[1], size or own.size, own.scale).split()
         for index, (qp, target) in enumerate(codings.items()):
             target = os.path.abspath(target)
             outputs.append(x264_output(coded[index], target, qp, CLIP_THREADS, fps_mode="passthrough"))
@@ -125,15 +127,11 @@ def _any_of(numbers: list[int]) -> str:
 
 
 def count_frames(path: str | Path) -> int:
-    """Return the number of encoded frames in a clip, without decoding them."""
-    return len(packet_sizes(path))
-
-
-def packet_sizes(path: str | Path) -> list[int]:
-    """Return the bytes of each encoded frame of a clip, without decoding it."""
+    """Return the number of frames that a clip shows, without decoding them."""
     graph = clip_input(path).output("pipe:", format="framecrc", vcodec="copy")
-    text = run(graph, f"reading {path}", timeout=CLIP_TIMEOUT)[0]
-    return [int(line.split(b",")[4]) for line in text.splitlines() if not line.startswith(b"#")]
+    lines = run(graph, f"reading {path}", timeout=CLIP_TIMEOUT)[0].decode().splitlines()
+    flags = [re.search(r", F=0x(\w+)", line) for line in lines if not line.startswith("#")]
+    return sum(not (flag and int(flag[1], 16) & HIDDEN) for flag in flags)
 
 
 def probe(path: str | Path) -> str:
@@ -141,15 +139,6 @@ def probe(path: str | Path) -> str:
     clip_input(path)  # raises where there is no such file
     whole = ffmpeg.input(os.path.abspath(path), protocol_whitelist="file")
     return run(whole.output("-", format="null", c="copy", t=0), f"reading {path}")[1].split("Output #0")[0]
-
-
-def stream_codecs(path: str | Path) -> tuple[list[str], list[str]]:
-    """Return ffmpeg's names of a clip's audio codecs and of its subtitle codecs.  Raises UserError without video."""
-    streams = re.findall(r"Stream #0:\d+.*?: (Video|Audio|Subtitle): (\w+)", probe(path))
-    codecs = {kind: [name for of, name in streams if of == kind] for kind in ("Video", "Audio", "Subtitle")}
-    if not codecs["Video"]:
-        raise UserError(f"{path}: it has no video stream; expected a clip")
-    return codecs["Audio"], codecs["Subtitle"]
 
 
 def format_warning(log: str, treatment: str) -> str:

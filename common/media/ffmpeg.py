@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Generator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,27 @@ class EncodedImage(NamedTuple):
     pixels: np.ndarray
     bitstream: bytes
     vmaf: float | None = None
+
+
+class ClipFormat(NamedTuple):
+    """The format of a clip's frames.
+
+    Attributes:
+        size: (H, W) as shown.
+        sar: The sample aspect ratio, "1/1"; "0/1" where it is not known.
+        tick: The unit of their times, in seconds.
+        rate: Frames a second; 0 where it is not known.
+        scale: Options of ffmpeg's `scale` that make 4:2:0 of them.
+        tags: The colours of that 4:2:0, as options of an encoder: "colorspace", "color_primaries", "color_trc",
+            "color_range".
+    """
+
+    size: tuple[int, int]
+    sar: str
+    tick: Fraction
+    rate: Fraction
+    scale: dict[str, str]
+    tags: dict[str, str]
 
 
 def encode_frame(image: np.ndarray, target: Path, value: int, output: Callable[..., Stream]) -> None:
@@ -117,7 +139,10 @@ def vmaf(reference: np.ndarray, distorted: np.ndarray) -> float:
 
 
 def clip_input(path: str | Path) -> Stream:
-    """Return the first video stream of a clip, as an input of ffmpeg.  Raises UserError where there is no such file."""
+    """Return a clip's first video stream that is no cover image, as an input of ffmpeg.
+
+    Raises UserError where there is no such file.
+    """
     path = os.path.abspath(path)  # so that no name is taken for an option or a URL
     if not os.path.exists(path) or os.path.isdir(path):
         raise UserError(f"{path}: no such file; expected a clip")
@@ -126,24 +151,46 @@ def clip_input(path: str | Path) -> Stream:
         path.encode()
     except UnicodeEncodeError:  # which ffmpeg-python cannot pass on
         raise UserError(f"{path}: a name that is not UTF-8; rename the file") from None
-    return ffmpeg.input(path, protocol_whitelist="file")["v:0"]  # a playlist must not make ffmpeg open the network
+    return ffmpeg.input(path, protocol_whitelist="file")["V:0"]  # a playlist must not make ffmpeg open the network
 
 
-def clip_size(path: str | Path) -> tuple[int, int]:
-    """Return (H, W) of a clip's first frame as shown.  Raises UserError where it cannot be decoded."""
-    frames = decode_frames(path)
-    height, width = next(frames).shape[:2]
-    frames.close()
-    return height, width
+def clip_format(path: str | Path) -> ClipFormat:
+    """Decode the first frame of a clip and return its format.  Raises UserError where there is none."""
+    task, graph = (
+        f"decoding {path}",
+        clip_input(path).filter("showinfo", checksum=0).output("-", format="null", vframes=1),
+    )
+    log = run(graph, task, timeout=CLIP_TIMEOUT)[1]
+    frame = re.search(r" fmt:(\w+) .*?sar:(\d+/\d+) s:(\d+)x(\d+) ", log)
+    clock = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", log)
+    if not frame or not clock:
+        raise UserError(f"{path}: no frame of it can be decoded; expected a clip")
+    pixels, sar, *size = frame.groups()
+    found = re.search(r"color_range:(\S+) color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", log)
+    levels, *tags = found.groups() if found else ("unknown",) * 4
+    tags = dict(zip(("colorspace", "color_primaries", "color_trc"), tags))
+    tags["color_trc"] = {"bt470m": "gamma22", "bt470bg": "gamma28"}.get(tags["color_trc"], tags["color_trc"])
+    size = int(size[1]), int(size[0])
+    full, scale = levels == "pc" and "yuv" in pixels, {}
+    if re.match("gbr|[0a]?rgb|[0a]?bgr|x2|pal8", pixels):  # players take large untagged clips as BT.709
+        scale["out_color_matrix"] = tags["colorspace"] = (
+            "bt709" if max(size) >= 1280 or min(size) >= 720 else "smpte170m"
+        )
+    scale["out_range"] = tags["color_range"] = "pc" if full else "tv"  # its own: swscale's conversion moves chroma
+    tags = {name: tag for name, tag in tags.items() if tag not in ("unknown", "reserved")}
+    num, den, *rate = map(int, clock.groups())
+    return ClipFormat(size, sar, Fraction(num, den), Fraction(*rate) if all(rate) else Fraction(0), scale, tags)
 
 
-def clip_as_yuv420(stream: Stream, size: tuple[int, int]) -> Stream:
-    """Return a clip's frames as 8-bit 4:2:0 of even size and limited range, untouched where they are that already.
+def clip_as_yuv420(stream: Stream, size: tuple[int, int], scale: dict[str, str]) -> Stream:
+    """Return a clip's frames as 8-bit 4:2:0 of even size, untouched where they are that already.
 
-    size: (H, W), to which frames of other sizes are scaled.
+    Args:
+        size: (H, W), to which frames of other sizes are scaled.
+        scale: Of its ClipFormat.
     """
     height, width = size
-    stream = stream.filter("scale", width, height, out_range="tv", flags=ACCURATE)  # a clip may change its size
+    stream = stream.filter("scale", width, height, flags=ACCURATE, **scale)  # a clip may change its size
     if height % 2 or width % 2:
         stream = stream.filter("format", "yuv444p").filter("pad", width + width % 2, height + height % 2)
         stream = stream.filter("fillborders", right=width % 2, bottom=height % 2, mode="smear")
@@ -155,15 +202,17 @@ def rgb(stream: Stream) -> Stream:
     return stream.filter("scale", out_range="full", flags=ACCURATE).filter("format", "rgb24")
 
 
-def x264_output(
-    stream: Stream, target: str | Path, qp: int, threads: int, more: dict[str, Any] | None = None, **options: Any
-) -> Stream:
-    """Return an output that is coded as VideoSet was.  more: further options of x264; options: of ffmpeg."""
+def x264_options(qp: int, threads: int, more: dict[str, Any] | None = None) -> dict[str, str]:
+    """Return ffmpeg's options for coding as VideoSet was.  more: further options of x264."""
     if isinstance(qp, bool) or qp not in QP_RANGE:
         raise UserError(f"QP {qp}: expected a whole number from {QP_RANGE[0]} to {QP_RANGE[-1]}")
     settings = ":".join(f"{name}={value}" for name, value in {**VIDEOSET_X264, **(more or {})}.items())
-    options["x264-params"] = f"qp={int(qp)}:{settings}:threads={threads}:lookahead-threads=1"
-    return stream.output(str(target), vcodec="libx264", **options)
+    return {"x264-params": f"qp={int(qp)}:{settings}:threads={threads}:lookahead-threads=1"}
+
+
+def x264_output(stream: Stream, target: str | Path, qp: int, threads: int, **options: Any) -> Stream:
+    """Return an output that is coded as VideoSet was.  options: of ffmpeg."""
+    return stream.output(str(target), vcodec="libx264", **x264_options(qp, threads), **options)
 
 
 def _checked(pixels: np.ndarray) -> np.ndarray:

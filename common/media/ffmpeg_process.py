@@ -33,6 +33,7 @@ Stream = Any
 """A stream, an output or a whole graph of ffmpeg-python, which gets its methods at run time."""
 
 _started, _lock = weakref.WeakSet(), threading.Lock()  # the processes that any thread has started
+_kills = 0  # how often `kill_all` was called
 
 
 def find_ffmpeg() -> str:
@@ -70,9 +71,22 @@ def start(graph: Stream, **pipes: Any) -> subprocess.Popen:
 
 def kill_all() -> None:
     """Kill every running ffmpeg that this program has started; whoever waits for one gets a UserError."""
+    global _kills
     with _lock:
+        _kills += 1
         for process in _started:
             process.kill()
+
+
+def watch_kills() -> Callable[[], None]:
+    """Return a function that raises UserError once `kill_all` has been called after this."""
+    before = _kills
+
+    def check() -> None:
+        if _kills > before:
+            raise UserError("stopped")
+
+    return check
 
 
 def run(
@@ -155,44 +169,6 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
             process.kill()
             process.wait()
             process.stdout.close()
-
-
-@contextlib.contextmanager
-def feed(graph: Stream, task: str, timeout: float) -> Iterator[Callable[[bytes], None]]:
-    """Run a graph that reads its standard input; the block gets a function that writes bytes to it.
-
-    The timeout is for one write.  When the block ends, ffmpeg has ended well; when the block fails, ffmpeg is killed.
-    """
-    overdue = threading.Event()
-    with tempfile.NamedTemporaryFile() as log:
-        process = start(graph, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
-        pipe = process.stdin
-        assert pipe
-
-        def step(work: Callable[[], object]) -> None:
-            try:
-                with _watched(process, timeout, overdue):
-                    work()
-            except BrokenPipeError:  # ffmpeg has ended early, and its log says why
-                process.wait()
-            else:
-                return
-            problem = f"took nothing for {timeout} s" if overdue.is_set() else _describe_exit(process.returncode or 1)
-            raise _failure(task, problem, Path(log.name).read_text(errors="replace"))
-
-        def end() -> None:
-            pipe.close()
-            if process.wait():
-                raise BrokenPipeError
-
-        try:
-            yield lambda data: step(lambda: pipe.write(data))
-            step(end)
-        finally:
-            process.kill()
-            process.wait()
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
 
 
 @contextlib.contextmanager

@@ -47,8 +47,10 @@ def test_resume_keeps_what_this_run_would_make(tmp_path, clip, monkeypatch):
 
 def test_what_8_bits_cost_is_said(tmp_path, clip, capfd):
     deep = film(tmp_path / "deep.mkv", SHOTS[:3], sound=None, pix_fmt="yuv420p10le")
-    tags = {"range": "tv", "color_primaries": "bt2020", "color_trc": "smpte2084", "colorspace": "bt2020nc"}
-    tagged = "scale=out_color_matrix=bt2020,setparams=" + ":".join(f"{name}={value}" for name, value in tags.items())
+    tags = {"color_range": "tv", "color_primaries": "bt2020", "color_trc": "smpte2084", "colorspace": "bt2020nc"}
+    tagged = "scale=out_color_matrix=bt2020,setparams=" + ":".join(
+        f"{name.replace('color_range', 'range')}={value}" for name, value in tags.items()
+    )
     hdr = film(tmp_path / "hdr.mkv", SHOTS[:3], sound=None, pix_fmt="yuv420p10le", vf=f"format=yuv420p10le,{tagged}")
     for kind, size in (("rgb48be", "wide"), ("gray16be", "gray"), ("rgb24", "plain")):
         graph = graphs.input("testsrc2=size=96x64:duration=1:rate=1", format="lavfi")
@@ -66,5 +68,5 @@ def test_what_8_bits_cost_is_said(tmp_path, clip, capfd):
     assert report["warning"].tolist() == ["; ".join(filter(None, ("large", text))) for text in said]
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert lines == [f"warning: {path}: {text}" for path, text in zip(report.index, said) if text]
-    after = scenes.analyse_clip(report["target"][str(hdr)]).colours
+    after = scenes.analyse_clip(report["target"][str(hdr)]).format.tags
     assert after == tags  # or it would be shown in wrong colours

@@ -1,0 +1,177 @@
+"""The containers of encoded clips: which of them holds what, and how one is written.
+
+Packets never get a file of their own: those of the encoders and those of the source's other streams go straight into
+the container of the encoded clip, each with its own time.
+"""
+
+import collections
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+
+from common.encoding.codecs import Encoder
+from common.encoding.scenes import ClipInfo
+from common.encoding.sources import ISO, Source
+
+_SAMPLE = 300  # packets from the start of a source, by which a container is tried
+
+# The containers that hold encoded clips, by ffmpeg's names of those of the sources: {format: its suffixes}, the usual
+# format first.  AVI, ASF, Ogg and MPEG-PS are not here: they do not hold the times of B-frames.
+_CONTAINERS = {
+    ISO: {"mp4": (".mp4", ".m4v"), "mov": (".mov", ".qt"), "3gp": (".3gp",), "3g2": (".3g2",)},
+    "matroska,webm": {"matroska": (".mkv",), "webm": (".webm",)},
+    "mpegts": {"mpegts": (".ts", ".m2ts", ".mts")},
+    "flv": {"flv": (".flv",)},
+}
+_FALLBACKS = (("mp4", ".mp4"), ("matroska", ".mkv"))
+_UNHEARD = {("webm", "libx264"), ("webm", "libx265"), ("mpegts", "libsvtav1")}  # pairs that no player knows
+_STALE = ("bps", "duration", "encoder", "number_of_", "_statistics")  # tags that describe the source's own packets
+
+
+class Container(NamedTuple):
+    """A kind of container: its suffix, ffmpeg's name, the indices of the streams it holds, the lost ones in words."""
+
+    suffix: str
+    format: str
+    kept: list[int]
+    lost: list[str]
+
+    def open(self, file: Any) -> av.container.OutputContainer:
+        """Open a file for writing.  file: a path, or an object such as BytesIO."""
+        options = {"movflags": "+faststart"} if self.format in _CONTAINERS[ISO] and isinstance(file, Path) else {}
+        if self.format == "mpegts":
+            options["mpegts_m2ts_mode"] = str(int(self.suffix != ".ts"))
+        return av.open(f"file:{file}" if isinstance(file, Path) else file, "w", self.format, container_options=options)
+
+
+def choose_container(path: str | Path, encoder: Encoder) -> Container:
+    """Return the container for an encoded clip: the source's own, or one that holds more of its other streams."""
+    with Source(path) as source:
+        own, suffix = _CONTAINERS.get(source.file.format.name, {}), source.path.suffix.lower()
+        format = next((format for format, suffixes in own.items() if suffix in suffixes), next(iter(own), None))
+        kinds = [(format, suffix if suffix in own[format] else own[format][0])] if format else []
+        others, best, firsts = source.others(), None, {}
+        for packet in itertools.islice(source.file.demux(*others), _SAMPLE if others else 0):
+            firsts.setdefault(packet.stream_index, packet)
+        for format, suffix in dict.fromkeys([*kinds, *_FALLBACKS]):
+            kind, held = Container(suffix, format, [], []), []
+            if (format, encoder.library) in _UNHEARD or not _holds(kind, encoder, [], {}):
+                continue
+            for stream in others:
+                if _holds(kind, encoder, [*held, stream], firsts):
+                    held.append(stream)
+                    kind.kept.append(stream.index)
+                else:
+                    kind.lost.append(f"{stream.type} stream {stream.index} ({_codec(stream)})")
+            if not best or len(kind.kept) > len(best.kept):
+                best = kind
+    assert best, "MP4 and Matroska hold all codecs"
+    return best
+
+
+class ClipWriter:
+    """The encoded clip while it is written: the packets of its video are given, those of other streams are copied.
+
+    Attributes:
+        video: Its video stream, whose `codec_context` is an encoder.
+        flags: Of the encoders whose packets it takes.
+    """
+
+    def __init__(self, file: Path, source: Source, clip: ClipInfo, kind: Container, encoder: Encoder):
+        """Open the file: of `kind`, for all frames of `clip`."""
+        self.clip, self.refused, self.number = clip, collections.Counter(), 0
+        self.output = kind.open(file)
+        self.output.metadata.update(source.file.metadata)
+        self.output.set_chapters(source.file.chapters())
+        streams = [source.file.streams[index] for index in kind.kept]
+        self.video, self.copies = _add_streams(self.output, encoder, streams)
+        clip.set_up(self.video.codec_context, encoder, encoder.settings[0])
+        metadata = source.video.metadata.items()
+        self.video.metadata.update({k: v for k, v in metadata if not k.lower().startswith(_STALE)})
+        self.video.disposition = source.video.disposition
+        self.output.start_encoding()
+        self.flags, self.delay = self.video.codec_context.flags, self.video.codec_context.reorder_depth
+        steps = [later - sooner for sooner, later in itertools.pairwise(clip.times)] + [clip.shown]
+        self.durations = dict(zip(clip.times, steps))
+        edits = kind.format in _CONTAINERS[ISO]  # others would play what an edit list hides
+        self.waiting = (
+            (packet, offset)
+            for packet, offset in source.packets()
+            if packet.stream_index in self.copies and (edits or not packet.is_discard)
+        )
+        self.next = next(self.waiting, None)
+
+    def dropped(self) -> str:
+        """Say how many packets of other streams the container has refused; "" for none."""
+        counts = self.refused.items()
+        return "; ".join(f"{count} damaged packets of stream {index} are left out" for index, count in counts)
+
+    def write(self, packet: av.Packet) -> None:
+        """Write the next packet of the video, in the order of coding, after all others that are due before it."""
+        early = self.number - self.delay  # frames are decoded in an order that lets each be there when it is shown
+        times, self.number = self.clip.times, self.number + 1
+        packet.dts = times[early] if early >= 0 else times[0] + early * self.durations[times[0]]
+        packet.duration = self.durations[packet.pts]
+        self._copy(packet.dts * packet.time_base)
+        packet.stream = self.video
+        self.output.mux_one(packet)
+
+    def finish(self) -> None:
+        """Write what is left and close the file."""
+        self._copy(None)
+        self.output.close()
+
+    def _copy(self, until: Fraction | None) -> None:
+        while self.next:
+            packet, offset = self.next
+            time = packet.pts if packet.dts is None else packet.dts
+            if until is not None and time * packet.time_base + offset > until:
+                return
+            shift, index = round(offset / packet.time_base), packet.stream_index
+            packet.pts, packet.dts = (None if time is None else time + shift for time in (packet.pts, packet.dts))
+            packet.stream = self.copies[index]
+            try:
+                self.output.mux_one(packet)
+            except (av.FFmpegError, ValueError):
+                self.refused[index] += 1
+            self.next = next(self.waiting, None)
+
+
+def _add_streams(output: av.container.OutputContainer, encoder: Encoder, streams: Sequence[Any]) -> tuple[Any, dict]:
+    """Add a video stream and copies of a source's streams: the video stream, and {index in the source: copy}."""
+    video, copies = output.add_stream(encoder.library), {}
+    for stream in streams:
+        copies[stream.index] = copy = output.add_stream_from_template(stream)
+        copy.metadata.update(stream.metadata)
+        copy.disposition = stream.disposition
+    return video, copies
+
+
+def _holds(kind: Container, encoder: Encoder, streams: Sequence[Any], firsts: Mapping[int, av.Packet]) -> bool:
+    """Return whether a container takes these streams of a source beside an encoded video, by trying it in memory.
+
+    firsts: The first packets of the streams, by their indices.
+    """
+    try:
+        with kind.open(io.BytesIO()) as output:
+            video, copies = _add_streams(output, encoder, streams)
+            encoder.set_up(video.codec_context, encoder.settings[0], (64, 64), Fraction(25), Fraction(1, 25))
+            output.start_encoding()
+            for index in copies.keys() & firsts.keys():
+                first, packet = firsts[index], av.Packet(bytes(firsts[index]))
+                packet.pts = packet.dts = 0
+                packet.time_base, packet.stream = first.time_base, copies[index]
+                packet.duration = first.duration
+                output.mux_one(packet)
+    except (av.FFmpegError, ValueError, OSError):
+        return False
+    return True
+
+
+def _codec(stream: Any) -> str:
+    return stream.codec_context.codec.name if stream.codec_context else "of a codec that PyAV does not know"

@@ -1,0 +1,84 @@
+"""A clip as a source of packets: its streams, and their times on one clock.  The ffmpeg program decodes its frames."""
+
+import collections
+import os
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from common.core.errors import UserError
+
+ISO = "mov,mp4,m4a,3gp,3g2,mj2"  # ffmpeg's name of MP4 and what is like it
+_FREE_CLOCKS = ("mpeg", "mpegts")  # their clocks start anywhere, and jump where files were put together
+_BACK, _FORWARD = Fraction(-1, 10), 10  # seconds that one of their streams may go without a jump, as in ffmpeg
+
+
+class Source:
+    """A clip, opened for its packets.  Its first video stream that is no cover image is the one that is encoded."""
+
+    def __init__(self, path: str | Path):
+        """Open a clip.  Raises UserError where it is none."""
+        self.path = Path(os.path.abspath(path))
+        try:
+            options = {"protocol_whitelist": "file"}  # a playlist must not open the network
+            self.file = av.open(f"file:{self.path}", container_options=options, metadata_errors="replace")
+        except (av.FFmpegError, OSError) as error:
+            raise UserError(f"{path}: cannot be opened as a clip ({error.strerror})") from None
+        videos = [stream for stream in self.file.streams.video if not stream.disposition & Disposition.attached_pic]
+        if not videos:
+            self.file.close()
+            raise UserError(f"{path}: it has no video stream; expected a clip")
+        self.video = videos[0]
+        self.free_clock = self.file.format.name in _FREE_CLOCKS
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def others(self) -> list[Any]:
+        """Return its other streams, without timecodes and chapters, which muxers make of the metadata."""
+        chapters = self.file.format.name == ISO and self.file.chapters()
+
+        def is_made(stream: Any) -> bool:
+            title = chapters and stream.metadata.get("handler_name") == "SubtitleHandler"
+            return stream.type == "data" and bool("timecode" in stream.metadata or title)
+
+        return [stream for stream in self.file.streams if stream.index != self.video.index and not is_made(stream)]
+
+    def packets(self) -> Iterator[tuple[av.Packet, Fraction]]:
+        """Yield its packets in the order of the file, and for each the seconds that put it on one clock.
+
+        That is the file's own clock; one that starts anywhere begins at 0, and its jumps are taken out.
+        """
+        offset, ends = Fraction(-(self.file.start_time or 0), av.time_base) if self.free_clock else Fraction(0), {}
+        for packet in self.file.demux():
+            time = packet.pts if packet.dts is None else packet.dts
+            if time is None or not packet.size:  # the last of a stream
+                continue
+            if self.free_clock and packet.stream.type in ("video", "audio"):
+                now = time * packet.time_base + offset
+                due = ends.get(packet.stream_index, now)
+                if not _BACK <= now - due <= _FORWARD:
+                    offset, now = offset + due - now, due
+                ends[packet.stream_index] = now + (packet.duration or 0) * packet.time_base
+            yield packet, offset
+
+    def frame_times(self, times: Sequence[int], tick: Fraction) -> list[int]:
+        """Return the times of its frames, given as the file has them, on the clock of `packets`."""
+        if not self.free_clock:
+            return list(times)
+        offsets = collections.defaultdict(collections.deque)
+        for packet, added in self.packets():
+            if packet.stream_index == self.video.index:
+                offsets[packet.pts].append(added)
+        offset, moved = Fraction(-(self.file.start_time or 0), av.time_base), []
+        for time in times:
+            offset = offsets[time].popleft() if offsets[time] else offset
+            moved.append(time + round(offset / tick))
+        return moved
