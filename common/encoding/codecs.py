@@ -5,6 +5,7 @@ A QP, a CRF and a JPEG quality are different scales, and which of their values l
 """
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ from common.media.ffmpeg import CLIP_THREADS, x264_options
 from common.media.ffmpeg_process import Stream, run
 
 SVT_PRESET = 6
+os.environ.setdefault("SVT_LOG", "1")  # otherwise it says on stderr how it is set up
 STEP_DB = 0.6  # from one setting to the next, for the first guess of `match_quality`
 
 
@@ -32,6 +34,7 @@ class Encoder(NamedTuple):
         suffix: Of the files of images.
         library: ffmpeg's name of the encoder.
         decoder: ffmpeg's name of a decoder.
+        reorder: How many frames at most are coded before a frame that is shown before them.
         options: options(value, threads, rate) returns ffmpeg's options.  The headers of the stream do not depend on the
             value, so that parts of one stream may have different ones; `rate`, frames a second, is for them only and
             None for an image.
@@ -44,6 +47,7 @@ class Encoder(NamedTuple):
     suffix: str
     library: str = ""
     decoder: str = ""
+    reorder: int = 0
     options: Callable[[int, int, Fraction | None], dict[str, Any]] | None = None
     save: Callable[..., None] | None = None
 
@@ -89,7 +93,7 @@ def _x264(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
 
 def _x265(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
     # Tuned for PSNR, by which its setting is found; with a tag that Apple's players know.
-    params = "log-level=warning" + (f":fps={_ratio(rate)}" if rate else "")
+    params = "log-level=error" + (f":fps={_ratio(rate)}" if rate else "")
     return {"preset": "medium", "tune": "psnr", "crf": value, "tag:v": "hvc1", "x265-params": params}
 
 
@@ -114,11 +118,11 @@ def _avif(pixels: np.ndarray, file: Any, value: int, profile: bytes | None) -> N
 
 
 H264 = Encoder(
-    "H.264", "qp", range(51, 0, -1), ".mp4", "libx264", "h264", _x264
+    "H.264", "qp", range(51, 0, -1), ".mp4", "libx264", "h264", 2, _x264
 )  # QP 0 is lossless, which few players decode
-_HEVC = Encoder("HEVC", "crf", range(51, -1, -1), ".mp4", "libx265", "hevc", _x265)
+_HEVC = Encoder("HEVC", "crf", range(51, -1, -1), ".mp4", "libx265", "hevc", 2, _x265)
 _AVIF = Encoder("AVIF", "quality", range(101), ".avif", save=_avif)
-_AV1 = Encoder("AV1", "crf", range(63, 0, -1), ".mp4", "libsvtav1", "libdav1d", _svt_av1)
+_AV1 = Encoder("AV1", "crf", range(63, 0, -1), ".mp4", "libsvtav1", "libdav1d", 0, _svt_av1)
 _JPEG = Encoder("JPEG", "quality", range(1, 101), ".jpg", save=_jpeg)
 
 ENCODERS: dict[str, tuple[Encoder, Encoder | None]] = {

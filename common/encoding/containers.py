@@ -30,6 +30,7 @@ _CONTAINERS = {
 }
 _FALLBACKS = (("mp4", ".mp4"), ("matroska", ".mkv"))
 _UNHEARD = {("webm", "libx264"), ("webm", "libx265"), ("mpegts", "libsvtav1")}  # pairs that no player knows
+_HEADERLESS = ("dvb_teletext",)  # codecs that PyAV can copy though it does not know them
 _STALE = ("bps", "duration", "encoder", "number_of_", "_statistics")  # tags that describe the source's own packets
 
 
@@ -59,15 +60,14 @@ def choose_container(path: str | Path, encoder: Encoder) -> Container:
         for packet in itertools.islice(source.file.demux(*others), _SAMPLE if others else 0):
             firsts.setdefault(packet.stream_index, packet)
         for format, suffix in dict.fromkeys([*kinds, *_FALLBACKS]):
-            kind, held = Container(suffix, format, [], []), []
-            if (format, encoder.library) in _UNHEARD or not _holds(kind, encoder, [], {}):
+            kind = Container(suffix, format, [], [])
+            if (format, encoder.library) in _UNHEARD or not _holds(kind, encoder, source, [], {}):
                 continue
             for stream in others:
-                if _holds(kind, encoder, [*held, stream], firsts):
-                    held.append(stream)
+                if _holds(kind, encoder, source, [*kind.kept, stream.index], firsts):
                     kind.kept.append(stream.index)
                 else:
-                    kind.lost.append(f"{stream.type} stream {stream.index} ({_codec(stream)})")
+                    kind.lost.append(f"{stream.type} stream {stream.index} ({source.codecs[stream.index]})")
             if not best or len(kind.kept) > len(best.kept):
                 best = kind
     assert best, "MP4 and Matroska hold all codecs"
@@ -88,14 +88,13 @@ class ClipWriter:
         self.output = kind.open(file)
         self.output.metadata.update(source.file.metadata)
         self.output.set_chapters(source.file.chapters())
-        streams = [source.file.streams[index] for index in kind.kept]
-        self.video, self.copies = _add_streams(self.output, encoder, streams)
+        self.video, self.copies = _add_streams(self.output, encoder, source, kind.kept)
         clip.set_up(self.video.codec_context, encoder, encoder.settings[0])
         metadata = source.video.metadata.items()
         self.video.metadata.update({k: v for k, v in metadata if not k.lower().startswith(_STALE)})
         self.video.disposition = source.video.disposition
         self.output.start_encoding()
-        self.flags, self.delay = self.video.codec_context.flags, self.video.codec_context.reorder_depth
+        self.flags, self.delay = self.video.codec_context.flags, encoder.reorder
         steps = [later - sooner for sooner, later in itertools.pairwise(clip.times)] + [clip.shown]
         self.durations = dict(zip(clip.times, steps))
         edits = kind.format in _CONTAINERS[ISO]  # others would play what an edit list hides
@@ -142,24 +141,33 @@ class ClipWriter:
             self.next = next(self.waiting, None)
 
 
-def _add_streams(output: av.container.OutputContainer, encoder: Encoder, streams: Sequence[Any]) -> tuple[Any, dict]:
-    """Add a video stream and copies of a source's streams: the video stream, and {index in the source: copy}."""
+def _add_streams(
+    output: av.container.OutputContainer, encoder: Encoder, source: Source, indices: Sequence[int]
+) -> tuple[Any, dict]:
+    """Add a video stream and copies of streams of a source: the video stream, and {index in the source: copy}."""
     video, copies = output.add_stream(encoder.library), {}
-    for stream in streams:
-        copies[stream.index] = copy = output.add_stream_from_template(stream)
+    for index in indices:
+        stream = source.file.streams[index]
+        if source.codecs.get(index) in _HEADERLESS and not stream.codec_context:
+            copy = output.add_mux_stream(source.codecs[index], time_base=stream.time_base)
+        else:
+            copy = output.add_stream_from_template(stream)
         copy.metadata.update(stream.metadata)
         copy.disposition = stream.disposition
+        copies[index] = copy
     return video, copies
 
 
-def _holds(kind: Container, encoder: Encoder, streams: Sequence[Any], firsts: Mapping[int, av.Packet]) -> bool:
-    """Return whether a container takes these streams of a source beside an encoded video, by trying it in memory.
+def _holds(
+    kind: Container, encoder: Encoder, source: Source, indices: Sequence[int], firsts: Mapping[int, av.Packet]
+) -> bool:
+    """Return whether a container takes streams of a source beside an encoded video, by trying it in memory.
 
-    firsts: The first packets of the streams, by their indices.
+    firsts: The first packets of the source's streams, by their indices.
     """
     try:
         with kind.open(io.BytesIO()) as output:
-            video, copies = _add_streams(output, encoder, streams)
+            video, copies = _add_streams(output, encoder, source, indices)
             encoder.set_up(video.codec_context, encoder.settings[0], (64, 64), Fraction(25), Fraction(1, 25))
             output.start_encoding()
             for index in copies.keys() & firsts.keys():
@@ -171,7 +179,3 @@ def _holds(kind: Container, encoder: Encoder, streams: Sequence[Any], firsts: Ma
     except (av.FFmpegError, ValueError, OSError):
         return False
     return True
-
-
-def _codec(stream: Any) -> str:
-    return stream.codec_context.codec.name if stream.codec_context else "of a codec that PyAV does not know"

@@ -1,6 +1,7 @@
 """A clip as a source of packets: its streams, and their times on one clock.  The ffmpeg program decodes its frames."""
 
 import collections
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -11,6 +12,7 @@ import av
 from av.stream import Disposition
 
 from common.core.errors import UserError
+from common.media.clips import stream_codecs
 
 ISO = "mov,mp4,m4a,3gp,3g2,mj2"  # ffmpeg's name of MP4 and what is like it
 _FREE_CLOCKS = ("mpeg", "mpegts")  # their clocks start anywhere, and jump where files were put together
@@ -50,6 +52,11 @@ class Source:
             return stream.type == "data" and bool("timecode" in stream.metadata or title)
 
         return [stream for stream in self.file.streams if stream.index != self.video.index and not is_made(stream)]
+
+    @functools.cached_property
+    def codecs(self) -> dict[int, str]:
+        """ffmpeg's names of the codecs of its streams, by their indices, also where PyAV does not know them."""
+        return stream_codecs(self.path)
 
     def packets(self) -> Iterator[tuple[av.Packet, Fraction]]:
         """Yield its packets in the order of the file, and for each the seconds that put it on one clock.

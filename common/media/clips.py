@@ -84,7 +84,7 @@ def extract_frames(
             yield number, number / rate if rate else seconds, image
     except UserError:
         # Where all chosen numbers lie beyond the end, this error only says that no frame came.
-        if number >= 0 or min(_numbers(choice), default=0) < count_frames(path):
+        if number >= 0 or min(_numbers(choice), default=0) < max(count_frames(path), 1):
             raise
     last = max(_numbers(choice), default=number)
     if number < last:
@@ -139,6 +139,12 @@ def probe(path: str | Path) -> str:
     clip_input(path)  # raises where there is no such file
     whole = ffmpeg.input(os.path.abspath(path), protocol_whitelist="file")
     return run(whole.output("-", format="null", c="copy", t=0), f"reading {path}")[1].split("Output #0")[0]
+
+
+def stream_codecs(path: str | Path) -> dict[int, str]:
+    """Return ffmpeg's names of the codecs of a clip's streams, by their indices."""
+    streams = re.findall(r"Stream #0:(\d+)\S*: \w+: (\w+)", probe(path))
+    return {int(index): name for index, name in streams}
 
 
 def format_warning(log: str, treatment: str) -> str:

@@ -204,7 +204,7 @@ def _failure(task: str, problem: str, log: str) -> UserError:
     errors = [line for line in lines if re.search(r"\[(error|fatal)\]", line)] or lines[-1:]
     words = [re.sub(r"\[[^\]]* @ \w+\] |\[\w+\] ", "", line).strip(" .") for line in errors]
     words = list(dict.fromkeys(word for word in words if not re.match(ECHO, word)))[-2:] or words[-1:]
-    said = f'; its last words: "{" / ".join(words)[-400:]}"' if words else "; it said nothing"
+    said = " / ".join(words)[-400:] or "ffmpeg said nothing"
     lacking = re.search(r"(?:encoder|filter)\W+lib(x264|x265|svtav1|vmaf)\b", log)
     if lacking:
         advice = f"that FFmpeg is built without lib{lacking[1]}, imageio-ffmpeg's has it: point $FFMPEG there"
@@ -212,10 +212,15 @@ def _failure(task: str, problem: str, log: str) -> UserError:
         advice = "FFmpeg 5.1 or newer is needed, imageio-ffmpeg's is: point $FFMPEG there"
     elif "matches no streams" in log:
         return UserError(f"{task}: it has no video stream; expected a clip")
+    elif re.search(r"Video: none|Cannot determine format of input", log):
+        return UserError(f"{task}: no frame of its video can be decoded; expected a clip")
+    elif colours := re.search(r"Color spaces:\s+(?:\[error\]\s+)?src: (\S+)|Unsupported input.* csp:(\S+)", log):
+        colours = colours[1] or colours[2]
+        return UserError(f"{task}: its colours ({colours}) cannot be read; convert the clip to BT.709 first")
     elif "No space left on device" in log:
         advice = "the disk is full: make room, or give another folder"
     elif "SIGKILL" in problem:
         advice = "is memory short? Try again, or point $FFMPEG to another FFmpeg"
     else:
         advice = "check the file, or point $FFMPEG to another FFmpeg"
-    return UserError(f"{task}: {find_ffmpeg()} {problem}{said}; {advice}")
+    return UserError(f"{task}: {said}; {advice} ({find_ffmpeg()} {problem})")
