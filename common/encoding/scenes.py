@@ -78,6 +78,7 @@ class ClipInfo(NamedTuple):
 def analyse_clip(path: str | Path) -> ClipInfo:
     """Decode a clip once and return its properties.  Raises UserError where it is damaged anywhere."""
     stream = clip_input(path).filter("select", f"1+0*print(pts)+0*print(gt(scene,{CUT_SCORE}))")
+    stream = stream.filter("settb", "1/1000000").filter("setpts", "N")  # of which only the durations are read
     # Checksums are an output that ffmpeg must write, so that it ends when this program is killed.
     graph = stream.output("pipe:", format="framecrc", fps_mode="passthrough", enc_time_base="1/1000000")
     checksums, log = run(graph.global_args("-copyts"), f"decoding {path}", timeout=FILM_TIMEOUT)
@@ -88,10 +89,13 @@ def analyse_clip(path: str | Path) -> ClipInfo:
     tick, rate = format.tick, format.rate
     with Source(path) as source:
         times = source.frame_times([int(float(time)) for time in printed[::2]], tick)
+    if rate and any(later < sooner for sooner, later in itertools.pairwise(times)):
+        # Raw H.264 that was copied into MP4 has the times of decoding, while decoders give frames in the order shown.
+        times = [min(times) + round(number / rate / tick) for number in range(len(times))]
     for number, (sooner, later) in enumerate(itertools.pairwise(times), 1):
         if later <= sooner:
             raise UserError(
-                f"{path}: frame {number}, counted from 0, is not shown after the one before it; give its frames an "
+                f"{path}: frame {number}, counted from 0, has the time of the one before it; give its frames an "
                 "even rate, for example with ffmpeg -i IN -fps_mode cfr -qp 0 -c:a copy OUT.mkv"
             )
     cuts = [0] + [number for number, cut in enumerate(printed[1::2]) if float(cut) and number] + [len(times)]

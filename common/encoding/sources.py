@@ -65,9 +65,11 @@ class Source:
         """
         offset, ends = Fraction(-(self.file.start_time or 0), av.time_base) if self.free_clock else Fraction(0), {}
         for packet in self.file.demux():
-            time = packet.pts if packet.dts is None else packet.dts
-            if time is None or not packet.size:  # the last of a stream
+            if not packet.size:  # the last of a stream
                 continue
+            if packet.pts is None and packet.dts is None:  # a cover image
+                packet.pts = packet.dts = 0
+            time = packet.pts if packet.dts is None else packet.dts
             if self.free_clock and packet.stream.type in ("video", "audio"):
                 now = time * packet.time_base + offset
                 due = ends.get(packet.stream_index, now)

@@ -217,6 +217,8 @@ def _failure(task: str, problem: str, log: str) -> UserError:
     elif colours := re.search(r"Color spaces:\s+(?:\[error\]\s+)?src: (\S+)|Unsupported input.* csp:(\S+)", log):
         colours = colours[1] or colours[2]
         return UserError(f"{task}: its colours ({colours}) cannot be read; convert the clip to BT.709 first")
+    elif "corrupt input packet" in log:
+        advice = "if it was put together of several files, remux it first: ffmpeg -i IN -c copy OUT"
     elif "No space left on device" in log:
         advice = "the disk is full: make room, or give another folder"
     elif "SIGKILL" in problem:
