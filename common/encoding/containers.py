@@ -28,9 +28,12 @@ _CONTAINERS = {
     "mpegts": {"mpegts": (".ts", ".m2ts", ".mts")},
     "flv": {"flv": (".flv",)},
 }
+# What players know in MP4; a source that is in none of these containers and holds more becomes Matroska if it can.
+_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus", "mov_text"})
 _FALLBACKS = (("mp4", ".mp4"), ("matroska", ".mkv"))
 _UNHEARD = {("webm", "libx264"), ("webm", "libx265"), ("mpegts", "libsvtav1")}  # pairs that no player knows
 _HEADERLESS = ("dvb_teletext",)  # codecs that PyAV can copy though it does not know them
+_COVER = {"filename": "cover", "mimetype": "image/jpeg"}
 _STALE = ("bps", "duration", "encoder", "number_of_", "_statistics")  # tags that describe the source's own packets
 
 
@@ -54,12 +57,14 @@ def choose_container(path: str | Path, encoder: Encoder) -> Container:
     """Return the container for an encoded clip: the source's own, or one that holds more of its other streams."""
     with Source(path) as source:
         own, suffix = _CONTAINERS.get(source.file.format.name, {}), source.path.suffix.lower()
-        format = next((format for format, suffixes in own.items() if suffix in suffixes), next(iter(own), None))
-        kinds = [(format, suffix if suffix in own[format] else own[format][0])] if format else []
+        kinds = [(format, suffix) for format, suffixes in own.items() if suffix in suffixes]
+        kinds += [(format, suffixes[0]) for format, suffixes in list(own.items())[:1]]
         others, best, firsts = source.others(), None, {}
         for packet in itertools.islice(source.file.demux(*others), _SAMPLE if others else 0):
             firsts.setdefault(packet.stream_index, packet)
-        for format, suffix in dict.fromkeys([*kinds, *_FALLBACKS]):
+        known = kinds or all(source.codecs[stream.index] in _MP4 for stream in others)
+        fallbacks = _FALLBACKS if known else _FALLBACKS[::-1]
+        for format, suffix in dict.fromkeys([*kinds, *fallbacks]):
             kind = Container(suffix, format, [], [])
             if (format, encoder.library) in _UNHEARD or not _holds(kind, encoder, source, [], {}):
                 continue
@@ -108,7 +113,7 @@ class ClipWriter:
     def dropped(self) -> str:
         """Say how many packets of other streams the container has refused; "" for none."""
         counts = self.refused.items()
-        return "; ".join(f"{count} damaged packets of stream {index} are left out" for index, count in counts)
+        return "; ".join(f"{count} packets of stream {index} do not fit in and are left out" for index, count in counts)
 
     def write(self, packet: av.Packet) -> None:
         """Write the next packet of the video, in the order of coding, after all others that are due before it."""
@@ -148,6 +153,10 @@ def _add_streams(
     video, copies = output.add_stream(encoder.library), {}
     for index in indices:
         stream = source.file.streams[index]
+        if index in source.covers and output.format.name == "matroska":  # where a cover image is an attached file
+            names = (stream.metadata.get(key, default) for key, default in _COVER.items())
+            output.add_attachment(*names, source.covers[index])
+            continue
         if source.codecs.get(index) in _HEADERLESS and not stream.codec_context:
             copy = output.add_mux_stream(source.codecs[index], time_base=stream.time_base)
         else:

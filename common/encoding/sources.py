@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -57,6 +58,16 @@ class Source:
     def codecs(self) -> dict[int, str]:
         """ffmpeg's names of the codecs of its streams, by their indices, also where PyAV does not know them."""
         return stream_codecs(self.path)
+
+    @functools.cached_property
+    def covers(self) -> dict[int, bytes]:
+        """Its cover images, by the indices of their streams."""
+        covers = [stream.index for stream in self.file.streams.video if stream.disposition & Disposition.attached_pic]
+        if not covers:
+            return {}
+        with Source(self.path) as again:
+            packets = itertools.islice(again.file.demux(covers), len(covers))
+            return {packet.stream_index: bytes(packet) for packet in packets}
 
     def packets(self) -> Iterator[tuple[av.Packet, Fraction]]:
         """Yield its packets in the order of the file, and for each the seconds that put it on one clock.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,13 @@ def read_patches(frame: np.ndarray) -> np.ndarray:
     return np.array([frame[rows, p * step + step // 4 : p * step + step * 3 // 4].mean((0, 1)) for p in range(6)])
 
 
-def ffmpeg(*arguments: str | Path, data: bytes | None = None) -> str:
-    """Run ffmpeg; words with spaces are names.  Returns its log."""
+def ffmpeg(*arguments: str | Path, data: bytes | None = None) -> tuple[str, str]:
+    """Run ffmpeg; returns its log and its standard output."""
     words = [word for part in arguments for word in ([str(part)] if isinstance(part, Path) else part.split())]
     command = [find_ffmpeg(), "-hide_banner", "-y", *words]
     result = subprocess.run(command, input=data, capture_output=True)
     assert result.returncode == 0, f"{command}: {result.stderr.decode(errors='replace')[-800:]}"
-    return result.stderr.decode(errors="replace")
+    return result.stderr.decode(errors="replace"), result.stdout.decode(errors="replace")
 
 
 def make(
@@ -74,7 +75,7 @@ def make(
     """Write frames, and a tone where `sound` says how, as a clip."""
     frames = numbered() if frames is None else frames
     size = f"{frames.shape[2]}x{frames.shape[1]}"
-    tone = f"-f lavfi -t {len(frames) / float(rate)} -i sine=frequency=500:sample_rate=48000" if sound else ""
+    tone = f"-f lavfi -t {len(frames) / float(Fraction(rate))} -i sine=frequency=500:sample_rate=48000" if sound else ""
     video = f"{before} -f rawvideo -pix_fmt rgb24 -s {size} -r {rate} -i -"
     ffmpeg(video, tone, "-map 0:v" + " -map 1:a" * bool(sound), options, sound, path, data=frames.tobytes())
     return path
@@ -270,7 +271,7 @@ CLIPS = [
     Odd("alpha.mov", plain("-c:v qtrle -pix_fmt argb"), streams=2),
     Odd("nellymoser.flv", plain(sound="-c:a nellymoser -ar 22050 -ac 1"), streams=2),
     Odd("mpeg4.avi", plain("-c:v mpeg4 -q:v 2 -bf 2 -pix_fmt yuv420p", sound="-c:a libmp3lame"), streams=2, suffix=".mp4"),
-    Odd("windows.wmv", plain("-c:v wmv2 -b:v 4M -pix_fmt yuv420p", sound="-c:a wmav2"), streams=2, suffix=".mkv"),
+    Odd("windows.wmv", plain("-c:v wmv2 -b:v 4M -pix_fmt yuv420p", sound="-c:a wmav2"), streams=2, suffix=".mp4|.mkv"),
     Odd("theora.ogv", plain("-c:v libtheora -q:v 10 -pix_fmt yuv420p", sound="-c:a libvorbis"), streams=2, suffix=".mp4|.mkv"),
     Odd("vp9.webm", plain("-c:v libvpx-vp9 -lossless 1 -cpu-used 8 -pix_fmt yuv420p", sound="-c:a libopus"), streams=2, suffix=".mkv"),
     Odd("blu ray.m2ts", plain(X264 + " -mpegts_m2ts_mode 1", sound="-c:a pcm_bluray -ac 2"), streams=2),
@@ -291,15 +292,15 @@ CLIPS = [
 
 def frame_times(path: Path) -> tuple[list[float], float | None, int, float]:
     """(times of the frames, time of the first sound or None, number of streams, length of the file) by ffmpeg itself."""
-    sound = "-map 0:a:0? -af ashowinfo -c:a pcm_s16le"
-    log = ffmpeg("-copyts -i", path, f"-map 0:V:0 {sound} -vf showinfo=checksum=0 -fps_mode passthrough -f null -")
-    times = [float(time) for time in re.findall(r"Parsed_showinfo.* n: *\d+ pts: *\S+ pts_time:(\S+)", log)]
-    heard = re.search(r"Parsed_ashowinfo.* n:0 pts:\S+ pts_time:(\S+)", log)
+    outputs = "-map 0:V:0 -vf showinfo=checksum=0 -fps_mode passthrough -f null - -map 0:a:0? -frames:a 1 -f framecrc -"
+    log, sounds = ffmpeg("-copyts -i", path, outputs)
+    times = [float(time) for time in re.findall(r" n: *\d+ pts: *\S+ pts_time:(\S+)", log)]
+    heard = re.search(r"#tb 0: (\d+)/(\d+)\n[^$]*^0, *\S+ +(-?\d+),", sounds, re.MULTILINE)
     head = log.split("Output #0")[0].split("Stream mapping")[0]
     streams = [line for line in head.splitlines() if re.match(r"\s+Stream #0", line)]
     length = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", head)
     seconds = sum(float(part) * unit for part, unit in zip(length.groups(), (3600, 60, 1))) if length else 0.0
-    sound = float(heard[1]) if heard else None
+    sound = int(heard[3]) * int(heard[1]) / int(heard[2]) if heard and " Audio: " in head else None
     return times, sound, len(streams), seconds
 
 
