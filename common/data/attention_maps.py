@@ -17,7 +17,7 @@ from common.core.files import PART, atomic_write
 from common.core.parallel import parallel_map
 from common.core.threads import CORES, prefetch
 from common.data.dataset import Split, list_images, match_images
-from common.media.images import read_image
+from common.media.images import open_image, read_image
 
 COMPUTED = "computed saliency (common.saliency, Boolean Map Saliency), not measured gaze"
 """What a computed map says of itself.  Existing maps hold this text, so it never changes, although the module moved."""
@@ -59,7 +59,7 @@ def read_maps(split: Split, root: str | Path, size: tuple[int, int]) -> tuple[np
 def is_computed(path: Path) -> bool:
     """Return whether the map in the file `path` says that `make_map` made it."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.info.get("Description") == COMPUTED
     except Exception:  # whoever reads the map says what is wrong with the file
         return False
