@@ -100,12 +100,8 @@ class Batches(keras.utils.PyDataset):
         return batch if self.shares == 1 else (*batch, self._sample_weights(real, len(chosen)))
 
     def _sample_weights(self, real, filled):
-        """Of a batch with `real` images among `filled`; Keras divides by the number of all."""
-        gain = filled / real  # the mean of this batch, and so its gradient, is then that of the real images
-        if self.shuffle_seed is None:  # on valid, the mean of all batches must be that of all images
-            *_, last = range(0, len(self.order), self.batch_size)
-            gain = (last + _filled(len(self.order) - last, self.shares)) / len(self.order)
-        return np.where(np.arange(filled) < real, gain, 0).astype("float32")
+        """Of a batch with `real` images among `filled`, by all of which Keras divides: their mean is the real ones'."""
+        return np.where(np.arange(filled) < real, filled / real, 0).astype("float32")
 
     def on_epoch_end(self):
         self.epoch += 1

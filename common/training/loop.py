@@ -20,7 +20,7 @@ from common.models import weight_files
 from common.training import devices, features, health_checks, memory, runs
 from common.training.batches import ORIENTATIONS, Batches
 from common.training.callbacks import Progress, draw_curves, tensorboard
-from common.training.job import Training
+from common.training.job import Learner, Training
 from common.training.runs import Best
 
 RESTARTS = 3  # how many other seeds a training tries whose output is dead from the start
@@ -103,10 +103,9 @@ class Run(keras.callbacks.Callback):
                 devices.synchronize(model)
             extractor, learner = (None, model) if config.feature_cache == "off" else features.split(model)
             steps = config.accumulate if config.accumulate > 1 else None
-            learner.compile(
-                keras.optimizers.Adam(config.learning_rate, gradient_accumulation_steps=steps),
-                **training.compile_arguments(),
-            )
+            learner = Learner(learner.input, learner.outputs)
+            adam = keras.optimizers.Adam(config.learning_rate, gradient_accumulation_steps=steps)
+            learner.set_up(adam, [target.output for target in training.targets])
             learner.optimizer.build(learner.trainable_variables)
         self.variables = [v for layer in model.layers if layer not in frozen for v in layer.variables]
         self.variables += learner.optimizer.variables
