@@ -64,7 +64,9 @@ class VGG16(Backbone):
         return "what VGG16 starts from: imagenet, a local file of its weights without top, or none"
 
     def find(self, weights: str | None, level: str | None, owner: str) -> list[str | None]:
-        return [weights]
+        if weights in ("imagenet", "none", None):
+            return [weights]
+        return [str(weight_search.find(weights, [Path(VGG16_URL).name], f"{owner}'s VGG16"))]
 
     def build(self, input_format: InputFormat, weights: list[str | None], owner: str) -> list[Any]:
         (source,) = weights

@@ -37,7 +37,7 @@ class Learner(keras.Model):
         self.compile(optimizer, **(several_outputs if several else one_output))
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Count an image as one, or not at all where it only fills a batch; the weights of Batches suit the gradient."""
+        """Count an image once, or not at all where it only fills a batch: the weights of Batches suit the gradient."""
         if sample_weight is not None:
             sample_weight = keras.ops.cast(sample_weight > 0, "float32")
         return super().compute_metrics(x, y, y_pred, sample_weight)

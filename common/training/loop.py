@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
@@ -249,8 +248,8 @@ class Run(keras.callbacks.Callback):
         for variable, array in zip(self.variables, arrays):
             variable.assign(array)
         self.first = self.epoch = facts["epoch"]
-        with contextlib.suppress(OSError, KeyError, ValueError), h5py.File(self.files.checkpoint) as file:
-            note = json.loads(str(file.attrs["training"]))
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            note = json.loads(weight_files.note(self.files.checkpoint))
             if note.pop("run") == self._identity():
                 self.best = Best(**note)
         if self.first and not self.best.epoch:

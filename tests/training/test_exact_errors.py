@@ -7,7 +7,6 @@ import shutil
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -99,10 +98,9 @@ def test_on_one_device(cache, outputs, root, tmp_path, capsys):
 
 PROGRAM = """
 import json, sys
-from pathlib import Path
 from training.test_exact_errors import learn
-settings = json.loads(sys.argv[3])
-print(json.dumps([learn(*map(Path, sys.argv[1:3]), feature_cache=cache, overwrite=True, **settings) for cache in (None, "off")]))
+root, folder, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+print(json.dumps([learn(root, folder, feature_cache=c, overwrite=True, **settings) for c in (None, "off")]))
 """
 
 
