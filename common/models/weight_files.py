@@ -1,8 +1,8 @@
 """Weight files in the layout of the released ones: Keras 2 HDF5, weights only, matched by the order of layers.
 
 Such a file has a group a layer, listed in order in the attribute `layer_names`; each group lists its arrays in
-`weight_names`.  Names do not matter when a file is read, order and shapes do.  A file is data of a
-stranger: no other file that it refers to is opened, and no array is read before its type and shape are known to be right.
+`weight_names`.  Names do not matter when a file is read, order and shapes do.  A file is data of a stranger: no other
+file that it refers to is opened, and no array is read before its type and shape are known to be right.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from h5py import h5l
 
 from common.core.errors import UserError
 from common.core.files import atomic_write
@@ -156,7 +157,7 @@ def _refuse_links(path: Path, file: h5py.File) -> None:
     """Raise UserError where anything in a file is a link to another file."""
 
     def leads_out(name, link):
-        return name if link.type not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT) else None
+        return name if link.type not in (h5l.TYPE_HARD, h5l.TYPE_SOFT) else None
 
     name = file.id.links.visit(leads_out, info=True)
     if name is not None:
