@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from h5py import h5l
 
 from common.core.errors import UserError
 from common.core.files import atomic_write
@@ -155,13 +154,9 @@ def _open(path: Path) -> Iterator[list[tuple[str, list[h5py.Dataset]]]]:
 
 def _refuse_links(path: Path, file: h5py.File) -> None:
     """Raise UserError where anything in a file is a link to another file."""
-
-    def leads_out(name, link):
-        return name if link.type not in (h5l.TYPE_HARD, h5l.TYPE_SOFT) else None
-
-    name = file.id.links.visit(leads_out, info=True)
+    name = file.visititems_links(lambda name, link: name if isinstance(link, h5py.ExternalLink) else None)
     if name is not None:
-        raise UserError(f"{path}: /{_text(name)} is a link to another file; {STRANGE}")
+        raise UserError(f"{path}: /{name} is a link to another file; {STRANGE}")
 
 
 def _text(name: bytes | str) -> str:
