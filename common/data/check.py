@@ -24,7 +24,7 @@ from common.core.threads import CORES
 from common.data.dataset import LEVELS, SPLITS, match_images, read_splits, split_folder
 from common.data.labels import LABEL_FILE, Unit
 from common.data.levels import median_baseline
-from common.data.tables import MANIFEST, SHOWN, count_with_examples, distinct, read_manifest
+from common.data.tables import MANIFEST, SHOWN, count_with_examples, distinct, label_kinds, read_manifest
 from common.media.images import read_image
 from common.media.metrics import psnr
 
@@ -72,13 +72,13 @@ def check_dataset(
     for name in labels:
         _check_order(splits[name], unit, report)
         _check_coded_images(splits[name], inspections[name], unit, report)
-    kinds = " and ".join(distinct(manifest, "labels"))
-    print(f"{root}: labels in {unit}, {kinds or f'of unknown origin: there is no {MANIFEST}'}")
+    kinds = label_kinds(root, manifest)
+    print(f"{root}: labels in {unit}, {kinds}")
     print(_images_table(splits, inspections))
     if labels:
         target = Path(plot or root / "check.png")
         print(_labels_table(labels, unit))
-        _draw(labels, unit, f"{root.resolve().name}: {kinds or 'labels of unknown origin'}", target)
+        _draw(labels, unit, f"{root.resolve().name}: labels {kinds}", target)
         print(f"histogram: {target}")
     for line in report.remarks:
         print(f"remark: {line}")

@@ -41,7 +41,7 @@ def unread_kind(path: Path) -> str | None:
 
 def unknown_kind(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str | None:
     """Return the name of a TIFF's kind where Pillow may read it wrongly, else None."""
-    bits, colour, samples = tags.get(258, (1,)), tags.get(262), tags.get(277, 1)
+    bits, colour, samples = tags.get(258, (1,)), tags.get(262, -1), tags.get(277, 1)
     planar, formats, packed = tags.get(284, 1) == 2, set(tags.get(339, (1,))) - {4}, tags.get(259, 1) != 1
     known = (
         set(bits) <= set(BITS.get(colour, ()))
@@ -56,8 +56,8 @@ def unknown_kind(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str | None:
 
 
 def _name(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
-    bits, colour, samples = tags.get(258, (1,)), tags.get(262), tags.get(277, 1)
-    name = NAMES[colour] if isinstance(colour, int) and colour < len(NAMES) else ""
+    bits, colour, samples = tags.get(258, (1,)), tags.get(262, -1), tags.get(277, 1)
+    name = NAMES[colour] if 0 <= colour < len(NAMES) else ""
     words = [f"{'/'.join(map(str, dict.fromkeys(bits)))}-bit"]
     words += [SAMPLE_FORMATS[one] for one in tags.get(339, ()) if one in SAMPLE_FORMATS][:1]
     words += [name or f"colour {colour}", f"{samples} sample{'s' * (samples != 1)} a pixel"]
@@ -82,5 +82,5 @@ def correct_before_loading(image: TiffImagePlugin.TiffImageFile) -> None:
 
 def gray_16_bits(samples: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v2) -> np.ndarray:
     """Return the samples that Pillow gives of a gray TIFF of 12 or 16 bits as 16 bits, 0 black."""
-    samples = samples << 16 - tags[258][0]
-    return ~samples if tags[262] == WHITE_IS_ZERO else samples
+    samples = samples << 16 - tags.get(258, (16,))[0]
+    return ~samples if tags.get(262) == WHITE_IS_ZERO else samples
