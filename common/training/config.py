@@ -47,7 +47,7 @@ class TrainingConfig:
         start_from: weight file that the whole network starts from.
         input_size: (height, width) that the network sees, None for the paper's.
         patch: (height, width) of patches to train on instead of whole images; for fully convolutional networks.
-        attention_weight: of the loss of an attention map.
+        attention_weight: of the loss of an attention map; 0 trains without that output, and needs no maps.
         augment: "none"; "mirror", each image as it is or mirrored, drawn anew each epoch; "flips", upside down too.
         output_bias: start of a level's bias, "mean" for the mean training label, or "zero".
 

@@ -99,7 +99,7 @@ class Training:
                         problem = f"{layer.name} has no bias to start at the mean label; see output_bias"
                         raise ValueError(f"{spec.name}: {problem}")
                     layer.bias.assign(np.mean(target.columns["train"], axis=0))
-        if spec.build_auxiliary is None:
+        if spec.build_auxiliary is None or len(model.outputs) == len(declared):
             return model, model
         return keras.Model(model.input, [*model.outputs, *spec.build_auxiliary(model)]), model
 
