@@ -313,8 +313,9 @@ def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, cap
 
 @pytest.mark.parametrize("head", ["MT_1LJND_VA", "MT_3LJND_VA"])
 def test_a_va_head_trains_without_its_tail_and_without_maps(head, tiny, tmp_path, monkeypatch, capsys):
-    vgg = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.AveragePooling2D(16)])  # whose weights do not matter
-    monkeypatch.setattr(VGG16, "build", lambda *arguments: [vgg])
+    image = keras.Input((64, 64, 3))
+    pooled = keras.Model(image, keras.layers.AveragePooling2D(16)(image))  # small, where weights do not matter
+    monkeypatch.setattr(VGG16, "build", lambda *arguments: [pooled])
     root = shutil.copytree(tiny, tmp_path / "root", ignore=shutil.ignore_patterns("vatrain", "vavalid"))
     where = ["--data_dir", root, "--checkpoint_path", tmp_path, "--csv_log_path", tmp_path, "--vgg_weights", "none"]
     where += ["--epochs", 1, "--batch_size", 2, *SIZE]

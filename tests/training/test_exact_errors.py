@@ -98,6 +98,7 @@ def test_on_one_device(cache, outputs, root, tmp_path, capsys):
 
 PROGRAM = """
 import json, sys
+from pathlib import Path
 from training.test_exact_errors import learn
 root, folder, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 print(json.dumps([learn(root, folder, feature_cache=c, overwrite=True, **settings) for c in (None, "off")]))
