@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import keras
 
 KERAS_VERSION = b"2.9.0"  # whose layout this is; Keras converts the arrays of files that say 1
-STRANGE = "no Keras writes such weight files, and none is followed; fetch or copy it again, from whom you trust"
+LARGEST_PIECE = 2**20  # numbers; HDF5 makes room for a whole piece of an array to read a part of it
+STRANGE = "no Keras writes such weight files, and this one is not read; fetch or copy it again, from whom you trust"
 
 
 def load(model: "keras.Model", path: str | Path, owner: str | None = None) -> None:
@@ -147,6 +148,8 @@ def _open(path: Path) -> Iterator[list[tuple[str, list[h5py.Dataset]]]]:
                 for dataset in layers[-1][1]:
                     if dataset.external or dataset.is_virtual:
                         raise UserError(f"{path}: {dataset.name} lies in another file; {STRANGE}")
+                    if dataset.chunks and np.prod(dataset.chunks) > max(dataset.size or 0, LARGEST_PIECE):
+                        raise UserError(f"{path}: {dataset.name} is stored in pieces larger than itself; {STRANGE}")
             yield [(name, datasets) for name, datasets in layers if datasets]
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged or cut off ({error}); fetch or copy it again") from None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
@@ -56,11 +57,20 @@ def find(path: str | Path, names: Sequence[str], owner: str) -> Path:
         UserError: There is none, or more than one, or the file is damaged or no weight file, or named for another JND
             level: the files of the levels are alike inside.
     """
+    file = _find(Path(path), names, owner)
+    _weight_files().layout(file)
+    return file
+
+
+def load(network: Any, file: Path, owner: str) -> None:
+    """Give `network` the weights of `file`, as `weight_files.load`."""
+    _weight_files().load(network, file, owner)
+
+
+def _weight_files() -> Any:
     from common.models import weight_files  # it imports h5py, for which --help does not wait
 
-    file = _find(Path(path), names, owner)
-    weight_files.layout(file)
-    return file
+    return weight_files
 
 
 def _find(path: Path, names: Sequence[str], owner: str) -> Path:

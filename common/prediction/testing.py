@@ -11,6 +11,7 @@ import numpy as np
 from common.core.errors import UserError
 from common.core.files import atomic_write, check_writable, file_or_default, write_csv
 from common.core.keras_backend import load_keras
+from common.core.names import composed
 from common.core.threads import prefetch
 from common.data.dataset import LEVELS, Split, list_images, load_splits, match_images, split_folder
 from common.data.labels import Unit
@@ -93,8 +94,8 @@ def match_some(split: Split, folder: Path) -> dict[Path, Path]:
 
     Raises UserError where a frame is broken or ambiguous.
     """
-    present = {path.stem for path in list_images(folder)}
-    images = tuple(image for image in split.images if image.stem in present)
+    present = {composed(path.stem) for path in list_images(folder)}
+    images = tuple(image for image in split.images if composed(image.stem) in present)
     if len(images) < len(split):
         rest = "PSNR and SSIM are theirs" if images else "no PSNR, no SSIM"
         print(f"warning: {folder}: frames of {len(images)} of {len(split)} images; {rest}", file=sys.stderr)

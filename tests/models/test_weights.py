@@ -221,6 +221,12 @@ def test_an_array_of_another_shape_or_type_is_never_read(file, monkeypatch):
     assert "holds something else than numbers" in refused(load, model, file)
 
 
+def test_an_array_in_pieces_larger_than_itself_is_never_read(file):
+    settings = {"maxshape": (None, 3, 3, 4), "chunks": (10**7, 3, 3, 4), "dtype": "float32"}
+    replace(file, lambda opened, array: opened.create_dataset(NAME, array.shape, **settings))
+    assert_left_alone(file, f"/{NAME} is stored in pieces larger than itself")
+
+
 def test_numbers_that_float32_cannot_hold_are_refused(file):
     replace(file, lambda opened, array: opened.create_dataset(NAME, data=np.full(array.shape, 1e300)))
     assert "holds NaN or infinite weights" in refused(load, small.build(), file)
