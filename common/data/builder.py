@@ -168,6 +168,11 @@ class DatasetBuilder:
         new = len(todo) - len(failed)
         print(f"{self.root}: {describe(rows)}\n{self._summary(table)}")
         print(f"{new} {self.unit_noun}s made, {len(made) - new} were there; {time.monotonic() - self.started:.0f} s")
+        empty = [f"{split}/" for split in SPLITS if failed and split not in set(table["split"])]
+        if empty:
+            print(
+                f"warning: nothing in {' and '.join(empty)}: each {self.unit_noun} for it failed, or --split gives none"
+            )
         for line in (*self.left_out, *failed, *self.not_needed):
             print(f"left out: {one_line(line)}")
         return 1 if self.left_out or failed else 0

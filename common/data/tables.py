@@ -129,10 +129,14 @@ def read_manifest(root: Path) -> tuple[pd.DataFrame, list[str]]:
     return table, faults
 
 
-def count_with_examples(what: str, found: Sequence[str]) -> list[str]:
-    """Return ["2 clips in two splits: a; b"], a line that counts what was found and names the first; [] for nothing."""
-    more = f" ... and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return [f"{len(found)} {what}: {'; '.join(found[:SHOWN])}{more}"] if found else []
+def count_with_examples(what: str, found: Sequence[str], count: int = 0) -> list[str]:
+    """Return ["2 clips in two splits: a; b"], a line that counts what was found and names the first; [] for nothing.
+
+    count: How many there are, where `found` holds only the first.
+    """
+    count = count or len(found)
+    more = f" ... and {count - SHOWN} more" if count > SHOWN else ""
+    return [f"{count} {what}: {'; '.join(found[:SHOWN])}{more}"] if count else []
 
 
 def distinct(manifest: pd.DataFrame, column: str) -> list[str]:
