@@ -150,7 +150,7 @@ def _alike(readable: list[tuple[str, Inspection]]) -> Iterator[tuple[tuple[bool,
     squares = thumbnails.reshape(-1, SIDE, SIDE)
     flips = [squares[:, :, ::-1], squares[:, ::-1], squares[:, ::-1, ::-1]]
     split = np.unique([name for name, _ in readable], return_inverse=True)[1]
-    digest = np.unique([one.digest for _, one in readable], return_inverse=True)[1]
+    digest = np.unique([str(one.digest) for _, one in readable], return_inverse=True)[1]
     for start in range(0, len(readable), BLOCK):
         block, end = slice(start, start + BLOCK), min(start + BLOCK, len(readable))
         earlier = np.arange(end) < np.arange(start, end)[:, None]  # the second of each pair is in the block

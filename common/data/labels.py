@@ -63,7 +63,7 @@ def _parse(rows, header, file, names, unit):
     known = {composed(name): name for name in names} | {name: name for name in names}
     labels, line_of, unordered, problems = {}, {}, [], []
     for index, (line, fields) in enumerate(rows):
-        given = fields.pop(0) if has_names else index
+        given = fields.pop(0) if has_names else ""
         name = known.get(given, known.get(composed(given))) if has_names else index
         if name is None:
             problems.append(

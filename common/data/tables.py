@@ -37,10 +37,10 @@ def read_table(
     missing = [column for column in columns if column not in table]
     if missing:
         raise UserError(f"{file}: no column {', '.join(missing)}; {expected}{rows.separated}")
-    table = table[list(columns)]
+    table = pd.DataFrame({column: table[column] for column in columns})
     for column, (lowest, highest) in limits.items():
-        commas = table[column].str.replace(",", ".") if rows.separator in ";\t" else table[column]
-        numbers = pd.Series(pd.to_numeric(commas, errors="coerce"))
+        texts = [text.replace(",", ".") if rows.separator in ";\t" else text for text in table[column]]
+        numbers = pd.Series(pd.to_numeric(pd.Series(texts, table.index, dtype=str), errors="coerce"))
         wrong = ~numbers.between(lowest, highest) & ~(blanks & (table[column] == ""))
         if wrong.any():
             line = wrong.idxmax()
@@ -77,7 +77,7 @@ def _as_table(rows: Rows, file: Path, expected: str) -> pd.DataFrame:
             f"put fields with commas into quotes; {expected}{rows.separated}"
         )
     fields = [values + [""] * (len(names) - len(values)) for _, values in body.rows]
-    return pd.DataFrame(fields, index=[line for line, _ in body.rows], columns=names, dtype=str)
+    return pd.DataFrame(fields, pd.Index([line for line, _ in body.rows]), pd.Index(names), dtype=str)
 
 
 def refuse_repeats(table: pd.DataFrame, column: str, file: Path) -> None:

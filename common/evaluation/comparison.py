@@ -60,7 +60,7 @@ def read_data(root: Path, sheets: Path | None = None) -> EvaluationData:
     rows = manifest
     if len(manifest):
         rows = manifest[manifest["split"] == "test"]
-        rows = rows.set_index(rows["image"].map(composed))
+        rows = rows.set_index(pd.Index([composed(name) for name in rows["image"]]))
     column = source_column(rows)
     sources = [str(rows[column].get(composed(path.name), path.name)) if column else path.name for path in split.images]
     if sheets:

@@ -74,7 +74,9 @@ def correct_before_loading(image: TiffImagePlugin.TiffImageFile) -> None:
     tags = image.tag_v2
     if tags.get(284) == 2 and set(tags.get(258, ())) == {16} and tags.get(259, 1) == 1:
         order = "B" if tags.prefix == b"MM" else "L"
-        image.tile = [tile._replace(args=(f"{tile.args[0]};16{order}", *tile.args[1:])) for tile in image.tile]
+        arguments = [tuple(tile.args or ()) for tile in image.tile]
+        tiles = zip(image.tile, arguments)
+        image.tile = [tile._replace(args=(f"{mode};16{order}", *rest)) for tile, (mode, *rest) in tiles]
     colours = tags.get(320)
     if image.mode == "P" and colours and max(colours) < 256:
         image.putpalette(np.reshape(colours, (3, -1)).T.astype(np.uint8).tobytes())
