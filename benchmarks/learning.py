@@ -35,7 +35,7 @@ from common.models.registry import ModelSpec, get_model
 
 SHARES = ("0.7", "0.12", "0.18")  # of the photographs for train, valid and test
 CROPS = 4
-LEARN = {"learning_rate": 1e-4, "batch_size": 8, "epochs": 40, "patience": 15, "augment": "mirror"}
+LEARN = {"learning_rate": 1e-4, "batch_size": 8, "epochs": 100, "patience": 25, "augment": "shifts"}
 
 
 @dataclass(frozen=True)

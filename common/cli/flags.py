@@ -66,7 +66,10 @@ def training_flags(parser: argparse.ArgumentParser, defaults: Any) -> None:
     add("--learning_rate", type=positive(float), default=defaults.learning_rate, help="learning rate of Adam")
     add("--seed", type=_seed, default=0, help="seed of the initial weights and of the order of images")
     choice_flag(add, "precision", "precision of arithmetic; weights and outputs stay float32")
-    choice_flag(add, "augment", "mirror: each epoch sees each image as it is or mirrored; flips: upside down, too")
+    text = (
+        "mirror: each epoch sees each image as it is or mirrored; flips: upside down, too; shifts: mirrored and moved, "
+    )
+    choice_flag(add, "augment", text + "what leaves on one side comes in on the other")
     add("--patience", type=number, metavar="N", help="stop after N epochs without a better one")
     text = "change the weights only after N batches, by their mean gradient: N times the batch in the memory of one"
     add("--accumulate", type=number, default=1, metavar="N", help=text)

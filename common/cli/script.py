@@ -62,6 +62,9 @@ def _set_level(parser: argparse.ArgumentParser, options: argparse.Namespace, spe
             parser.error(f"--jnd_value {options.level} is column {given}, not --jnd_column {column}")
         options.level = f"JND{column + 1}"
     if options.level is None and spec.needs_level and options.command != "predict":
+        if spec.level_by_column:  # whose default is 0, as released
+            options.level = "JND1"
+            return
         parser.error(f"{spec.name} has one level: --jnd_value JND1, JND2 or JND3 is missing")
     if options.level and not spec.needs_level:
         print(f"{spec.name} has all three levels at once; {options.level} changes nothing", file=sys.stderr)

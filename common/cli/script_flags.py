@@ -1,11 +1,18 @@
 """The flags of the scripts, COMMAND by COMMAND: `train_flags`, `test_flags` ..."""
 
+import re
+
 from common.cli.flags import choice_flag, form, frames_flag, positive, training_flags
 from common.core.environment import PRETRAINED
 from common.encoding.config import CODECS, SCENE_QPS
 from common.models.registry import LEVELS
 from common.prediction.formats import FORMATS
 from common.prediction.resize_modes import PRECISIONS, RESIZE_MODES
+
+
+def _not_negative(text):
+    """Parse a flag: a number from 0."""
+    return 0.0 if re.fullmatch(r"0+\.?0*|\.0+", text) else positive(float)(text)
 
 
 def _model_flags(parser, specs, every_level=False):
@@ -22,7 +29,12 @@ def _model_flags(parser, specs, every_level=False):
         help="accepted, without effect: the model predicts all levels" if has_all_levels else f"the JND level{every}",
     )
     if any(spec.level_by_column for spec in specs):
-        add("--jnd_column", type=int, choices=(0, 1, 2), help="the same, counted from 0")
+        add(
+            "--jnd_column",
+            type=int,
+            choices=(0, 1, 2),
+            help=f"the same, counted from 0{'' if every_level else '; by default 0'}",
+        )
     text = "height and width that the network sees; released weights fit only the released size"
     add("--input_size", type=positive(int), nargs=2, metavar=("H", "W"), help=text)
 
@@ -42,8 +54,8 @@ def train_flags(parser, specs):
     _backbone_flag(parser, first, training=True)
     training_flags(parser, first.defaults)
     if any(output.target == "attention map" for spec in specs for output in spec.outputs):
-        text = "weight of the attention map's loss, where each level has 1; the VA heads only"
-        add("--attention_weight", type=positive(float), default=1.0, help=text)
+        text = "weight of the attention map's loss, where each level has 1; 0 trains without maps; the VA heads only"
+        add("--attention_weight", type=_not_negative, default=1.0, help=text)
     choice_flag(add, "output_bias", "start of the output's bias: the mean training label, or zero as released")
 
 
@@ -54,6 +66,8 @@ def test_flags(parser, specs):
     _weights_flag(parser, specs)
     _arithmetic_flags(parser)
     parser.add_argument("--result_path", required=True, metavar="OUT", help="folder for the results, or a .csv file")
+    text = "write the predicted levels only, as the released programs: no header, no names, no labels"
+    parser.add_argument("--plain", action="store_true", help=text)
     _backbone_flag(parser, first, training=False)
     _batch_size_flag(parser, first)
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,25 @@ def require_content(path: str | Path, noun: str) -> None:
         raise UserError(f"{path}: {kind}; expected a file, save the {noun} as one first")
     if not status.st_size:
         raise UserError(f"{path}: an empty file (0 bytes); copy the {noun} again")
+
+
+def walk(folder: str | Path, onerror: Callable[[OSError], object] | None = None) -> Iterator[tuple]:
+    """Yield (folder, names of its folders, names of its files) as `os.walk`; a linked folder is entered, once.
+
+    A link to a folder that is entered anyway, or to one above, is not followed.  What the caller takes out of the names
+    of folders is not entered.
+    """
+    entered = [Path(folder).resolve()]
+    for place, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        for name in list(folders):
+            path = Path(place, name)
+            if path.is_symlink():
+                target = path.resolve()
+                if any(target.is_relative_to(other) or other.is_relative_to(target) for other in entered):
+                    folders.remove(name)
+                else:
+                    entered.append(target)
+        yield place, folders, names
 
 
 def sha256(path: str | Path) -> str:

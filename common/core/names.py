@@ -1,8 +1,16 @@
-"""Names of files: their order, and as text that a terminal or another system accepts."""
+"""Names of files: when two are the same, their order, and as text that a terminal or another system accepts."""
 
 import re
 import unicodedata
 from pathlib import Path
+
+
+def composed(name: str) -> str:
+    """Return a name with its accents composed (Unicode's NFC), the form in which names are compared and ordered.
+
+    The same name may come decomposed from macOS, from a table or from an archive.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def natural_key(name: str) -> tuple:
@@ -10,13 +18,13 @@ def natural_key(name: str) -> tuple:
 
     Names that are equal so far (Img1 and img1, img1 and img01) follow in plain character order.
     """
-    parts = re.findall(r"[0-9]+|[^0-9]", name.casefold())
-    return [("0", int(part)) if part[0] in "0123456789" else (part, 0) for part in parts], name
+    parts = re.findall(r"[0-9]+|[^0-9]", composed(composed(name).casefold()))
+    return [("0", int(part)) if part[0] in "0123456789" else (part, 0) for part in parts], composed(name), name
 
 
 def safe_stem(name: str) -> str:
     """Return the stem of a file name, of at most 40 ASCII letters, digits, - and _, so that any system accepts it."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in Path(name).stem)[:40]
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in composed(Path(name).stem))[:40]
 
 
 def one_line(text: str) -> str:

@@ -14,10 +14,11 @@ from PIL import Image, PngImagePlugin
 
 from common.core.errors import UserError
 from common.core.files import PART, atomic_write
+from common.core.names import composed
 from common.core.parallel import parallel_map
 from common.core.threads import CORES, prefetch
 from common.data.dataset import Split, list_images, match_images
-from common.media.images import read_image
+from common.media.images import open_image, read_image
 
 COMPUTED = "computed saliency (common.saliency, Boolean Map Saliency), not measured gaze"
 """What a computed map says of itself.  Existing maps hold this text, so it never changes, although the module moved."""
@@ -59,7 +60,7 @@ def read_maps(split: Split, root: str | Path, size: tuple[int, int]) -> tuple[np
 def is_computed(path: Path) -> bool:
     """Return whether the map in the file `path` says that `make_map` made it."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.info.get("Description") == COMPUTED
     except Exception:  # whoever reads the map says what is wrong with the file
         return False
@@ -90,9 +91,9 @@ def make_maps(
         if folder.is_dir():
             for path in folder.glob(f"{PART}*"):  # a killed run left it
                 path.unlink()
-            existing = {path.stem: path for path in list_images(folder)}
+            existing = {composed(path.stem): path for path in list_images(folder)}
         for stem, image in images.items():
-            path = existing.get(stem)
+            path = existing.get(composed(stem))
             if path and not (overwrite and path.suffix == ".png"):
                 kept.append(path)
             else:
@@ -118,9 +119,9 @@ def make_maps(
 
 def _images_by_stem(folder):
     """{stem: path} of the images in `folder`."""
-    images = {}
+    images, owners = {}, {}
     for image in list_images(folder) if folder.is_dir() else ():
-        other = images.setdefault(image.stem, image)
+        images[image.stem], other = image, owners.setdefault(composed(image.stem), image)
         if other is not image:
             raise UserError(f"{image}: same name as {other.name}, so a map could belong to either; rename one")
     if not images:

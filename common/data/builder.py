@@ -25,8 +25,8 @@ from typing import Any
 import pandas as pd
 
 from common.core.errors import UserError
-from common.core.files import read_json, write_csv, write_json
-from common.core.names import natural_key, one_line
+from common.core.files import read_json, walk, write_csv, write_json
+from common.core.names import composed, natural_key, one_line
 from common.core.parallel import parallel_map
 from common.data.dataset import LEVELS, SPLITS, split_folder
 from common.data.labels import LABEL_FILE, write_labels
@@ -67,7 +67,8 @@ class DatasetBuilder:
             raise UserError(f"{self.root}: holds the {self.noun}s; choose another --data_dir")
         names = [
             path.relative_to(folder).as_posix()
-            for path in folder.rglob("*")
+            for place, _, files in walk(folder)
+            for path in (Path(place, file) for file in files)
             if path.suffix.lower() in suffixes and path.is_file() and own not in path.resolve().parents
         ]
         names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
@@ -88,7 +89,8 @@ class DatasetBuilder:
         split: Of train, valid and test, three shares that sum to 1, or three whole numbers of sources; beyond these,
         sources have no split.  Raises UserError where it is neither, or there are too few sources.
         """
-        order, split = sorted(names), [float(part) for part in split]
+        order = sorted(names, key=lambda name: composed(name) if isinstance(name, str) else name)
+        split = [float(part) for part in split]
         shares = abs(sum(split) - 1) < 1e-6
         if min(split) < 0 or not (shares or (sum(split) > 1 and all(part.is_integer() for part in split))):
             raise UserError(
@@ -166,6 +168,11 @@ class DatasetBuilder:
         new = len(todo) - len(failed)
         print(f"{self.root}: {describe(rows)}\n{self._summary(table)}")
         print(f"{new} {self.unit_noun}s made, {len(made) - new} were there; {time.monotonic() - self.started:.0f} s")
+        empty = [f"{split}/" for split in SPLITS if failed and split not in set(table["split"])]
+        if empty:
+            print(
+                f"warning: nothing in {' and '.join(empty)}: each {self.unit_noun} for it failed, or --split gives none"
+            )
         for line in (*self.left_out, *failed, *self.not_needed):
             print(f"left out: {one_line(line)}")
         return 1 if self.left_out or failed else 0

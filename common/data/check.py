@@ -1,48 +1,28 @@
 """Whether a dataset in the rootdir layout is fit to train on: `python3 -m common.prepare check`.
 
 Faults spoil a training or its result: an image in two splits, labels in the wrong order, coded images of other images.
-Remarks need a person's eye.
-
-Two images are alike where their gray 16 x 16 versions correlate above 0.95.  Of 36 photographs, any two stayed below
-0.63, and each stayed above 0.97 with its own copy of half the size, as a JPEG of quality 10, and a seventh brighter.
-A copy cut by more than a hundredth at each side can pass unseen.
+Remarks need a person's eye.  See `common.data.inspection` for what is looked for in the images.
 """
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+import pandas as pd
 
 from common.core.errors import UserError
-from common.core.parallel import parallel_map
+from common.core.names import composed, natural_key
 from common.core.plotting import png_figure
 from common.core.threads import CORES
 from common.data.dataset import LEVELS, SPLITS, match_images, read_splits, split_folder
+from common.data.inspection import check_coded_images, find_copies, inspect_images, usual_excess
 from common.data.labels import LABEL_FILE, Unit
 from common.data.levels import median_baseline
-from common.data.tables import MANIFEST, SHOWN, count_with_examples, distinct, read_manifest
-from common.media.images import read_image
-from common.media.metrics import psnr
+from common.data.tables import MANIFEST, SHOWN, count_with_examples, distinct, label_kinds, read_manifest
 
-ALIKE = 0.95
 SLIP = 1  # QP or QF: means of different subjects may pass each other by as much (VideoSet's clip 36 at 1080p: by 0.1)
-DB_SLIP = 0.1  # dB: frames one QP apart may, if one is a B frame and the other is not
-OTHER_DB = 15  # dB: a coded image further than this from the raw one shows something else
-
-
-class Inspection(NamedTuple):
-    """What is kept of an image; digest, size and thumbnail are None where it cannot be read."""
-
-    name: str  # split and file name
-    digest: str | None  # of the pixels
-    size: tuple[int, int] | None  # (W, H)
-    thumbnail: np.ndarray | None  # gray, (256,), of norm 1
-    dbs: list[float | None]  # PSNR of its coded image at each level, None where there is none
-    faults: list[str]  # what is wrong with the files
+ROUNDING = 0.01  # by which label files and manifests may differ
 
 
 @dataclass
@@ -51,6 +31,10 @@ class Report:
 
     faults: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+
+    def add(self, faults: list[str], remarks: list[str]) -> None:
+        self.faults += faults
+        self.remarks += remarks
 
 
 def check_dataset(
@@ -66,19 +50,24 @@ def check_dataset(
     if unit not in ("QP", "QF"):
         raise UserError(f"{root / MANIFEST}: unit {unit!r}; expected QP or QF, or give --label_unit")
     splits = _read_splits(root, unit, report)
-    inspections = _inspect_images(splits, root, jobs, report)
-    _compare_images(inspections, report)
+    inspections = inspect_images(splits, _match_coded(splits, root, report), unit, jobs)
+    broken = [fault for of_split in inspections.values() for one in of_split for fault in one.faults]
+    report.faults += count_with_examples("images cannot be used", broken)
+    report.add(*find_copies(inspections))
+    _check_sizes(inspections, report)
+    _check_labels(splits, manifest, report)
     labels = {name: split.labels for name, split in splits.items() if split.labels is not None}
-    for name in labels:
+    usual = usual_excess(inspections)
+    for name, rows in labels.items():
         _check_order(splits[name], unit, report)
-        _check_coded_images(splits[name], inspections[name], unit, report)
-    kinds = " and ".join(distinct(manifest, "labels"))
-    print(f"{root}: labels in {unit}, {kinds or f'of unknown origin: there is no {MANIFEST}'}")
+        report.add(*check_coded_images(rows, inspections[name], unit, usual))
+    kinds = label_kinds(root, manifest)
+    print(f"{root}: labels in {unit}, {kinds}")
     print(_images_table(splits, inspections))
     if labels:
         target = Path(plot or root / "check.png")
         print(_labels_table(labels, unit))
-        _draw(labels, unit, f"{root.resolve().name}: {kinds or 'labels of unknown origin'}", target)
+        _draw(labels, unit, f"{root.resolve().name}: labels {kinds}", target)
         print(f"histogram: {target}")
     for line in report.remarks:
         print(f"remark: {line}")
@@ -94,8 +83,8 @@ def _read_splits(root, unit, report):
     if not names:
         raise UserError(f"{root}: no {', '.join(SPLITS)} folder in it; expected a dataset in the rootdir layout")
     splits = {}
-    absent = [f"{name}/" for name in SPLITS if name not in names]
-    report.remarks += count_with_examples("folders are not there", absent)
+    for line, expected in ((report.faults, ("train", "valid")), (report.remarks, ("test",))):
+        line += count_with_examples("folders are not there", [f"{name}/" for name in expected if name not in names])
     for name in names:
         for labels in ("required", "ignored"):
             try:
@@ -107,81 +96,73 @@ def _read_splits(root, unit, report):
     return splits
 
 
-def _inspect_images(splits, root, jobs, report):
-    """{split: [Inspection of each image]}; what is wrong with the files joins the faults."""
-    todo = []
+def _match_coded(splits, root, report):
+    """{split: [the coded images, or None, at each level]}; what is missing joins the report."""
+    there = {(name, level) for name in splits for level in LEVELS if (root / split_folder(name, level)).is_dir()}
+    levels, names = {level for _, level in there}, {name for name, _ in there}
+    coded = {}
     for name, split in splits.items():
-        columns = []
+        coded[name] = []
         for level in LEVELS:
             folder, matches = root / split_folder(name, level), [None] * len(split)
-            if folder.is_dir():
+            if (name, level) in there:
                 try:
                     matches = match_images(split, folder, decode=False)
                 except UserError as error:
                     report.faults.append(str(error))
-            columns.append(matches)
-        todo += [(name, image, coded) for image, *coded in zip(split.images, *columns)]
-    results = iter(parallel_map(lambda item: _inspect(*item), todo, jobs, "image"))
-    inspections = {name: [next(results) for _ in split.images] for name, split in splits.items()}
-    broken = [fault for of_split in inspections.values() for one in of_split for fault in one.faults]
-    report.faults += count_with_examples("images cannot be used", broken)
-    return inspections
+            elif level in levels:  # of another split
+                line = f"{folder}: no such folder, but other splits have one; expected the images of {name}/ at {level}"
+                (report.faults if name in names else report.remarks).append(line)
+            coded[name].append(matches)
+    return coded
 
 
-def _inspect(split, path, coded):
-    """The Inspection of an image, whose coded images have the paths `coded`, or None."""
-    name = f"{split}/{path.name}"
-    try:
-        pixels = read_image(path)
-    except UserError as error:
-        return Inspection(name, None, None, None, [None] * len(coded), [str(error)])
-    faults, dbs = [], []
-    for file in coded:
-        db = None
-        try:
-            other = None if file is None else read_image(file)
-            if other is not None and other.shape != pixels.shape:
-                faults.append(f"{file}: its size is not that of {name}")
-            elif other is not None:
-                db = psnr(pixels, other)
-        except UserError as error:
-            faults.append(str(error))
-        dbs.append(db)
-    height, width = pixels.shape[:2]
-    size = width, height
-    thumbnail = np.asarray(Image.fromarray(pixels).convert("L").resize((16, 16), Image.Resampling.BOX), np.float32)
-    thumbnail = thumbnail.ravel() - thumbnail.mean()
-    norm = np.linalg.norm(thumbnail)
-    digest = hashlib.sha256(f"{size}".encode() + pixels.tobytes()).hexdigest()
-    return Inspection(name, digest, size, thumbnail / norm if norm > 1 else thumbnail * 0, dbs, faults)
+def _check_sizes(inspections, report):
+    """Where nearly all images have one size, another one is a fault."""
+    sizes = Counter(one.size for of_split in inspections.values() for one in of_split if one.size)
+    (usual, count), *others = sizes.most_common() or [(None, 0)]
+    if others and count >= 0.8 * sizes.total():
+        odd = [
+            f"{one.name} {one.size[0]}x{one.size[1]}"
+            for of_split in inspections.values()
+            for one in of_split
+            if one.size not in (None, usual)
+        ]
+        report.faults += count_with_examples(f"images of another size than the {count} of {usual[0]}x{usual[1]}", odd)
 
 
-def _compare_images(inspections, report):
-    """Find images that are the same or alike: between splits a fault, within one a remark."""
-    readable = [(split, one) for split, of_split in inspections.items() for one in of_split if one.digest]
-    if not readable:
-        return
-    same = {}
-    for split, one in readable:
-        same.setdefault(one.digest, {}).setdefault(split, []).append(one.name)
-    between = [" = ".join(map(_first, places.values())) for places in same.values() if len(places) > 1]
-    report.faults += count_with_examples("images in two splits", between)
-    within = [names for places in same.values() if len(places) == 1 for names in places.values() if len(names) > 1]
-    within = [" = ".join(names[:2]) for names in within]
-    report.remarks += count_with_examples("images more than once in a split", within)
-    thumbnails, alike = np.array([one.thumbnail for _, one in readable]), {True: [], False: []}
-    for index, (split, one) in enumerate(readable):
-        for other in np.flatnonzero(thumbnails[:index] @ one.thumbnail > ALIKE):
-            if readable[other][1].digest != one.digest:
-                alike[readable[other][0] == split].append(f"{readable[other][1].name} ~ {one.name}")
-    report.faults += count_with_examples("pairs of images alike, in two splits", alike[False])
-    report.remarks += count_with_examples(
-        "pairs of images alike in a split, as frames of a still scene are", alike[True]
-    )
-
-
-def _first(names):
-    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
+def _check_labels(splits, manifest, report):
+    """Labels must differ, be no zeros, and be those of the manifest; the manifest's images must be there."""
+    zeros, absent, unlisted, differ = [], [], [], []
+    listed = {}
+    if {"split", "image"} <= set(manifest):
+        texts = manifest.reindex(columns=list(LEVELS), fill_value="").apply(lambda column: column.str.replace(",", "."))
+        levels = texts.apply(pd.to_numeric, errors="coerce").to_numpy(float)
+        listed = {
+            (name, composed(image)): row for name, image, row in zip(manifest["split"], manifest["image"], levels)
+        }
+    for name, split in splits.items():
+        keys = [(name, composed(image.name)) for image in split.images]
+        absent += [f"{name}/{key[1]}" for key in listed.keys() - set(keys) if key[0] == name]
+        unlisted += [f"{name}/{image.name}" for key, image in zip(keys, split.images) if listed and key not in listed]
+        if split.labels is None:
+            continue
+        zeros += [f"{name}/{image.name}" for image, row in zip(split.images, split.labels) if not row.any()]
+        if name == "train" and len(split) > 3 and (split.labels == split.labels[0]).all() and split.labels.any():
+            row = " ".join(f"{value:g}" for value in split.labels[0])
+            report.faults.append(
+                f"{split.folder / LABEL_FILE}: all {len(split)} rows are {row}; nothing can be learned"
+            )
+        for key, image, row in zip(keys, split.images, split.labels):
+            due = listed.get(key, np.full(len(LEVELS), np.nan))
+            if (np.abs(due - row) > ROUNDING).any():
+                shown = " ".join(f"{value:g}" for value in due)
+                differ.append(f"{name}/{image.name} {' '.join(f'{value:g}' for value in row)}, there {shown}")
+    absent += [f"{name}/{image}" for name, image in listed if name not in splits]
+    report.faults += count_with_examples("rows of labels that are all 0", zeros)
+    report.faults += count_with_examples(f"rows of labels that differ from {MANIFEST}", differ)
+    report.faults += count_with_examples(f"images of {MANIFEST} that are not there", sorted(absent, key=natural_key))
+    report.remarks += count_with_examples(f"images that have no row in {MANIFEST}", unlisted)
 
 
 def _check_order(split, unit, report):
@@ -202,23 +183,6 @@ def _check_order(split, unit, report):
         )
     else:
         report.faults += count_with_examples(f"rows of levels that do not {order}", list(names[wrong]))
-
-
-def _check_coded_images(split, inspections, unit, report):
-    """The PSNR of coded images must fall as their labels get worse, and be that of the same image."""
-    contrary, other, raw = [], [], []
-    for labels, one in zip(split.labels * (1 if unit == "QP" else -1), inspections):
-        known = [(label, db, name) for label, db, name in zip(labels, one.dbs, LEVELS) if db is not None]
-        for (label, db, name), (next_label, next_db, next_name) in zip(known, known[1:]):
-            if (next_label - label) * (next_db - db) > 0 and abs(next_db - db) > DB_SLIP:
-                contrary.append(
-                    f"{one.name} {name} {abs(label):g} {db:.1f} dB, {next_name} {abs(next_label):g} {next_db:.1f} dB"
-                )
-        other += [f"{one.name} {name} {db:.1f} dB" for _, db, name in known if db < OTHER_DB]
-        raw += [f"{one.name} {name}" for label, db, name in known if db == np.inf and label]
-    report.faults += count_with_examples("pairs of coded images whose PSNR contradicts their levels", contrary)
-    report.faults += count_with_examples(f"coded images of another image (PSNR below {OTHER_DB} dB)", other)
-    report.faults += count_with_examples("coded images that are the image itself, not coded", raw)
 
 
 def _images_table(splits, inspections):

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.core import threads
 from common.core.errors import UserError
-from common.core.names import natural_key
+from common.core.names import composed, natural_key
 from common.core.parallel import parallel_map
 from common.data.labels import LABEL_FILE, LINES_SHOWN, Unit, read_labels
 from common.media.images import IMAGE_SUFFIXES, read_image
@@ -109,7 +109,7 @@ def read_splits(
 def match_images(split: Split, folder: str | Path, *, decode: bool = True) -> tuple[Path, ...]:
     """Return the images in `folder`, such as rootdir/jnd1train, that belong to the images of `split`, in their order.
 
-    They have the same name; the suffix may differ.  Further images in `folder` are ignored.
+    They have the same name, composed or decomposed; the suffix may differ.  Further images in `folder` are ignored.
 
     Raises UserError, which lists the missing, ambiguous and, with `decode`, broken ones together.
     """
@@ -118,11 +118,11 @@ def match_images(split: Split, folder: str | Path, *, decode: bool = True) -> tu
         raise UserError(f"{folder}: no such folder; expected images with the names of those in {split.folder}")
     by_stem = {}
     for path in list_images(folder):
-        by_stem.setdefault(path.stem, []).append(path)
+        by_stem.setdefault(composed(path.stem), []).append(path)
     owners = {}
     for image in split.images:
-        owner = owners.setdefault(image.stem, image)
-        found = by_stem.get(image.stem, [])
+        owner = owners.setdefault(composed(image.stem), image)
+        found = by_stem.get(composed(image.stem), [])
         if owner is not image:
             problems.append(f"{image}: same name as {owner.name}, so {folder.name} could match either; rename one")
         elif not found:

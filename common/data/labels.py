@@ -1,26 +1,29 @@
 """JND-Levels.txt, the label file of a split: a row of three numbers, JND1 JND2 JND3, for each image.
 
-Rows follow the natural order of the images' names (`natural_key`); white space or commas separate the numbers.  A first
-column with the file name is allowed and then decides (names with spaces need commas).  Blank lines, lines that start
-with `#` and a header line are skipped.
+Rows follow the natural order of the images' names (`natural_key`).  A column with the file name is allowed and then
+decides.  A header line must name JND1, JND2 and JND3, and its order counts.  See `common.data.delimited` for what may
+separate the numbers, and what does not count (names with spaces need a separator or quotes).
 """
 
-import csv
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from common.core.errors import UserError
 from common.core.files import atomic_write
-from common.core.names import natural_key
+from common.core.names import composed, natural_key
+from common.data.delimited import Rows, drop_remarks, read_rows
 from common.media.images import IMAGE_SUFFIXES
 
 Unit = Literal["QP", "QF"]
 LABEL_FILE = "JND-Levels.txt"
 HIGHEST = {"QP": 51, "QF": 100}
 LINES_SHOWN = 20
+HEADING = re.compile(r"(?:jnd|level|qp|qf)?[ _.-]*([123])")  # of a column of a level, whatever its case
 
 
 def read_labels(file: Path, names: Sequence[str], unit: Unit) -> tuple[np.ndarray | None, list[str], list[str]]:
@@ -35,16 +38,11 @@ def read_labels(file: Path, names: Sequence[str], unit: Unit) -> tuple[np.ndarra
         line each: rows in the wrong order.
     """
     try:
-        rows, header = _split_lines(file.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        problem = f"no such file; expected a row JND1 JND2 JND3 for each of {len(names)} images"
-    except (UnicodeDecodeError, csv.Error):
-        problem = "not UTF-8 text; save it as plain text"
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror}); expected a text file"
-    else:
-        return _parse(rows, header, file, names, unit)
-    return None, [f"{file}: {problem}"], []
+        rows = read_rows(file, f"expected a row JND1 JND2 JND3 for each of {len(names)} images")
+        rows, header = _order_columns(rows, file)
+    except UserError as error:
+        return None, [str(error)], []
+    return _parse(rows, header, file, names, unit)
 
 
 def write_labels(folder: Path, names: Iterable[str], labels: Iterable) -> None:
@@ -58,22 +56,27 @@ def write_labels(folder: Path, names: Iterable[str], labels: Iterable) -> None:
 
 
 def _parse(rows, header, file, names, unit):
-    """The result of `read_labels` from the rows and the header line of `_split_lines`."""
+    """The result of `read_labels` from what `_order_columns` returns."""
+    rows, number, separated = rows.rows, rows.number, rows.separated
     has_names = any(_is_image_name(fields[0]) for _, fields in rows)
     form = f"expected {'name, ' if has_names else ''}JND1, JND2, JND3, each {unit} 0 to {HIGHEST[unit]}"
-    known, labels, line_of, unordered, problems = set(names), {}, {}, [], []
+    known = {composed(name): name for name in names} | {name: name for name in names}
+    labels, line_of, unordered, problems = {}, {}, [], []
     for index, (line, fields) in enumerate(rows):
-        name = fields.pop(0) if has_names else index
-        if has_names and name not in known:
-            problems.append(f"{file}:{line}: no image {name!r} here; {form} (with commas if names hold spaces)")
+        given = fields.pop(0) if has_names else ""
+        name = known.get(given, known.get(composed(given))) if has_names else index
+        if name is None:
+            problems.append(
+                f"{file}:{line}: no image {given!r} here; {form} (with commas if names hold spaces){separated}"
+            )
         elif name in line_of:
             problems.append(f"{file}:{line}: {name!r} again, it has a row in line {line_of[name]}; keep one of them")
         else:
             line_of[name] = line
             try:
-                labels[name] = _three_numbers(fields, HIGHEST[unit])
+                labels[name] = _three_numbers(fields, HIGHEST[unit], number)
             except ValueError as error:
-                problems.append(f"{file}:{line}: {error}; {form}")
+                problems.append(f"{file}:{line}: {error}; {form}{separated}")
             else:
                 if labels[name] != sorted(labels[name], reverse=unit == "QF"):
                     unordered.append(line)
@@ -83,7 +86,7 @@ def _parse(rows, header, file, names, unit):
         below = f" below the header in line {header}" if header else ""
         problems.append(
             f"{file}: {len(rows)} rows{below}, but {len(names)} images; "
-            "expected a row JND1 JND2 JND3 for each image, in natural order of file names"
+            f"expected a row JND1 JND2 JND3 for each image, in natural order of file names{separated}"
         )
     warnings = [_order_warning(file, unordered, unit)] if unordered else []
     if problems:
@@ -98,41 +101,55 @@ def _order_warning(file, lines, unit):
     return f"{file.parent.name}/{file.name}: {len(lines)} {rows_} where levels do not {order} ({lines_} {shown})"
 
 
-def _split_lines(text):
-    """Return [(line number, fields), ...] of a label file, and the line number of its header or None."""
-    rows, header = [], None
-    for line, content in enumerate(text.splitlines(), 1):
-        content = content.strip().rstrip(", \t")  # spreadsheets write empty cells
-        if not content or content.startswith("#"):
-            continue
-        if "," in content:
-            fields = [field.strip() for field in next(csv.reader([content], skipinitialspace=True))]
-        else:
-            fields = content.split()
-        if not rows and header is None and not any(_is_number(field) or _is_image_name(field) for field in fields):
-            header = line
-        else:
-            rows.append((line, fields))
-    return rows, header
+def _order_columns(rows, file):
+    """The rows without their header and with the columns [name,] JND1, JND2, JND3; the header's line or None."""
+    if not rows.rows or any(_is_number(field, rows) or _is_image_name(field) for field in rows.rows[0][1]):
+        return rows, None
+    (line, header), *body = rows.rows
+    place = {f"JND{found[1]}": i for i, name in enumerate(header) if (found := HEADING.fullmatch(name.casefold()))}
+    headings = [name for name in header if HEADING.fullmatch(name.casefold())]
+    if sorted(place) != ["JND1", "JND2", "JND3"] or len(headings) != 3:
+        raise UserError(
+            f"{file}:{line}: the header {' '.join(header)!r} does not name the levels; expected JND1, JND2 and JND3 in "
+            f"it, or no header{rows.separated}"
+        )
+    order = [place[level] for level in sorted(place)]
+    others = [i for i in range(len(header)) if i not in order]
+    named = [i for i in others if any(_is_image_name(fields[i]) for _, fields in body if i < len(fields))][:1]
+    if not named and body and all(len(fields) > 3 and _is_image_name(fields[0]) for _, fields in body):
+        named, order = [0], [i + 1 for i in order]  # the header names the levels only
+    elif longer := drop_remarks(Rows(body, rows.separator), len(header)):
+        raise UserError(f"{file}:{longer}: more fields than the header in line {line} names; expected one for each")
+    ordered = [(number, [fields[i] for i in (*named, *order) if i < len(fields)]) for number, fields in body]
+    return Rows(ordered, rows.separator), line
 
 
-def _three_numbers(fields, highest):
-    """Return three floats; raise ValueError with what is wrong."""
+def _three_numbers(fields, highest, number):
+    """Return three floats; raise ValueError with what is wrong.  Empty fields and a comment may follow."""
+    for i, field in enumerate(fields):
+        if "#" in field:
+            fields = [*fields[:i], field.partition("#")[0].strip()]
+            break
+    while fields and not fields[-1]:
+        fields.pop()
+    values = []
     for field in fields:
-        if not _is_number(field):
-            raise ValueError(f"{field!r} is not a number")
-        if not math.isfinite(float(field)):
+        try:
+            values.append(number(field))
+        except ValueError:
+            raise ValueError(f"{field!r} is not a number") from None
+        if not math.isfinite(values[-1]):
             raise ValueError(f"{field} is not a finite number")
-        if not 0 <= float(field) <= highest:
+        if not 0 <= values[-1] <= highest:
             raise ValueError(f"{field} is outside 0 to {highest}")
-    if len(fields) != 3:
-        raise ValueError(f"{len(fields)} number{'s' * (len(fields) != 1)} where three are due")
-    return [float(field) for field in fields]
+    if len(values) != 3:
+        raise ValueError(f"{len(values)} number{'s' * (len(values) != 1)} where three are due")
+    return values
 
 
-def _is_number(field):
+def _is_number(field, rows):
     try:
-        float(field)
+        rows.number(field)
     except ValueError:
         return False
     return True

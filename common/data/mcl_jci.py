@@ -25,7 +25,7 @@ from common.data.builder import DatasetBuilder
 from common.data.dataset import LEVELS, SPLITS, split_folder
 from common.data.labels import Unit
 from common.data.levels import HIGHEST_QP, LOWEST_QP, nearest_qp
-from common.data.tables import read_table, refuse_repeats
+from common.data.tables import read_header, read_table, refuse_repeats
 from common.media.ffmpeg import VIDEOSET_X264, encode_intra
 from common.media.ffmpeg_process import find_ffmpeg
 from common.media.images import read_image, write_png
@@ -181,7 +181,7 @@ def read_samples(folder: Path) -> dict[int, tuple[list[int], ...]]:
     It is empty where no sheet has them.  A subject whose sample is a QF sees the difference there and not yet at the
     next higher one.
     """
-    if not any(set(SAMPLES) <= _header(file) for file in folder.glob("*.csv")):
+    if not any(set(SAMPLES) <= read_header(file) for file in folder.glob("*.csv")):
         return {}
     _, table = _read_sheet(folder, SAMPLES, ("image", *SAMPLES[2:]), blanks=True)
     samples = {}
@@ -202,16 +202,11 @@ def _read_stairs(where, text):
 
 def _read_sheet(folder: Path, columns: Collection[str], numbers: Collection[str], limits=(1.0, 100.0), blanks=False):
     """(path, table) of the one CSV file in `folder` that has the `columns`; those in `numbers` are within `limits`."""
-    files = [file for file in sorted(folder.glob("*.csv")) if set(columns) <= _header(file)]
+    files = [file for file in sorted(folder.glob("*.csv")) if set(columns) <= read_header(file)]
     if len(files) != 1:
         found = f"{' and '.join(file.name for file in files)} all have" if files else "no CSV file has"
         raise UserError(f"{folder}: {found} the columns {', '.join(columns)}; expected one such label sheet of MCL-JCI")
     return files[0], read_table(files[0], columns, {column: limits for column in numbers}, blanks)
-
-
-def _header(file):
-    with open(file, encoding="utf-8-sig", errors="replace") as lines:
-        return {name.strip() for name in lines.readline().split(",")}
 
 
 def _image_numbers(table):

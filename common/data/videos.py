@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.core.errors import UserError
 from common.core.files import sha256
-from common.core.names import safe_stem
+from common.core.names import composed, safe_stem
 from common.core.parallel import parallel_map
 from common.core.threads import CORES
 from common.data import pseudolabels
@@ -170,7 +170,7 @@ def _read_labels(builder, file, names: Iterable[str]):
     refuse_repeats(table, "name", file)
     labels = {}
     for line, name, *row in table.itertuples():
-        matches = [own for own in names if name in (own, Path(own).name)]
+        matches = [own for own in names if composed(name) in (composed(own), composed(Path(own).name))]
         if len(matches) == 1:
             labels[matches[0]] = tuple(row)
         else:

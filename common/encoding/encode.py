@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from common.core.errors import UserError
@@ -30,7 +29,7 @@ from common.encoding.targets import check_not_input, file_ids
 from common.media import ffmpeg
 from common.media.clips import compare_streams
 from common.media.ffmpeg_process import watch_kills
-from common.media.images import read_image
+from common.media.images import open_image, read_image
 from common.media.metrics import HIGHEST_DB, compare_images, luma, psnr
 
 # The setting that is as good as a QP is found on the first frames of a scene, up to this number.  They are encoded as
@@ -280,7 +279,7 @@ def _saving(size: int, baseline_qp: int | None, baseline_value: int | None, base
 
 def _stored_format(path: str | Path) -> tuple[bytes | None, bool]:
     """Return an image's RGB colour profile (ICC), if it has one, and whether its samples have 16 bits."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         profile = image.info.get("icc_profile") or b""
         stored = str(image.tile)
     return profile if profile[16:20] == b"RGB " else None, ";16" in stored or ", 65535)" in stored

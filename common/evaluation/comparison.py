@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from common.core.errors import UserError
+from common.core.names import composed
 from common.data import dataset, videoset
 from common.data.levels import HIGHEST_QP, nearest_qp, satisfied
-from common.data.tables import distinct, read_list, read_manifest, source_column
+from common.data.tables import distinct, label_kinds, read_list, read_manifest, source_column
 from common.encoding.image_cache import EncodedImageCache
 from common.evaluation import accuracy
 from common.evaluation.trials import Trial
@@ -55,10 +56,13 @@ def read_data(root: Path, sheets: Path | None = None) -> EvaluationData:
     if (root / "train").is_dir():
         train = dataset.load_splits(root, ("train",), decode=False)["train"]
         medians = np.median(np.asarray(train.labels), axis=0)
-    label_kind = next(iter(distinct(manifest, "labels")), "of unknown origin: there is no manifest.csv")
-    rows = manifest[manifest["split"] == "test"].set_index("image") if len(manifest) else manifest
+    label_kind = label_kinds(root, manifest)
+    rows = manifest
+    if len(manifest):
+        rows = manifest[manifest["split"] == "test"]
+        rows = rows.set_index(pd.Index([composed(name) for name in rows["image"]]))
     column = source_column(rows)
-    sources = [str(rows[column].get(path.name, path.name)) if column else path.name for path in split.images]
+    sources = [str(rows[column].get(composed(path.name), path.name)) if column else path.name for path in split.images]
     if sheets:
         samples = sheet_samples(sheets, label_kind, dict(zip(split.images, sources)))
     else:
@@ -88,7 +92,7 @@ def manifest_samples(root: Path, rows: pd.DataFrame, images: Sequence[Path]) -> 
     columns = [f"samples at {level}" for level in dataset.LEVELS]
     if not set(columns) <= set(rows):
         return {}
-    texts = {path: [str(rows[column].get(path.name, "")) for column in columns] for path in images}
+    texts = {path: [str(rows[column].get(composed(path.name), "")) for column in columns] for path in images}
     return {
         path: [read_list(text, HIGHEST_QP, f"{root / 'manifest.csv'}: {path.name}: samples") for text in fields]
         for path, fields in texts.items()

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from common.core.errors import UserError
 from common.core.files import atomic_write, require_content
+from common.media import tiff
+from common.media.damage import find_damage
 
 # Remarks on odd EXIF, palettes and sizes do not change a pixel; real damage raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -21,29 +23,53 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Suffixes, in lower case, of the files that count as images in a folder."""
 
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000", "GIF", "TGA")
+"""Pillow's names of the formats that are read.  It knows others, and would start a program to read an EPS."""
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Open an image file with Pillow: its header is read, its pixels are not.  Raises as `PIL.Image.open`."""
+    return Image.open(path, formats=FORMATS)
+
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as uint8 RGB (H, W, 3), 0 to 255.
 
     The pixels are those of OpenCV's `imread(IMREAD_COLOR)`: the EXIF orientation is applied, gray and palette are
-    expanded, alpha is dropped (not composited), 16-bit samples keep their high byte, and of several frames the first
-    is read.  Colour profiles are not applied.
+    expanded, alpha is dropped, samples of more than 8 bits keep their high byte, and of several frames the first is
+    read.  Colour profiles are not applied.
+
+    Dropping alpha gives the colours that each pixel has where it is opaque, in every format: they are not blended with
+    a background, and colours that were stored multiplied by alpha are divided by it.  (OpenCV multiplies alpha into
+    the colours of a TIFF.)
 
     Raises:
-        UserError: The file is missing, empty, a pipe or the like, not an image, damaged, cut short, too large, or has
-            samples wider than 16 bits.
+        UserError: The file is missing, empty, a pipe or the like, not an image, damaged, cut short, too large, has
+            samples wider than 16 bits, or is a TIFF of a kind that is not known for certain.
     """
     path = Path(path)
     try:
         require_content(path, "image")
-        with Image.open(path) as image:
+        with open_image(path) as image:
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                if kind := tiff.unknown_kind(image.tag_v2):
+                    raise _UnknownKind(kind)
+                tiff.correct_before_loading(image)
+            image.load()  # raises where the file was cut short
+            if damage := find_damage(path, image):
+                raise UserError(f"{path}: damaged ({damage}); copy it again")
             return np.asarray(_upright_rgb(image))
     except UserError:
         raise
+    except _UnknownKind as error:
+        problem = f"{error}; save it as PNG of 8 or 16 bits"
     except UnidentifiedImageError:
-        problem = "not an image, or of an unknown kind; expected PNG, JPEG, BMP, TIFF, WebP, PGM or PPM"
-    except _WideSamples:
-        problem = "samples wider than 16 bits; save it with 8 or 16 bits a channel"
+        kind = tiff.unread_kind(path)
+        problem = (
+            f"{kind}; save it as PNG of 8 or 16 bits"
+            if kind
+            else "not an image, or of an unknown kind; expected PNG, JPEG, BMP, TIFF, WebP, AVIF, JPEG 2000 or PPM"
+        )
     except (Image.DecompressionBombError, MemoryError):
         problem = f"too large (at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels); scale it down"
     except FileNotFoundError:
@@ -57,17 +83,19 @@ def read_image(path: str | Path) -> np.ndarray:
     raise UserError(f"{path}: {problem}")
 
 
-class _WideSamples(Exception):
-    """Samples of 32 bits, whose white point is unknown."""
+class _UnknownKind(Exception):
+    """Names an image whose pixels would be a guess."""
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    """Load a Pillow image; return it in mode RGB with its EXIF orientation applied."""
-    image.load()  # raises where the file was cut short
+    """Return a loaded Pillow image in mode RGB with its EXIF orientation applied."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        rgb = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        samples = np.asarray(image)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            samples = tiff.gray_16_bits(samples, image.tag_v2)
+        rgb = Image.fromarray((samples >> 8).astype(np.uint8)).convert("RGB")
     elif image.mode in ("I", "F"):
-        raise _WideSamples
+        raise _UnknownKind("samples wider than 16 bits")  # nobody knows which value is white
     elif image.mode == "CMYK" and image.format == "JPEG":  # Pillow's own conversion is up to two levels darker
         ink = np.asarray(image).astype(np.int32)
         paper = 255 - ink[..., 3:]

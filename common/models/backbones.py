@@ -39,14 +39,12 @@ class Autoencoders(Backbone):
         return [weight_search.find(weights, [name], f"{owner}'s autoencoder") for name in names]
 
     def build(self, input_format: InputFormat, weights: list[Path | None], owner: str) -> list[Any]:
-        from common.models import weight_files
-
         image, several = keras.Input(input_format.shape, name="picture"), len(weights) > 1
         networks = []
         for number, file in enumerate(weights, start=1):
             networks.append(build_autoencoder(image, prefix=f"jnd{number}_" if several else ""))
             if file is not None:
-                weight_files.load(networks[-1], file, f"{owner}'s autoencoder")
+                weight_search.load(networks[-1], file, f"{owner}'s autoencoder")
         return networks
 
 
@@ -64,7 +62,9 @@ class VGG16(Backbone):
         return "what VGG16 starts from: imagenet, a local file of its weights without top, or none"
 
     def find(self, weights: str | None, level: str | None, owner: str) -> list[str | None]:
-        return [weights]
+        if weights in ("imagenet", "none", None):
+            return [weights]
+        return [str(weight_search.find(weights, [Path(VGG16_URL).name], f"{owner}'s VGG16"))]
 
     def build(self, input_format: InputFormat, weights: list[str | None], owner: str) -> list[Any]:
         (source,) = weights
@@ -78,9 +78,7 @@ class VGG16(Backbone):
                 "random weights"
             ) from None
         if source not in ("imagenet", "none", None):
-            from common.models import weight_files
-
-            weight_files.load(vgg, Path(source), "VGG16")
+            weight_search.load(vgg, Path(source), "VGG16")
         for layer in vgg.layers:
             layer.trainable = False
             if layer.name == LAST_FROZEN:

@@ -53,3 +53,15 @@ def metric(name: str | Callable) -> Any:
     """The metric called `name`, for Keras's `compile`: the mean over the images."""
     function = FUNCTIONS.get(name) if isinstance(name, str) else name
     return keras.metrics.MeanMetricWrapper(function, name=getattr(name, "__name__", name)) if function else name
+
+
+def image_mean(loss_name: str | Callable, name: str) -> Any:
+    """The metric, itself called `name`, that is the mean over the images of the loss called `loss_name`."""
+    function: Any = keras.losses.get(loss(loss_name))
+    function = function.call if isinstance(function, keras.losses.Loss) else function
+
+    def values(true, predicted):
+        value = function(true, predicted)
+        return value if len(value.shape) else keras.ops.broadcast_to(value, keras.ops.shape(predicted)[:1])
+
+    return keras.metrics.MeanMetricWrapper(values, name=name)

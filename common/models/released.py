@@ -119,7 +119,9 @@ def identify(path: Path) -> Network:
     digest = fingerprint(layers)
     fits = [network for network in NETWORKS if network.fingerprint == digest]
     if not fits:
-        raise UserError(f"{path}: {len(layers)} layers with weights, the shapes are those of no released model")
+        nested = weight_files.whole_model(layers, 8)  # of the autoencoder, the smallest
+        problem = f"{len(layers)} layers with weights, the shapes are those of no released model"
+        raise UserError(f"{path}: {problem}{nested and f'; {nested}'}")
     names = {name for name, _ in layers}
     return next((network for network in fits if network.layer in names), fits[0])
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
@@ -53,10 +54,27 @@ def find(path: str | Path, names: Sequence[str], owner: str) -> Path:
         owner: Whose weights these are, for the messages.
 
     Raises:
-        UserError: There is none, or more than one, or the file is named for another JND level: the files of
-            the levels are alike inside.
+        UserError: There is none, or more than one, or the file is damaged or no weight file, or named for another JND
+            level: the files of the levels are alike inside.
     """
-    path, expected = Path(path), f"{owner}'s weights, {' or '.join(names)}"
+    file = _find(Path(path), names, owner)
+    _weight_files().layout(file)
+    return file
+
+
+def load(network: Any, file: Path, owner: str) -> None:
+    """Give `network` the weights of `file`, as `weight_files.load`."""
+    _weight_files().load(network, file, owner)
+
+
+def _weight_files() -> Any:
+    from common.models import weight_files  # it imports h5py, for which --help does not wait
+
+    return weight_files
+
+
+def _find(path: Path, names: Sequence[str], owner: str) -> Path:
+    expected = f"{owner}'s weights, {' or '.join(names)}"
     if path.is_file():
         own, wanted = (re.search("JND[123]", name) for name in (path.name, names[0]))
         if own and wanted and own[0] != wanted[0]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from common.core.errors import UserError
+from common.core.files import walk
 from common.core.names import natural_key
 from common.core.threads import prefetch
 from common.media.clips import CLIP_SUFFIXES, extract_frames, format_warning, is_clip, probe
@@ -82,7 +83,7 @@ def _files_below(folder: Path, others: dict[str, str], exclude: str | None) -> l
         print(f"warning: {error.filename}: {error.strerror}; this folder is left out", file=sys.stderr)
 
     files = []
-    for place, folders, names in os.walk(folder, onerror=warn):
+    for place, folders, names in walk(folder, warn):
         folders[:] = [name for name in folders if not (name.startswith(".") or _is_within(Path(place, name), exclude))]
         for file in (Path(place, name) for name in names if not name.startswith(".")):
             kind = file.suffix.lower()

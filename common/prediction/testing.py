@@ -1,17 +1,19 @@
 """A trained model on the test images of a rootdir: `test` of the scripts, and of `common.reconstruct`."""
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from common.core.errors import UserError
-from common.core.files import check_writable, file_or_default, write_csv
+from common.core.files import atomic_write, check_writable, file_or_default, write_csv
 from common.core.keras_backend import load_keras
+from common.core.names import composed
 from common.core.threads import prefetch
-from common.data.dataset import LEVELS, Split, load_splits, match_images, split_folder
+from common.data.dataset import LEVELS, Split, list_images, load_splits, match_images, split_folder
 from common.data.labels import Unit
 from common.data.levels import describe_baseline, median_baseline, qp_mae
 from common.media.images import InputFormat
@@ -31,6 +33,7 @@ class TestConfig(WeightsConfig):
         precision: Of weights and arithmetic, "float32" or "bfloat16".
         batch_size: Images predicted at once.
         backbone_weights: Checked where given; the model's own weights hold all that they need.
+        plain: Write numbers only, as the released programs: a row an image, a column a level, no header.
     """
 
     __test__ = False  # no test case, whatever pytest takes its name for
@@ -41,6 +44,7 @@ class TestConfig(WeightsConfig):
     precision: str = "float32"
     batch_size: int = 2
     backbone_weights: Path | None = None
+    plain: bool = False
 
 
 def test(spec: ModelSpec, config: TestConfig) -> None:
@@ -57,8 +61,8 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     frames = {}
     for output in spec.at(config.level):
         folder = root / split_folder("test", output.level or "")
-        if output.target == "frame" and folder.is_dir():
-            frames[output.name] = match_images(split, folder)
+        if output.target == "frame" and folder.is_dir() and (matched := match_some(split, folder)):
+            frames[output.name] = matched
     result = file_or_default(config.result_path, spec.result_name(config.level))
     if result.exists() and result.suffix != ".csv":
         raise UserError(f"{result}: exists, and is no table of results; give a folder, or a name that ends in .csv")
@@ -69,12 +73,13 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
             for index, values in enumerate(predicted):
                 qps.append([float(value[0]) for value in values[: len(levels)]])
                 for paths, image in zip(frames.values(), values[len(levels) :]):
-                    quality.append(compare(spec.input, image, paths[index]))
+                    if frame := paths.get(split.images[index]):
+                        quality.append(compare(spec.input, image, frame))
         except UserError:
             # One image is broken: before giving up, look at all of them, so that all can be mended at once.
             load_splits(root, ("test",), labels="optional", unit=config.label_unit)
             raise
-    write_results(result, split, list(levels.values()), qps)
+    write_results(result, split, list(levels.values()), qps, config.plain)
     print(f"{len(split)} images of {split.folder}, weights {file}")
     if quality:
         psnr, ssim = np.mean(quality, axis=0)
@@ -82,6 +87,19 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     if split.labels is not None:
         print_errors(split, list(levels.values()), np.array(qps), root, config.label_unit)
     print(f"results: {result}")
+
+
+def match_some(split: Split, folder: Path) -> dict[Path, Path]:
+    """Return {image: its frame in `folder`} of those that have one, and warn where some have none.
+
+    Raises UserError where a frame is broken or ambiguous.
+    """
+    present = {composed(path.stem) for path in list_images(folder)}
+    images = tuple(image for image in split.images if composed(image.stem) in present)
+    if len(images) < len(split):
+        rest = "PSNR and SSIM are theirs" if images else "no PSNR, no SSIM"
+        print(f"warning: {folder}: frames of {len(images)} of {len(split)} images; {rest}", file=sys.stderr)
+    return dict(zip(images, match_images(replace(split, images=images), folder))) if images else {}
 
 
 @contextlib.contextmanager
@@ -105,11 +123,20 @@ def compare(input_format: InputFormat, image: np.ndarray, frame: Path) -> tuple[
     return metrics.psnr(target, reconstructed), metrics.ssim(target, reconstructed)
 
 
-def write_results(path: Path, split: Split, levels: Sequence[str], qps: Sequence[Sequence[float]]) -> None:
-    """Write the predicted QPs of a split's images as CSV, a column a level, with the labels where there are some."""
+def write_results(
+    path: Path, split: Split, levels: Sequence[str], qps: Sequence[Sequence[float]], plain: bool = False
+) -> None:
+    """Write the predicted QPs of a split's images as CSV, a column a level, with the labels where there are some.
+
+    plain: The numbers only.
+    """
     import pandas as pd
 
     columns = dict(zip(levels, np.transpose(qps)))
+    if plain:
+        with atomic_write(path) as temporary:
+            pd.DataFrame(columns).to_csv(temporary, index=False, header=False)
+        return
     table = pd.DataFrame({"image": [image.name for image in split.images], **columns})
     if split.labels is not None:
         for level in levels:

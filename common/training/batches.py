@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -14,13 +15,32 @@ WORKERS = min(threads.CORES, 8)
 
 
 Column = Sequence[Path] | np.ndarray
-ORIENTATIONS = {"none": 1, "mirror": 2, "flips": 4}
+ORIENTATIONS = {"none": 1, "mirror": 2, "flips": 4, "shifts": 2}
 """{what --augment says: how many orientations of an image there are}."""
+SHIFT = 16  # pixels: what autoencoders and VGG16 reduce to one value
 
 
 def orient(image: np.ndarray, orientation: int) -> np.ndarray:
     """An image (H, W, C) as it is (0), mirrored left to right (1), upside down (2), or both (3)."""
     return image[:: -1 if orientation & 2 else 1, :: -1 if orientation & 1 else 1]
+
+
+class Place(NamedTuple):
+    """What an image looks like in an epoch: slices of the patch, then an orientation, then moved as by `shift`."""
+
+    crop: Any
+    turn: int
+    moved: tuple[float, float]
+
+
+def shift(array: np.ndarray, by: tuple[float, float]) -> np.ndarray:
+    """Return an image, a map or features (H, W, C), moved by shares of the height and the width.
+
+    What leaves on one side comes in on the other.
+    """
+    if array.ndim < 3 or not any(by):
+        return array
+    return np.roll(array, [round(share * side) for share, side in zip(by, array.shape)], (0, 1))
 
 
 class Batches(keras.utils.PyDataset):
@@ -34,7 +54,9 @@ class Batches(keras.utils.PyDataset):
         shuffle_seed: draw a new order each epoch, the same for the same seed; None keeps the order.
         patch: (height, width) of the patch that is cut at random from each image and its targets, another one in each
             epoch where there is a seed; None takes all.
-        augment: a key of ORIENTATIONS: each epoch draws for each image in which of these it comes.
+        augment: a key of ORIENTATIONS: each epoch draws for each image in which of these it comes.  With "shifts", it
+            is also moved cyclically by multiples of 16 pixels; features are moved instead of computed again, which
+            differs where they see the border.
         epoch: number of the first epoch, on which the order, the patches and the orientations depend.
         shares: into how many equal parts a batch is cut, one a device.  Where images are too few, some come twice, and
             sample weights of 0 leave the doubles out.
@@ -61,7 +83,7 @@ class Batches(keras.utils.PyDataset):
         self.input_format, self.inputs, self.targets = input_format, inputs, targets
         self.batch_size, self.shuffle_seed, self.patch = batch_size, shuffle_seed, patch
         self.epoch, self.shares, self.error = epoch, shares, None
-        self.count, self.orientations = len(targets[0]), ORIENTATIONS[augment]
+        self.count, self.augment = len(targets[0]), augment
         self._draw_order()
 
     def __len__(self):
@@ -81,13 +103,16 @@ class Batches(keras.utils.PyDataset):
         places = {index: self._place(index) for index in chosen}
 
         def images(values):
-            decoded = {
-                i: self.input_format.load(values[i]) if isinstance(values[i], Path) else values[i] for i in places
-            }
-            return np.stack([orient(decoded[i][places[i][0]], places[i][1]) for i in chosen])
+            def load(index):
+                crop, turn, moved = places[index]
+                image = self.input_format.load(values[index]) if isinstance(values[index], Path) else values[index]
+                return shift(orient(image[crop], turn), moved)
+
+            return np.stack([load(index) for index in chosen])
 
         def features(values):
-            return np.asarray(values[[places[index][1] * self.count + index for index in chosen]], "float32")
+            rows = np.asarray(values[[places[index].turn * self.count + index for index in chosen]], "float32")
+            return np.stack([shift(row, places[index].moved) for row, index in zip(rows, chosen)])
 
         def targets(values):
             return images(values) if np.ndim(values) == 4 else np.asarray(values, "float32")[chosen]
@@ -100,12 +125,8 @@ class Batches(keras.utils.PyDataset):
         return batch if self.shares == 1 else (*batch, self._sample_weights(real, len(chosen)))
 
     def _sample_weights(self, real, filled):
-        """Of a batch with `real` images among `filled`; Keras divides by the number of all."""
-        gain = filled / real  # the mean of this batch, and so its gradient, is then that of the real images
-        if self.shuffle_seed is None:  # on valid, the mean of all batches must be that of all images
-            *_, last = range(0, len(self.order), self.batch_size)
-            gain = (last + _filled(len(self.order) - last, self.shares)) / len(self.order)
-        return np.where(np.arange(filled) < real, gain, 0).astype("float32")
+        """Of a batch with `real` images among `filled`, by all of which Keras divides: their mean is the real ones'."""
+        return np.where(np.arange(filled) < real, filled / real, 0).astype("float32")
 
     def on_epoch_end(self):
         self.epoch += 1
@@ -117,14 +138,17 @@ class Batches(keras.utils.PyDataset):
             np.random.default_rng([self.shuffle_seed, self.epoch]).shuffle(self.order)
 
     def _place(self, index):
-        """(slices of the patch, orientation) of an image in this epoch."""
+        """Draw what an image looks like in this epoch."""
         drawn = [0, 0] if self.shuffle_seed is None else [self.shuffle_seed, self.epoch]
         random = np.random.default_rng([*drawn, int(index)])
-        crop = slice(None)
+        crop, moved, size = slice(None), (0.0, 0.0), self.input_format.shape[:2]
         if self.patch is not None:
-            corners = [random.integers(whole - part + 1) for whole, part in zip(self.input_format.shape, self.patch)]
+            corners = [random.integers(whole - part + 1) for whole, part in zip(size, self.patch)]
             crop = tuple(slice(corner, corner + part) for corner, part in zip(corners, self.patch))
-        return crop, int(random.integers(self.orientations))
+        turn = int(random.integers(ORIENTATIONS[self.augment]))
+        if self.augment == "shifts":
+            moved = tuple(random.integers(side // SHIFT) * SHIFT / side for side in self.patch or size)
+        return Place(crop, turn, moved)
 
 
 def _filled(count, shares):

@@ -47,8 +47,9 @@ class TrainingConfig:
         start_from: weight file that the whole network starts from.
         input_size: (height, width) that the network sees, None for the paper's.
         patch: (height, width) of patches to train on instead of whole images; for fully convolutional networks.
-        attention_weight: of the loss of an attention map.
-        augment: "none"; "mirror", each image as it is or mirrored, drawn anew each epoch; "flips", upside down too.
+        attention_weight: of the loss of an attention map; 0 trains without that output, and needs no maps.
+        augment: "none"; "mirror", each image as it is or mirrored, drawn anew each epoch; "flips", upside down too;
+            "shifts", mirrored and moved, what leaves on one side comes in on the other.
         output_bias: start of a level's bias, "mean" for the mean training label, or "zero".
 
     Raises:
@@ -78,7 +79,7 @@ class TrainingConfig:
     input_size: tuple[int, int] | None = _setting(None, decides=True)
     patch: tuple[int, int] | None = _setting(None, decides=True)
     attention_weight: float = _setting(1.0, decides=True)
-    augment: str = _setting("none", decides=True, choices=("none", "mirror", "flips"))
+    augment: str = _setting("none", decides=True, choices=("none", "mirror", "flips", "shifts"))
     output_bias: str = _setting("mean", decides=True, choices=("mean", "zero"))
 
     def __post_init__(self):

@@ -10,9 +10,45 @@ import numpy as np
 
 from common.models import losses, weight_files
 from common.models.backbones import build_network
-from common.models.registry import ModelSpec
+from common.models.registry import ModelSpec, Output
 from common.training.config import TrainingConfig, TrainingFiles
 from common.training.targets import Target
+
+EXACT = "exact_loss"  # the mean over images, until it takes the place of Keras's mean over batches
+
+
+class Learner(keras.Model):
+    """A network that learns `outputs`, and logs losses and metrics that are means over images, whatever the batches.
+
+    Keras averages the loss of each of several outputs over batches instead, and counts images of weight 0 as well.
+    """
+
+    def set_up(self, optimizer: Any, outputs: Sequence[Output]) -> None:
+        """Compile it for `outputs`, in the network's order."""
+        several = len(outputs) > 1
+        self.loss_weights = {
+            f"{output.name}_" if several else "": output.weight if several else 1.0 for output in outputs
+        }
+        functions = [losses.loss(output.loss) for output in outputs]
+        metrics = [[losses.image_mean(o.loss, EXACT), *map(losses.metric, o.metrics)] for o in outputs]
+        weights = list(self.loss_weights.values())
+        several_outputs = {"loss": functions, "loss_weights": weights, "weighted_metrics": metrics}
+        one_output = {"loss": functions[0], "weighted_metrics": metrics[0]}
+        self.compile(optimizer, **(several_outputs if several else one_output))
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Count an image once, or not at all where it only fills a batch: the weights of Batches suit the gradient."""
+        if sample_weight is not None:
+            sample_weight = keras.ops.cast(sample_weight > 0, "float32")
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Replace Keras's means of the losses, and their sum, by the exact ones."""
+        results = super().get_metrics_result()
+        exact = {prefix: results.pop(f"{prefix}{EXACT}") for prefix in self.loss_weights}
+        results.update({f"{prefix}loss": mean for prefix, mean in exact.items()})
+        results["loss"] = sum(weight * exact[prefix] for prefix, weight in self.loss_weights.items())
+        return results
 
 
 @dataclass(frozen=True)
@@ -63,19 +99,9 @@ class Training:
                         problem = f"{layer.name} has no bias to start at the mean label; see output_bias"
                         raise ValueError(f"{spec.name}: {problem}")
                     layer.bias.assign(np.mean(target.columns["train"], axis=0))
-        if spec.build_auxiliary is None:
+        if spec.build_auxiliary is None or len(model.outputs) == len(declared):
             return model, model
         return keras.Model(model.input, [*model.outputs, *spec.build_auxiliary(model)]), model
-
-    def compile_arguments(self) -> dict[str, Any]:
-        """The arguments of Keras's `compile`, all but the optimizer."""
-        outputs = [target.output for target in self.targets]
-        functions = [losses.loss(output.loss) for output in outputs]
-        metrics = [[losses.metric(name) for name in output.metrics] for output in outputs]
-        if len(outputs) == 1:
-            return {"loss": functions[0], "metrics": metrics[0] or None}
-        weights = [output.weight for output in outputs]
-        return {"loss": functions, "loss_weights": weights, "metrics": metrics if any(metrics) else None}
 
     def curves(self) -> tuple[dict, str]:
         """What `callbacks.draw_curves` draws: {title: (column of train, of valid, baseline)}, and the unit."""

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
@@ -20,7 +19,7 @@ from common.models import weight_files
 from common.training import devices, features, health_checks, memory, runs
 from common.training.batches import ORIENTATIONS, Batches
 from common.training.callbacks import Progress, draw_curves, tensorboard
-from common.training.job import Training
+from common.training.job import Learner, Training
 from common.training.runs import Best
 
 RESTARTS = 3  # how many other seeds a training tries whose output is dead from the start
@@ -103,10 +102,9 @@ class Run(keras.callbacks.Callback):
                 devices.synchronize(model)
             extractor, learner = (None, model) if config.feature_cache == "off" else features.split(model)
             steps = config.accumulate if config.accumulate > 1 else None
-            learner.compile(
-                keras.optimizers.Adam(config.learning_rate, gradient_accumulation_steps=steps),
-                **training.compile_arguments(),
-            )
+            learner = Learner(learner.input, learner.outputs)
+            adam = keras.optimizers.Adam(config.learning_rate, gradient_accumulation_steps=steps)
+            learner.set_up(adam, [target.output for target in training.targets])
             learner.optimizer.build(learner.trainable_variables)
         self.variables = [v for layer in model.layers if layer not in frozen for v in layer.variables]
         self.variables += learner.optimizer.variables
@@ -250,8 +248,8 @@ class Run(keras.callbacks.Callback):
         for variable, array in zip(self.variables, arrays):
             variable.assign(array)
         self.first = self.epoch = facts["epoch"]
-        with contextlib.suppress(OSError, KeyError, ValueError), h5py.File(self.files.checkpoint) as file:
-            note = json.loads(str(file.attrs["training"]))
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            note = json.loads(weight_files.note(self.files.checkpoint))
             if note.pop("run") == self._identity():
                 self.best = Best(**note)
         if self.first and not self.best.epoch:

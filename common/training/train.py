@@ -51,6 +51,8 @@ def train(model: str | ModelSpec, config: TrainingConfig | None = None, **settin
         replace(output, weight=config.attention_weight) if output.target == "attention map" else output
         for output in spec.at(config.level)
     ]
+    if not config.attention_weight:
+        outputs = [output for output in outputs if output.target != "attention map"]
     labels = "required" if any(output.target == "label" for output in outputs) else "ignored"
     splits = load_splits(config.data_dir, ("train", "valid"), labels=labels, unit=config.label_unit)
     targets = read_targets(outputs, splits, Path(config.data_dir), spec.input)

@@ -1,16 +1,25 @@
 """`train` and `test` as every script has them, on small.py's network: flags, labels, names of files."""
 
 import shutil
+import unicodedata
+from dataclasses import replace
 
 import h5py
+import keras
 import pandas as pd
 import pytest
 import small
 
+from common.cli.script import run_script
 from common.core.errors import UserError
+from common.media import metrics
 from common.media.images import InputFormat
 from common.models.autoencoder import build_autoencoder
+from common.models.registry import Output
+from common.models.weight_files import save
 from LAT import build_model
+
+FOLDERS = ("jnd1test", "test")
 
 
 def train(root, folder, *flags, **settings):
@@ -86,6 +95,46 @@ def test_quality_factors_are_labels_too(rootdir, small_weights, tmp_path, capsys
     assert "QF; always predicting the training median gives 0.00 QF" in capsys.readouterr().out
     with pytest.raises(UserError, match="90 is outside 0 to 51"):
         test(root, small_weights, tmp_path / "out")
+
+
+def test_plain_results_are_numbers_only(rootdir, small_weights, tmp_path):
+    test(rootdir, small_weights, tmp_path / "ours")
+    test(rootdir, small_weights, tmp_path / "theirs", "--plain")
+    ours = pd.read_csv(tmp_path / "ours" / "test_results.csv")["JND1"]
+    assert [float(line) for line in (tmp_path / "theirs" / "test_results.csv").read_text().splitlines()] == list(ours)
+
+
+@pytest.mark.parametrize("present", [[], [2], [1, 3], [1, 2, 3]])
+def test_frames_of_some_test_images_are_compared_and_the_others_predicted(present, rootdir, tmp_path, capsys):
+    """As E2E models do, whose released programs run as well where jnd1test is empty or partial."""
+    root = shutil.copytree(rootdir, tmp_path / "root")
+    for number in {1, 2, 3} - set(present):
+        (root / "jnd1test" / f"img{number}.png").unlink()
+    (root / "test" / "img3.png").rename(root / "test" / "imgü3.png")  # composed; its frame's name is decomposed
+    if 3 in present:
+        (root / "jnd1test" / "img3.png").rename(root / "jnd1test" / unicodedata.normalize("NFD", "imgü3.png"))
+
+    def build(shape):
+        model = small.build(shape)
+        copy = keras.layers.Rescaling(1.0, name="JNDImg")(model.input)
+        return keras.Model(model.input, [copy, *model.outputs])
+
+    outputs = (Output("JNDImg", target="frame", level="JND1", loss="mse"), *small.SMALL.outputs)
+    save(build(small.INPUT.shape), tmp_path / "Best.h5")
+    where = ["--data_dir", root, "--model_weights_path", tmp_path / "Best.h5", "--result_path", tmp_path / "out"]
+    spec = replace(small.SMALL, build=build, outputs=outputs)
+    assert run_script("", spec, arguments=["test", *map(str, where)]) == 0
+    said = capsys.readouterr()
+    assert len(pd.read_csv(tmp_path / "out" / "test_results.csv")) == 3
+    rest = "PSNR and SSIM are theirs" if present else "no PSNR, no SSIM"
+    line = f"warning: {root / 'jnd1test'}: frames of {len(present)} of 3 images; {rest}\n"
+    assert said.err == (line if len(present) < 3 else "")
+    values = [
+        metrics.psnr(*(small.INPUT.to_image(small.INPUT.load(rootdir / folder / f"img{n}.png")) for folder in FOLDERS))
+        for n in present
+    ]
+    assert ("PSNR" in said.out) == bool(present)
+    assert not present or f"PSNR {sum(values) / len(values):.2f} dB" in said.out
 
 
 def test_a_name_that_is_no_utf_8_comes_through(rootdir, small_weights, tmp_path):

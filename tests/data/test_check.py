@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from skimage import data
 
 from common.core.errors import UserError
+from common.data.inspection import Inspection, find_copies
 from common.media.images import write_png
 from common.prepare import main
 
@@ -110,6 +112,73 @@ def mix(root):
     )
 
 
+def manifest(root):
+    rows = [
+        f"{split},{number}.png,{','.join(map(str, LEVELS[number - 1]))},human"
+        for split, count in COUNTS.items()
+        for number in range(1, count + 1)
+    ]
+    (root / "manifest.csv").write_text("\n".join(["split,image,JND1,JND2,JND3,labels", *rows]))
+
+
+def swap_rows(root):
+    manifest(root)
+    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS[[0, 2, 1, 3]], fmt="%g")
+
+
+def delete(root):
+    manifest(root)
+    for folder in ("train", "jnd1train", "jnd2train", "jnd3train"):
+        (root / folder / "4.png").unlink()
+    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS[:3], fmt="%g")
+
+
+def zeros(root):
+    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS * 0, fmt="%g")
+
+
+def same_rows(root):
+    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS[[1, 1, 1, 1]], fmt="%g")
+
+
+def same_frames(root):
+    shutil.copyfile(root / "jnd1train" / "1.png", root / "jnd2train" / "1.png")
+
+
+def coarse(root):
+    pixels = np.asarray(Image.open(root / "train" / "2.png"))
+    for level, step in ((1, 16), (2, 32), (3, 64)):
+        write_png(root / f"jnd{level}train" / "2.png", pixels // step * step)
+
+
+def wide(root):
+    for folder in ("valid", "jnd1valid", "jnd2valid", "jnd3valid"):
+        path = root / folder / "1.png"
+        write_png(path, np.pad(np.asarray(Image.open(path)), ((0, 0), (0, 1), (0, 0)), "edge"))
+
+
+def no_level(root):
+    shutil.rmtree(root / "jnd1test")
+
+
+def mirror(root):
+    for folder in ("{}", "jnd1{}", "jnd2{}", "jnd3{}"):
+        pixels = np.asarray(Image.open(root / folder.format("train") / "2.png"))
+        write_png(root / folder.format("valid") / "1.png", np.ascontiguousarray(pixels[:, ::-1]))
+
+
+def only_test(root):
+    for split in ("train", "valid"):
+        for folder in root.glob(f"*{split}"):
+            shutil.rmtree(folder)
+    (root / "test" / "JND-Levels.txt").unlink()
+
+
+def garble(root):
+    manifest(root)
+    (root / "manifest.csv").write_text((root / "manifest.csv").read_text().replace(",", ":"))
+
+
 @pytest.mark.parametrize(
     "spoil, said",
     [
@@ -125,12 +194,46 @@ def mix(root):
         (truncate, "valid/2.png: cannot be decoded"),
         (mix, "labels of two kinds, human and pseudo-label (VMAF)"),
         (mix, "1 clips in two splits: a"),
+        (
+            swap_rows,
+            "2 rows of labels that differ from manifest.csv: train/2.png 26 30 34, there 24 28 33; train/3.png",
+        ),
+        (delete, "1 images of manifest.csv that are not there: train/4.png"),
+        (garble, "manifest.csv: no column split and image"),
+        (zeros, "4 rows of labels that are all 0: train/1.png"),
+        (same_rows, "train/JND-Levels.txt: all 4 rows are 24 28 33; nothing can be learned"),
+        (same_frames, "1 pairs of coded images of equal PSNR at different levels: train/1.png JND1 22"),
+        (coarse, "1 images whose coded images are all far worse than their labels say: train/2.png by"),
+        (wide, "1 images of another size than the 6 of 160x90: valid/1.png 161x90"),
+        (no_level, "jnd1test: no such folder, but other splits have one"),
+        (mirror, "1 pairs of images alike, mirrored, in two splits: train/2.png ~ valid/1.png"),
+        (only_test, "2 folders are not there: train/; valid/"),
     ],
 )
 def test_what_spoils_a_training(root, capsys, spoil, said):
     spoil(root)
     code, printed = check(root, capsys)
     assert code == 1 and [line for line in printed.splitlines() if line.startswith("fault: ") and said in line], printed
+
+
+def test_a_manifest_that_agrees_is_no_fault(root, capsys):
+    manifest(root)
+    code, printed = check(root, capsys)
+    assert code == 0 and "remark:" not in printed and "labels in QP, human" in printed
+
+
+def test_images_that_all_look_alike_take_no_memory():
+    """Of 6,000 frames of a still scene, each pair as text took 2 GB; of these 1,500, 130 MB."""
+    thumbnail = IMAGES[0][:16, :16, 0].astype(np.float32).ravel()
+    thumbnail = (thumbnail - thumbnail.mean()) / np.linalg.norm(thumbnail - thumbnail.mean())
+    nothing = [None] * 3
+    of_split = [Inspection(f"train/{n}.png", str(n), (9, 9), thumbnail, nothing, nothing, []) for n in range(1500)]
+    tracemalloc.start()
+    faults, remarks = find_copies({"train": of_split[:1490], "valid": of_split[1490:]})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert faults[0].startswith("14900 pairs of images alike, in two splits: train/0.png ~ train/1490.png; ")
+    assert remarks[0].endswith(f" ... and {1490 * 1489 // 2 + 45 - 5} more") and peak < 40e6
 
 
 def test_levels_in_quality_factors(root, capsys):

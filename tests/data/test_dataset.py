@@ -1,5 +1,7 @@
 """The rootdir layout: order, matching, and everything wrong listed together."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,12 +56,54 @@ def test_rows_belong_to_images_in_natural_order(tmp_path):
         "# QP\nJND1 JND2 JND3\n20 30 31\n  # the next\n21 31 32.5\n22 33 34",
         "name,JND1,JND2,JND3\nimg10.png,22,33,34\nimg1.png,20,30,31\nimg2.png,21,31,32.5\n",
         "img10.png 22 33 34\nimg2.png 21 31 32.5\nimg1.png 20 30 31\n",
+        "name,JND3,JND2,JND1\nimg10.png,34,33,22\nimg1.png,31,30,20\nimg2.png,32.5,31,21\n",
+        "jnd2 jnd1 jnd3\n30 20 31\n31 21 32.5\n33 22 34\n",
+        "JND 3;name;remark;JND 1;JND 2\n34;img10.png;;22;33\n31;img1.png;odd;20;30\n32,5;img2.png;;21;31\n",
+        "20;30;31\n21;31;32,5\n22;33;34\n",
+        "sep=;\n20;30;31;\n21;31;32,5;\n22;33;34;\n;;;\n",
+        "JND1,JND2,JND3\nimg10.png,22,33,34\nimg1.png,20,30,31\nimg2.png,21,31,32.5\n",
+        '"name" "JND1" "JND2" "JND3"\n"img10.png" 22 33 34\n"img2.png" 21 31 32.5\n"img1.png" 20 30 31\n',
+        '20,30,31 # the first\n21,31,32.5, # said "no, no\n22,33,34,#\n',
+        "20 30 31 # the first\n21\t31 32.5 #\n22 33 34\n",
+        "name,JND1,JND2,JND3\nimg10.png,22,33,34,a remark\nimg1.png,20,30,31,\nimg2.png,21,31,32.5\n",
+        "20 30 31\n21 31 32.5\n22 33 34\n".encode("utf-16"),
+        b"20 30 31\r21 31 32.5\r22 33 34\r",
+        b"\xef\xbb\xbfname,JND1,JND2,JND3\nimg10.png,22,33,34\nimg1.png,20,30,31\nimg2.png,21,31,32.5\n",
     ],
-    ids=["commas", "spreadsheet", "tabs", "windows", "comments", "names", "names and spaces"],
+    ids=[
+        *("commas", "spreadsheet", "tabs", "windows", "comments", "names", "names and spaces", "header of other order"),
+        *("header and spaces", "header of other order, semicolons", "decimal commas", "spreadsheet, semicolons"),
+        *(
+            "header without names",
+            "quotes and spaces",
+            "comments behind",
+            "and spaces",
+            "remarks behind",
+            "UTF-16",
+            "old Macintosh",
+        ),
+        "header behind a mark",
+    ],
 )
 def test_ways_to_write_the_levels(tmp_path, text):
     make_split(tmp_path, text)
     assert read(tmp_path).labels.tolist() == PLAIN
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_compare_and_order_in_one_form(tmp_path, form):
+    """A name with its accents composed or decomposed, as macOS keeps it, is the same name."""
+    names = [unicodedata.normalize(form, name) for name in ("z.png", "eb.png", "\xe9a.png")]
+    make_split(tmp_path, "20 30 31\n21 31 32.5\n22 33 34\n", names=names)
+    assert [image.name for image in read(tmp_path).images] == [names[1], names[0], names[2]]
+    for other in ("NFC", "NFD"):
+        rows = [f"{unicodedata.normalize(other, name)},20,30,31" for name in names]
+        (tmp_path / "train" / "JND-Levels.txt").write_text("\n".join(rows))
+        assert len(read(tmp_path)) == 3
+        folder = tmp_path / f"jnd1{other}"
+        make_images(folder, *(unicodedata.normalize(other, name) for name in names))
+        matches = match_images(read(tmp_path), folder)
+        assert [unicodedata.normalize("NFC", path.name) for path in matches] == ["eb.png", "z.png", "\xe9a.png"]
 
 
 def test_names_with_spaces_and_commas(tmp_path):
@@ -102,7 +146,24 @@ def test_labels_may_be_absent_but_not_wrong(tmp_path):
             "img1.png 1 2 3\nimg2.png 1 2 3\nimg2.png 1 2 3\nimg10.png 1 2 3\n",
             "txt:3: 'img2.png' again, it has a row in ",
         ),
-        (b"\xff\xfe1\0 \x002\0", "not UTF-8 text"),
+        (b"\xff1 2 3\n", "not UTF-8 text"),
+        (b"\xff\xfe1\0 ", "not UTF-8 text"),  # UTF-16 cut short
+        (b"1\0 \x002\0", "zero bytes"),
+        ("name,JND1,JND2\nimg1.png,1,2\n", "txt:1: the header 'name JND1 JND2' does not name the levels"),
+        ("name,JND1,JND2,JND1\nimg1.png,1,2,3\n", "txt:1: the header 'name JND1 JND2 JND1' does not name the levels"),
+        (
+            "name;a;b;c\nimg1.png;1;2;3\n",
+            "does not name the levels; expected JND1, JND2 and JND3 in it, or no header; ",
+        ),
+        ("name;a;b;c\nimg1.png;1;2;3\n", "separated by ;"),
+        ("1;2;3\n4;5;6\n", "2 rows, but 3 images"),
+        ("1;2;3\n4;5;6\n", "separated by ;"),
+        (
+            "1;2;x\n4;5;6\n7;8;9\n",
+            "txt:1: 'x' is not a number; expected JND1, JND2, JND3, each QP 0 to 51; the file is s",
+        ),
+        ("name,JND1,JND2,JND3\nimg1.png,20,5,30,31\n", "txt:2: more fields than the header in line 1 names"),
+        ('img1.png,1,2,3\n"img2.png,4,5,6\nimg10.png,7,8,9\n', "is a quote missing?"),
         ("", "0 rows, but 3 images"),
     ],
 )

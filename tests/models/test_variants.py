@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from common.core.errors import UserError
 from common.data.labels import write_labels
 from common.media.images import write_png
 from common.models import weight_files
-from common.models.backbones import build_network
+from common.models.backbones import VGG16, build_network
 from common.models.inference import for_prediction, warn_of_slow_bfloat16
 from common.models.registry import ModelSpec
 
@@ -217,11 +218,14 @@ def test_the_image_output_is_the_released_programs(name, golden, files):
     np.testing.assert_allclose(image[:, ::88, ::160], prediction["grid"][:1], rtol=1e-4, atol=1e-5)
 
 
-def test_one_level_heads_need_a_level_and_only_one(tmp_path, capsys):
-    where = ["--data_dir", tmp_path, "--model_weights_path", tmp_path, "--result_path", tmp_path]
+def test_one_level_heads_have_the_first_by_default_as_released_and_only_one(rootdir, tmp_path, capsys):
+    where = ["--data_dir", rootdir, "--model_weights_path", tmp_path, "--result_path", tmp_path]
+    for flags, number in (((), 1), (("--jnd_column", 1), 2), (("--jnd_value", "JND3"), 3)):
+        with pytest.raises(UserError, match=f"expected MT_1LJND_VA's weights, MT_JND{number}_VA.h5"):
+            call("MTJND", "test", "--head", "MT_1LJND_VA", *flags, *where)
     with pytest.raises(SystemExit):
-        call("MTJND", "test", "--head", "MT_1LJND_VA", *where)
-    assert "--jnd_value JND1, JND2 or JND3 is missing" in capsys.readouterr().err
+        call("LAT", "test", *where)
+    assert "--jnd_value" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         call("MTJND", "test", "--head", "MT_1LJND_VA", "--jnd_value", "JND1", "--jnd_column", 2, *where)
     assert "not --jnd_column 2" in capsys.readouterr().err
@@ -305,6 +309,22 @@ def test_a_va_head_trains_with_its_tail_and_is_saved_without(tiny, tmp_path, cap
     assert {"val_VA_output_CC", "val_VA_output_KLD", "val_VA_output_SIM"} <= set(log.columns)
     expected = log["val_JND_output_loss"] + 0.5 * log["val_VA_output_loss"]
     np.testing.assert_allclose(log["val_loss"], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("head", ["MT_1LJND_VA", "MT_3LJND_VA"])
+def test_a_va_head_trains_without_its_tail_and_without_maps(head, tiny, tmp_path, monkeypatch, capsys):
+    image = keras.Input((64, 64, 3))
+    pooled = keras.Model(image, keras.layers.AveragePooling2D(16)(image))  # small, where weights do not matter
+    monkeypatch.setattr(VGG16, "build", lambda *arguments: [pooled])
+    root = shutil.copytree(tiny, tmp_path / "root", ignore=shutil.ignore_patterns("vatrain", "vavalid"))
+    where = ["--data_dir", root, "--checkpoint_path", tmp_path, "--csv_log_path", tmp_path, "--vgg_weights", "none"]
+    where += ["--epochs", 1, "--batch_size", 2, *SIZE]
+    assert call("MTJND", "train", "--head", head, *where, "--attention_weight", 0) == 0
+    printed = capsys.readouterr().out
+    assert "JND1: error on valid" in printed and "attention" not in printed
+    levels = [] if head == "MT_1LJND_VA" else [f"{name}_output_" for name in ("JND1", "JND2", "JND3")]
+    columns = {f"{split}{level}loss" for split in ("", "val_") for level in ("", *levels)}
+    assert set(pd.read_csv(next(tmp_path.glob("logs*.csv")), sep=";")) == {"epoch", *columns}
 
 
 def test_vgg_without_network_or_file_gives_one_line_with_the_address(tiny, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""--augment: images come mirrored and upside down, and what belongs to them likewise."""
+"""--augment: images come mirrored, upside down and moved, and what belongs to them likewise."""
 
 import numpy as np
 import pytest
@@ -52,6 +52,22 @@ def test_images_come_in_all_orientations_and_frames_and_maps_with_them(files, au
         )
         np.testing.assert_array_equal(turned_maps[0], maps[0][:: turned[1], :: turned[0]])
     assert len(seen) == orientations
+
+
+def test_images_are_moved_and_their_frames_and_maps_with_them(files):
+    maps = np.random.default_rng(1).uniform(size=(3, 2, 4, 1)).astype("float32")
+    seen, original = set(), FORMAT.load(files[0][0])
+    for images, (frames, moved_maps) in epochs(files, "shifts", [files[1], maps]):
+        np.testing.assert_array_equal(images - frames, 100)
+        turn, across = next(
+            (turn, across)
+            for turn in (1, -1)
+            for across in (0, 16)
+            if np.array_equal(images[0], np.roll(original[:, ::turn], across, axis=1))
+        )
+        np.testing.assert_array_equal(moved_maps[0], np.roll(maps[0][:, ::turn], across // 8, axis=1))
+        seen.add((turn, across))
+    assert len(seen) == 4
 
 
 def test_kept_features_are_those_of_the_turned_images(rootdir, tmp_path):

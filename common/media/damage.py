@@ -1,0 +1,103 @@
+"""Damage that decoders pass over in silence: a JPEG whose data ends early, zero bytes where coded data should be.
+
+libjpeg fills with gray what is missing before the end mark, and says so only in a counter that Pillow does not show.
+So the file is decoded once more with random bytes before the end mark: pixels that change were not in the file.
+"""
+
+import io
+import random
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+ZEROS = bytes(64)  # coded data has no such run, but for flat areas; a disk or a transfer that failed leaves one
+ENDS_IN_GRAY = (127, 128)  # of blocks that are missing
+FILLING = bytes(random.Random(0).choices(range(255), k=4096))  # without 255, which starts a marker
+END = b"\xff\xd9"
+MISSING, ZEROED = "coded data is missing", "zero bytes instead of coded data"
+
+
+def find_damage(path: Path, image: Image.Image) -> str | None:
+    """Return what is wrong with the file of an image that Pillow has just loaded without an error, or None.
+
+    A sound baseline JPEG costs a look at its bytes; one that is progressive, or ends in gray, is decoded twice.
+    """
+    if image.format in ("JPEG", "MPO"):
+        return _damage_of_jpeg(path.read_bytes(), np.asarray(image))
+    if image.format in ("AVIF", "WEBP"):
+        data = path.read_bytes()
+        exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")  # may hold zeros; in an AVIF it is in the same box
+        data, place = data.replace(exif, b"") if exif else data, data.find(b"mdat") - 4
+        if image.format == "WEBP":  # flat areas of a VP8 are short runs
+            return ZEROED if bytes(max(len(ZEROS), len(data) // 8)) in data else None
+        size = int.from_bytes(data[place : place + 4], "big")
+        return ZEROED if place > 0 and ZEROS in data[place + 8 : place + size if size > 8 else None] else None
+    return None
+
+
+class _Scan(NamedTuple):
+    """Where the coded data of a scan of a JPEG lies, and whether a flat area could be a run of zero bytes in it."""
+
+    start: int
+    end: int
+    flat_is_zeros: bool
+
+
+def _damage_of_jpeg(data: bytes, pixels: np.ndarray) -> str | None:
+    scans = _scans(data)
+    last, flat = scans[-1].end if scans else 0, (pixels == pixels[0, 0]).all()
+
+    def holds_all(end: int, next_scan: int) -> bool:
+        """Whether the pixels stay where random bytes stand from `end` of a scan on, up to the next one."""
+        try:
+            with Image.open(io.BytesIO(data[:end] + FILLING + data[next_scan:last] + END), formats=["JPEG"]) as image:
+                return np.array_equal(np.asarray(image), pixels)
+        except OSError:
+            return False
+
+    for start, end, flat_is_zeros in scans:
+        used = start + len(data[start:end].rstrip(b"\0"))
+        zeros_within, zeros_behind = ZEROS in data[start:used], end - used >= len(ZEROS)
+        if zeros_within and not flat_is_zeros:
+            return ZEROED
+        if zeros_behind and holds_all(used, end):  # some writers add them
+            zeros_behind = False
+        else:
+            if zeros_behind and not flat_is_zeros:
+                return ZEROED
+            ends_in_gray = end == last and np.isin(pixels[-1, -1], ENDS_IN_GRAY).all()
+            progressive = end == last and len(scans) > 1
+            if (zeros_within or zeros_behind or ends_in_gray or progressive) and not holds_all(end, end):
+                return MISSING
+            used = end
+        if (zeros_within or zeros_behind) and not flat and holds_all(used - len(ZEROS), end):
+            return ZEROED
+        marks = [mark[0] & 7 for mark in re.findall(rb"\xff([\xd0-\xd7])", data[start:end])]
+        if marks != [number % 8 for number in range(len(marks))]:
+            return MISSING
+    return None
+
+
+def _scans(data: bytes) -> list[_Scan]:
+    """The scans of a JPEG, up to its end mark."""
+    scans, place, progressive, shortest = [], 2, False, {}
+    while 0 < place < len(data) - 3 and data[place] == 0xFF and data[place + 1] != 0xD9:
+        mark, size = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        segment = data[place + 4 : place + 2 + size]
+        if mark == 0xC4:  # Huffman tables: class and number, how many codes of 1 to 16 bits, their symbols
+            while len(segment) > 17:
+                shortest[segment[0]] = segment[17]  # the symbol of the code of zeros only
+                segment = segment[17 + sum(segment[1:17]) :]
+        progressive |= mark in (0xC2, 0xCA)
+        place += 1 if mark == 0xFF else 2 + size
+        if mark == 0xDA:
+            # Flat is: no difference of means, then the end of the block.  A scan of means only has no ends of blocks.
+            ends_first = not any(shortest.get(0x10 | table & 15) for table in segment[2:-3:2])
+            found = re.compile(rb"\xff[^\x00\xd0-\xd7]").search(data, place)
+            end = found.start() if found else len(data)
+            scans.append(_Scan(place, end, segment[-3] == 0 if progressive else ends_first))
+            place = end
+    return scans

@@ -1,0 +1,88 @@
+"""TIFFs by their tags: which kinds are read, and what Pillow needs to be told of them.
+
+A kind that is not in the table below is refused by name: Pillow reads some of them wrongly and without a word.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import TiffImagePlugin
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+BITS = {
+    WHITE_IS_ZERO: (1, 2, 4, 8, 12, 16),
+    BLACK_IS_ZERO: (1, 2, 4, 8, 12, 16),
+    RGB: (8, 16),
+    PALETTE: (1, 2, 4, 8),
+    CMYK: (8, 16),
+    YCBCR: (8,),
+}
+"""{colour (the tag PhotometricInterpretation): bits a sample} that are read."""
+NAMES = ("gray (white is zero)", "gray", "RGB", "palette", "mask", "CMYK", "YCbCr", "", "CIELab")
+SAMPLE_FORMATS = {2: "signed", 3: "floating-point"}
+
+
+def unread_kind(path: Path) -> str | None:
+    """Return the name of the kind of a TIFF that Pillow does not identify; None where the file is none, or damaged."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(16)
+            if header[:4] == b"MM\0+":
+                return _named("big-endian BigTIFF")
+            if header[:4] not in (b"II*\0", b"MM\0*", b"II+\0"):
+                return None
+            tags = TiffImagePlugin.ImageFileDirectory_v2(header if header[2] == 43 else header[:8])
+            file.seek(tags.next)
+            tags.load(file)
+            return _name(tags)
+    except Exception:  # broken bytes raise nearly anything
+        return None
+
+
+def unknown_kind(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str | None:
+    """Return the name of a TIFF's kind where Pillow may read it wrongly, else None."""
+    bits, colour, samples = tags.get(258, (1,)), tags.get(262, -1), tags.get(277, 1)
+    planar, formats, packed = tags.get(284, 1) == 2, set(tags.get(339, (1,))) - {4}, tags.get(259, 1) != 1
+    known = (
+        set(bits) <= set(BITS.get(colour, ()))
+        and len(set(bits)) == 1
+        and formats <= {1}
+        and not (planar and samples not in {RGB: (3, 4), CMYK: (4,)}.get(colour, (1,)))
+        and not (planar and colour == CMYK and 16 in bits and not packed)
+        and (colour != YCBCR or packed)  # its colours may be subsampled
+        and (colour != CMYK or tags.get(332, 1) == 1)  # other inks
+    )
+    return None if known else _name(tags)
+
+
+def _name(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
+    bits, colour, samples = tags.get(258, (1,)), tags.get(262, -1), tags.get(277, 1)
+    name = NAMES[colour] if 0 <= colour < len(NAMES) else ""
+    words = [f"{'/'.join(map(str, dict.fromkeys(bits)))}-bit"]
+    words += [SAMPLE_FORMATS[one] for one in tags.get(339, ()) if one in SAMPLE_FORMATS][:1]
+    words += [name or f"colour {colour}", f"{samples} sample{'s' * (samples != 1)} a pixel"]
+    words += ["in planes"] * (tags.get(284) == 2) + ["big-endian"] * (tags.prefix == b"MM")
+    return _named(", ".join(words))
+
+
+def _named(kind: str) -> str:
+    return f"a TIFF of a kind that is not read ({kind})"
+
+
+def correct_before_loading(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Tell Pillow what it overlooks: 16 bits in planes, and colour maps of 0 to 255 instead of 65535."""
+    tags = image.tag_v2
+    if tags.get(284) == 2 and set(tags.get(258, ())) == {16} and tags.get(259, 1) == 1:
+        order = "B" if tags.prefix == b"MM" else "L"
+        arguments = [tuple(tile.args or ()) for tile in image.tile]
+        tiles = zip(image.tile, arguments)
+        image.tile = [tile._replace(args=(f"{mode};16{order}", *rest)) for tile, (mode, *rest) in tiles]
+    colours = tags.get(320)
+    if image.mode == "P" and colours and max(colours) < 256:
+        image.putpalette(np.reshape(colours, (3, -1)).T.astype(np.uint8).tobytes())
+
+
+def gray_16_bits(samples: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v2) -> np.ndarray:
+    """Return the samples that Pillow gives of a gray TIFF of 12 or 16 bits as 16 bits, 0 black."""
+    samples = samples << 16 - tags.get(258, (16,))[0]
+    return ~samples if tags.get(262) == WHITE_IS_ZERO else samples
