@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+from av.container import OutputContainer
+from av.error import FFmpegError
 
 from common.encoding.codecs import Encoder
 from common.encoding.scenes import ClipInfo
@@ -45,7 +47,7 @@ class Container(NamedTuple):
     kept: list[int]
     lost: list[str]
 
-    def open(self, file: Any) -> av.container.OutputContainer:
+    def open(self, file: Any) -> OutputContainer:
         """Open a file for writing.  file: a path, or an object such as BytesIO."""
         options = {"movflags": "+faststart"} if self.format in _CONTAINERS[ISO] and isinstance(file, Path) else {}
         if self.format == "mpegts":
@@ -120,8 +122,8 @@ class ClipWriter:
         early = self.number - self.delay  # frames are decoded in an order that lets each be there when it is shown
         times, self.number = self.clip.times, self.number + 1
         packet.dts = times[early] if early >= 0 else times[0] + early * self.durations[times[0]]
-        packet.duration = self.durations[packet.pts]
-        self._copy(packet.dts * packet.time_base)
+        packet.duration = self.durations[packet.pts or 0]
+        self._copy(packet.dts * self.clip.tick)
         packet.stream = self.video
         self.output.mux_one(packet)
 
@@ -134,6 +136,7 @@ class ClipWriter:
         while self.next:
             packet, offset = self.next
             time = packet.pts if packet.dts is None else packet.dts
+            assert time is not None, "Source.packets gives no other packet"
             if until is not None and time * packet.time_base + offset > until:
                 return
             shift, index = round(offset / packet.time_base), packet.stream_index
@@ -141,21 +144,19 @@ class ClipWriter:
             packet.stream = self.copies[index]
             try:
                 self.output.mux_one(packet)
-            except (av.FFmpegError, ValueError):
+            except (FFmpegError, ValueError):
                 self.refused[index] += 1
             self.next = next(self.waiting, None)
 
 
-def _add_streams(
-    output: av.container.OutputContainer, encoder: Encoder, source: Source, indices: Sequence[int]
-) -> tuple[Any, dict]:
+def _add_streams(output: OutputContainer, encoder: Encoder, source: Source, indices: Sequence[int]) -> tuple[Any, dict]:
     """Add a video stream and copies of streams of a source: the video stream, and {index in the source: copy}."""
     video, copies = output.add_stream(encoder.library), {}
     for index in indices:
         stream = source.file.streams[index]
         if index in source.covers and output.format.name == "matroska":  # where a cover image is an attached file
-            names = (stream.metadata.get(key, default) for key, default in _COVER.items())
-            output.add_attachment(*names, source.covers[index])
+            name, kind = (stream.metadata.get(key, default) for key, default in _COVER.items())
+            output.add_attachment(name, kind, source.covers[index])
             continue
         if source.codecs.get(index) in _HEADERLESS and not stream.codec_context:
             copy = output.add_mux_stream(source.codecs[index], time_base=stream.time_base)
@@ -185,6 +186,6 @@ def _holds(
                 packet.time_base, packet.stream = first.time_base, copies[index]
                 packet.duration = first.duration
                 output.mux_one(packet)
-    except (av.FFmpegError, ValueError, OSError):
+    except (FFmpegError, ValueError, OSError):
         return False
     return True

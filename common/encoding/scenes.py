@@ -169,4 +169,4 @@ def decode_luma(packets: list[av.Packet], encoder: Encoder, size: tuple[int, int
     for packet in [*packets, None]:
         for frame in decoder.decode(packet):
             plane = frame.planes[0]
-            yield np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: size[0], : size[1]]
+            yield np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: size[0], : size[1]]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.error import FFmpegError
 from av.stream import Disposition
 
 from common.core.errors import UserError
@@ -29,7 +30,7 @@ class Source:
         try:
             options = {"protocol_whitelist": "file"}  # a playlist must not open the network
             self.file = av.open(f"file:{self.path}", container_options=options, metadata_errors="replace")
-        except (av.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             raise UserError(f"{path}: cannot be opened as a clip ({error.strerror})") from None
         videos = [stream for stream in self.file.streams.video if not stream.disposition & Disposition.attached_pic]
         if not videos:
@@ -80,7 +81,7 @@ class Source:
                 continue
             if packet.pts is None and packet.dts is None:  # a cover image
                 packet.pts = packet.dts = 0
-            time = packet.pts if packet.dts is None else packet.dts
+            time = packet.dts if packet.dts is not None else packet.pts or 0
             if self.free_clock and packet.stream.type in ("video", "audio"):
                 now = time * packet.time_base + offset
                 due = ends.get(packet.stream_index, now)

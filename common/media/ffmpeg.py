@@ -167,8 +167,8 @@ def clip_format(path: str | Path) -> ClipFormat:
         raise UserError(f"{path}: no frame of it can be decoded; expected a clip")
     pixels, sar, *size = frame.groups()
     found = re.search(r"color_range:(\S+) color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", log)
-    levels, *tags = found.groups() if found else ("unknown",) * 4
-    tags = dict(zip(("colorspace", "color_primaries", "color_trc"), tags))
+    levels, *found = found.groups() if found else ("unknown",) * 4
+    tags: dict[str, str] = dict(zip(("colorspace", "color_primaries", "color_trc"), found))
     tags["color_trc"] = {"bt470m": "gamma22", "bt470bg": "gamma28"}.get(tags["color_trc"], tags["color_trc"])
     size = int(size[1]), int(size[0])
     full, scale = levels == "pc" and "yuv" in pixels, {}

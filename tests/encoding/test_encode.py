@@ -108,6 +108,34 @@ def at_qps(clip, folder):
     return ffmpeg.decode_frames(coded(clip, LEVELS, "h264", folder / "h264")["target"])
 
 
+def test_the_encoder_of_clips_gives_the_bytes_of_ffmpeg(tmp_path):
+    """A clip of one scene, so that headers and all frames are those that VideoSet's settings give."""
+    source = film(tmp_path / "one.mp4", SHOTS[:12], sound=None)
+    coded(source, {0: 27.0}, "h264", tmp_path / "out")
+    clip = scenes.analyse_clip(source)
+    options = ffmpeg.x264_options(27, ffmpeg.CLIP_THREADS, {"stitchable": 1, "fps": "10/1"})
+    graph = clip.frames().output(str(tmp_path / "program.mp4"), vcodec="libx264", **options)
+    graph.run(cmd=find_ffmpeg(), quiet=True)
+    files = (tmp_path / "out/one.mp4", tmp_path / "program.mp4")
+    by_pyav, by_program = ([packet[2] for packet in packets(file, "v")] for file in files)
+    assert by_pyav == by_program and len(by_pyav) == 12
+
+
+def test_quality_that_its_qp_cannot_give(tmp_path, clip, monkeypatch):
+    """Such as that of another clip's frames."""
+    assert [round(encode.lowest_db(qp), 1) for qp in (1, 20, 37, 51)] == [46.4, 32.0, 15.0, 1.0]
+    rows = [coded(clip, {0: float(qp)}, "h264", tmp_path / str(qp)) for qp in (1, 26, 51)]
+    assert all(row["lowest psnr luma"] > encode.lowest_db(row["qp"]) + 6 for row in rows)
+    other = film(tmp_path / "other.mp4", SHOTS[::-1])
+    monkeypatch.setattr(scenes, "each_scene", lambda *a: EACH_SCENE(a[0]._replace(path=str(other)), *a[1:]))
+    with pytest.raises(UserError, match=r"frame 0 has a PSNR of .* dB, but QP 20 gives 32.0 dB or more"):
+        coded(clip, {0: 20.0}, "h264", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+EACH_SCENE = scenes.each_scene
+
+
 def test_what_a_scene_is_coded_at():
     parts = [(0, 9), (10, 19), (20, 29), (30, 39)]
     qps = {31: 40.4, 12: 30, 15: 27.5, 19: 29}

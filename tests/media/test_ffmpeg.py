@@ -200,9 +200,12 @@ def fake(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "script, said",
     [
-        ("echo '[error] the sky fell' >&2; exit 7", r"failed \(exit code 7\); its last words: \"the sky fell\""),
-        ("head -c 1000 >/dev/null; echo '[error] half way' >&2; kill -9 $$", r"killed by SIGKILL.*half way.*memory"),
-        ("kill -11 $$", "killed by SIGSEGV; it said nothing"),
+        ("echo '[error] the sky fell' >&2; exit 7", r"[:] the sky fell; check the file.* failed \(exit code 7\)"),
+        (
+            "head -c 1000 >/dev/null; echo '[error] half way' >&2; kill -9 $$",
+            r"half way; is memory short.*killed by SIGKILL",
+        ),
+        ("kill -11 $$", "ffmpeg said nothing; .*killed by SIGSEGV"),
         ("echo \"[error] Unknown encoder 'libx264'\" >&2; exit 8", "without libx264, imageio-ffmpeg's has it"),
         ("echo \"[AVFilterGraph @ 0x1] [error] No such filter: 'libvmaf'\" >&2; exit 8", "without libvmaf, imageio"),
         ("echo \"[fatal] Unrecognized option 'fps_mode'.\" >&2; exit 1", "5.1 or newer"),
