@@ -198,7 +198,8 @@ def clip_as_yuv420(stream: Stream, size: tuple[int, int], scale: dict[str, str])
 
 
 def rgb(stream: Stream) -> Stream:
-    """Return a clip's frames as RGB; untagged frames count as BT.601."""
+    """Return a clip's frames as RGB; untagged frames count as BT.601.  Primaries and curve are not looked at."""
+    stream = stream.filter("setparams", color_primaries="unknown", color_trc="unknown")  # swscale refuses some of them
     return stream.filter("scale", out_range="full", flags=ACCURATE).filter("format", "rgb24")
 
 

@@ -1,6 +1,7 @@
+# ruff: noqa: E501  one clip a line
 """Clips that play, but are odd: each is made here, with what must be true of it, and encoded.
 
-    python3 tests/encoding/odd_clips.py FOLDER    # makes them all, encodes them, and prints a table
+    PYTHONPATH=. python3 tests/encoding/odd_clips.py FOLDER    # makes them all, encodes them, and prints a table
 
 Each frame shows its own number, as black and white squares above six patches of colour, so that a missing, repeated or
 displaced frame and a shifted colour are seen in the encoded clip itself.
@@ -16,8 +17,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-
-sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from common.core.errors import UserError
 from common.encoding.encode import encode_clip
