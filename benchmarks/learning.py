@@ -12,6 +12,7 @@ night or in pieces: --runs takes some of the trainings, --hours ends each after 
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import learning_report, rivals
-from common import reconstruct
+from common import demo, reconstruct
 from common.cli import program
 from common.cli.flags import positive
 from common.core.errors import UserError
@@ -33,6 +34,7 @@ from common.data.labels import write_labels
 from common.media.images import IMAGE_SUFFIXES
 from common.models.registry import ModelSpec, get_model
 
+EXAMPLES = ("astronaut.png", "coffee.png", "rocket.jpg")  # of scikit-image
 SHARES = ("0.7", "0.12", "0.18")  # of the photographs for train, valid and test
 CROPS = 4
 LEARN = {"learning_rate": 1e-4, "batch_size": 8, "epochs": 100, "patience": 25, "augment": "shifts"}
@@ -146,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             train(run, experiment, options.hours, {name: value for name, value in changes.items() if value})
             if experiment.checkpoint(run).is_file():
                 predict(run, experiment)
+                if run.is_autoencoder:
+                    reconstruct_examples(run, experiment)
     rivals.measure(experiment.rootdir, experiment.output / "rivals")
     lat = next(run for run in RUNS if run.name == "LAT JND1")
     if experiment.result(lat).is_file():
@@ -231,6 +235,18 @@ def predict(run: Run, experiment: Experiment) -> None:
     if size := experiment.record(run)["arguments"].get("input_size"):
         command += ["--input_size", *size]
     _run(*command)
+
+
+def reconstruct_examples(run: Run, experiment: Experiment) -> None:
+    """Reconstruct photographs that the report may show anywhere: those that packages bring."""
+    folder = experiment.output / "examples"
+    if not folder.is_dir():
+        demo.collect(folder / "all")
+        (folder / "test").mkdir()
+        for name in EXAMPLES:
+            shutil.copyfile(folder / "all" / name, folder / "test" / name)
+    command = ["-m", "common.reconstruct", "test", "--target", run.level, "--data_dir", folder]
+    _run(*command, "--model_weights_path", experiment.checkpoint(run), "--result_path", folder)
 
 
 def _level(run):
