@@ -18,6 +18,8 @@ from common.evaluation.report import Table, markdown
 from common.media import metrics
 from common.media.images import read_image, resize
 
+EXAMPLES = ("astronaut.png", "coffee.png", "rocket.jpg")  # of scikit-image
+
 
 def write(experiment, runs, folder: Path) -> None:
     """Write the report of all runs that have a result.
@@ -68,7 +70,7 @@ def _training(experiment, run):
     record = experiment.record(run)
     size = record["arguments"].get("input_size")
     return {
-        "epochs": len(pd.read_csv(experiment.log(run), sep=";")),
+        "epochs": len(pd.read_csv(experiment.files(run).log, sep=";")),
         "best epoch": record["best"]["epoch"],
         "hours": record["seconds"] / 3600,
         "input": f"{size[1]}x{size[0]}" if size else "paper's",
@@ -185,7 +187,7 @@ def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
     with png_figure(target, "Mean absolute error (QP) of each epoch", (max(5, 3.2 * across), 2.6 * down)) as figure:
         panels = figure.subplots(down, across, squeeze=False).flat
         for axes, run in zip(panels, runs):
-            log = pd.read_csv(experiment.log(run), sep=";")
+            log = pd.read_csv(experiment.files(run).log, sep=";")
             outputs = [output for output in run.spec.at(run.level) if output.target == "label"]
             several = len(run.spec.outputs) > 1
             for number, output in enumerate(outputs):
@@ -205,8 +207,8 @@ def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
 
 def draw_reconstructions(experiment, runs, target: Path) -> None:
     """Draw photographs of packages, each beside what the autoencoders make of it."""
-    folder = experiment.output / "examples"
-    originals = sorted((folder / "test").iterdir())
+    folder = experiment.examples
+    originals = [folder / "test" / name for name in EXAMPLES]
     size = 2.6 * (len(runs) + 1), 1.7 * len(originals)
     with png_figure(target, "Originals and reconstructions", size) as figure:
         for row, path in zip(figure.subplots(len(originals), len(runs) + 1, squeeze=False), originals):
