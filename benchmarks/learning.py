@@ -12,6 +12,7 @@ night or in pieces: --runs takes some of the trainings, --hours ends each after 
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,15 +24,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks import learning_report, rivals
-from common import reconstruct
+from common import demo, reconstruct
 from common.cli import program
 from common.cli.flags import positive
 from common.core.errors import UserError
 from common.core.processes import run_python
 from common.data.dataset import SPLITS, load_splits
-from common.data.labels import write_labels
+from common.data.labels import LABEL_FILE, write_labels
 from common.media.images import IMAGE_SUFFIXES
 from common.models.registry import ModelSpec, get_model
+from common.training.config import TrainingConfig, TrainingFiles
 
 SHARES = ("0.7", "0.12", "0.18")  # of the photographs for train, valid and test
 CROPS = 4
@@ -96,23 +98,27 @@ class Experiment:
     def autoencoders(self) -> Path:
         return self.output / "autoencoders"
 
+    @property
+    def examples(self) -> Path:
+        """A folder with test/ like a rootdir, of packages' photographs, and their reconstructions."""
+        return self.output / "examples"
+
     def folder(self, run: Run) -> Path:
         """The folder of a run's weights, log and record."""
         return self.autoencoders if run.is_autoencoder else self.output / "models" / run.name.replace(" ", "_")
 
-    def checkpoint(self, run: Run) -> Path:
-        return self.folder(run) / run.spec.checkpoint_name(_level(run))
+    def files(self, run: Run) -> TrainingFiles:
+        """Where the run's training writes."""
+        level = None if run.level == "Img" else run.level
+        config = TrainingConfig(data_dir=self.rootdir, checkpoint_path=self.folder(run), level=level)
+        return TrainingFiles.of(run.spec, config)
 
     def record(self, run: Run) -> dict[str, Any]:
         """What the run's training wrote down, {} before there is anything."""
-        label = run.spec.marked(_level(run))
         try:
-            return json.loads((self.folder(run) / f"run{label}.json").read_text())
+            return json.loads(self.files(run).sibling("run", ".json").read_text())
         except FileNotFoundError:
             return {}
-
-    def log(self, run: Run) -> Path:
-        return self.folder(run) / run.spec.log_name(_level(run))
 
     def result(self, run: Run) -> Path:
         """The CSV file of the test split: predictions, or of an autoencoder PSNR and SSIM."""
@@ -144,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if run.name in options.runs:
             changes = {"epochs": options.epochs, "input_size": options.input_size if not run.is_autoencoder else None}
             train(run, experiment, options.hours, {name: value for name, value in changes.items() if value})
-            if experiment.checkpoint(run).is_file():
+            if experiment.files(run).checkpoint.is_file():
                 predict(run, experiment)
     rivals.measure(experiment.rootdir, experiment.output / "rivals")
     lat = next(run for run in RUNS if run.name == "LAT JND1")
@@ -177,9 +183,10 @@ def make_dataset(folders: Sequence[Path], experiment: Experiment) -> None:
 
 def shuffle_labels(rootdir: Path, shuffled: Path) -> None:
     """Link the images of `rootdir` into `shuffled`, with the training labels in another order; valid keeps its own."""
-    if shuffled.is_dir():
+    if (shuffled / SPLITS[1] / LABEL_FILE).is_file():  # written last
         return
     for name, split in load_splits(rootdir, SPLITS[:2], labels="required").items():
+        shutil.rmtree(shuffled / name, ignore_errors=True)  # a killed run left it
         (shuffled / name).mkdir(parents=True)
         for path in split.images:
             (shuffled / name / path.name).symlink_to(path.resolve())
@@ -192,7 +199,7 @@ def shuffle_labels(rootdir: Path, shuffled: Path) -> None:
 def train(run: Run, experiment: Experiment, hours: float | None, changes: dict[str, Any]) -> None:
     """Train, or go on with a training that did not finish, for at most `hours`."""
     settings, before = {**run.settings, **changes}, experiment.record(run)
-    if before.get("status") == "finished":
+    if before.get("status") == "finished" and settings["epochs"] <= before["arguments"]["epochs"]:
         print(f"{run.name}: trained before")
         return
     if "input_size" not in settings and before.get("arguments", {}).get("input_size"):
@@ -223,7 +230,7 @@ def train(run: Run, experiment: Experiment, hours: float | None, changes: dict[s
 
 def predict(run: Run, experiment: Experiment) -> None:
     """Run the network on the test split, unless the result is newer than the weights."""
-    weights, result = experiment.checkpoint(run), experiment.result(run)
+    weights, result = experiment.files(run).checkpoint, experiment.result(run)
     if result.is_file() and result.stat().st_mtime > weights.stat().st_mtime:
         return
     command = [*_program(run), "test", *_choice(run), "--data_dir", experiment.rootdir]
@@ -231,10 +238,10 @@ def predict(run: Run, experiment: Experiment) -> None:
     if size := experiment.record(run)["arguments"].get("input_size"):
         command += ["--input_size", *size]
     _run(*command)
-
-
-def _level(run):
-    return None if run.level == "Img" else run.level
+    if run.is_autoencoder:  # the report shows photographs that packages bring: they may be shown anywhere
+        demo.collect(experiment.examples / "test")
+        command = [*_program(run), "test", *_choice(run), "--data_dir", experiment.examples]
+        _run(*command, "--model_weights_path", weights, "--result_path", experiment.examples)
 
 
 def _program(run):

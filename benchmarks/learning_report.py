@@ -16,9 +16,9 @@ from common.data.tables import MANIFEST, source_column
 from common.evaluation.accuracy import measure_levels
 from common.evaluation.report import Table, markdown
 from common.media import metrics
-from common.media.images import read_image
+from common.media.images import read_image, resize
 
-SHOWN = 3  # images of reconstructions.png
+EXAMPLES = ("astronaut.png", "coffee.png", "rocket.jpg")  # of scikit-image
 
 
 def write(experiment, runs, folder: Path) -> None:
@@ -53,25 +53,24 @@ def level_table(experiment, runs, manifest: pd.DataFrame) -> pd.DataFrame:
     """A row for each model and level: `measure`'s values with intervals by photograph, and how it was trained."""
     source = manifest[manifest["split"] == "test"].set_index("image")[source_column(manifest)]
     medians = manifest[manifest["split"] == "train"][list(LEVELS)].median()
-    candidates = [(run.name, pd.read_csv(experiment.result(run)), experiment.record(run)) for run in runs]
+    candidates = [(run.name, pd.read_csv(experiment.result(run)), _training(experiment, run)) for run in runs]
     candidates.append(("ridge", pd.read_csv(experiment.output / "rivals" / "ridge.csv"), {}))
     rows = []
-    for name, table, record in candidates:
+    for name, table, training in candidates:
         for level in LEVELS:
             if level in table:
                 of = table["image"].map(source)
                 measured = measure_levels(table[level], table[f"{level}_label"], float(medians[level]), of)
-                rows.append({"model": name, "level": level, **measured, **_training(record)})
+                rows.append({"model": name, "level": level, **measured, **training})
     return pd.DataFrame(rows)
 
 
-def _training(record):
-    """What the table says about a training."""
-    if not record:
-        return {}
+def _training(experiment, run):
+    """What the tables say about a training."""
+    record = experiment.record(run)
     size = record["arguments"].get("input_size")
     return {
-        "epochs": record.get("epochs"),
+        "epochs": len(pd.read_csv(experiment.files(run).log, sep=";")),
         "best epoch": record["best"]["epoch"],
         "hours": record["seconds"] / 3600,
         "input": f"{size[1]}x{size[0]}" if size else "paper's",
@@ -108,7 +107,7 @@ def autoencoder_table(experiment, runs) -> pd.DataFrame:
     """A row for each autoencoder: quality of its reconstructions of the test frames against their targets."""
     rows = []
     for run in runs:
-        table, record = pd.read_csv(experiment.result(run)), experiment.record(run)
+        table, training = pd.read_csv(experiment.result(run)), _training(experiment, run)
         images = sorted((experiment.rootdir / "test").glob("*.png"))
         untouched = "" if run.level == "Img" else f"{np.mean([_unchanged(path, run.level) for path in images]):.2f}"
         rows.append(
@@ -118,8 +117,8 @@ def autoencoder_table(experiment, runs) -> pd.DataFrame:
                 "lowest": f"{table['PSNR'].min():.2f}",
                 "SSIM": f"{table['SSIM'].mean():.4f}",
                 "PSNR of the image itself": untouched,
-                "best epoch": f"{record['best']['epoch']} of {record.get('epochs')}",
-                "hours": f"{record['seconds'] / 3600:.2f}",
+                "best epoch": f"{training['best epoch']} of {training['epochs']}",
+                "hours": f"{training['hours']:.2f}",
             }
         )
     return pd.DataFrame(rows)
@@ -185,35 +184,37 @@ def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
     """Draw the error on valid of each epoch, a panel for each run, beside the median's."""
     across = min(4, len(runs))
     down = -(-len(runs) // across)
-    with png_figure(target, "Mean absolute error (QP) of each epoch", (3.2 * across, 2.4 * down)) as figure:
+    with png_figure(target, "Mean absolute error (QP) of each epoch", (max(5, 3.2 * across), 2.6 * down)) as figure:
         panels = figure.subplots(down, across, squeeze=False).flat
         for axes, run in zip(panels, runs):
-            log = pd.read_csv(experiment.log(run), sep=";")
+            log = pd.read_csv(experiment.files(run).log, sep=";")
             outputs = [output for output in run.spec.at(run.level) if output.target == "label"]
             several = len(run.spec.outputs) > 1
             for number, output in enumerate(outputs):
                 column = f"{output.name}_loss" if several else "loss"
                 axes.plot(log["epoch"] + 1, log[column], color=f"C{number}", linestyle=":", linewidth=1)
                 axes.plot(log["epoch"] + 1, log[f"val_{column}"], color=f"C{number}", linewidth=1, label=output.level)
+            median = levels[levels["model"] == run.name]["floor"].mean()
+            axes.axhline(median, color="0.6", linewidth=1, linestyle="--", label="median")
             axes.set_title(run.name, fontsize=8)
             axes.set_ylim(0, None)
             axes.tick_params(labelsize=7)
             axes.legend(fontsize=6)
         for axes in panels:  # those left over
             axes.axis("off")
-        figure.supxlabel("epoch; solid: valid, dotted: train", fontsize=8)
+        figure.supxlabel("epoch; solid: valid, dotted: train, dashed: always the training median (on test)", fontsize=8)
 
 
 def draw_reconstructions(experiment, runs, target: Path) -> None:
-    """Draw test images, each beside what the autoencoders make of it."""
-    images = sorted((experiment.rootdir / "test").glob("*.png"))
-    chosen = images[:: max(1, len(images) // SHOWN)][:SHOWN]
-    with png_figure(target, "Originals and reconstructions", (3.2 * (len(runs) + 1), 1.9 * len(chosen))) as figure:
-        for row, path in zip(figure.subplots(len(chosen), len(runs) + 1, squeeze=False), chosen):
-            files = [experiment.result(run).parent / run.spec.name / path.name for run in runs]
+    """Draw photographs of packages, each beside what the autoencoders make of it."""
+    folder = experiment.examples
+    originals = [folder / "test" / name for name in EXAMPLES]
+    size = 2.6 * (len(runs) + 1), 1.7 * len(originals)
+    with png_figure(target, "Originals and reconstructions", size) as figure:
+        for row, path in zip(figure.subplots(len(originals), len(runs) + 1, squeeze=False), originals):
+            files = [folder / run.spec.name / path.with_suffix(".png").name for run in runs]
             for axes, file, title in zip(row, [path, *files], ["original", *(run.level for run in runs)]):
-                pixels = read_image(file)
-                axes.imshow(pixels[::2, ::2])
+                axes.imshow(resize(read_image(file), 320, 176))
                 axes.set_title(title, fontsize=8)
                 axes.axis("off")
 

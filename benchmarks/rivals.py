@@ -29,7 +29,7 @@ def measure(rootdir: Path, folder: Path) -> None:
 
     Files that are there are kept.
     """
-    splits, file = load_splits(rootdir, SPLITS, labels="required"), folder / "features.csv"
+    splits, file = load_splits(rootdir, SPLITS, decode=False), folder / "features.csv"
     if not file.is_file():
         rows = [(name, path) for name, split in splits.items() for path in split.images]
         values = parallel_map(lambda row: features(read_image(row[1])), rows, CORES, "image")
@@ -100,7 +100,7 @@ def encode_at_predictions(rootdir: Path, predictions: Path, folder: Path) -> Non
     """Write encoded.csv: the first test crop of each photograph, encoded at its predicted JND1 QP.
 
     Columns: image; predicted, the whole QP; VMAF and bytes there; `QP close`, the highest QP whose VMAF is at most
-    CLOSE below the target; `bytes at N` for each N of the fixed QPs that some comparison needs.
+    CLOSE below the target; fixed, the highest QP for all that keeps as many images there; fixed VMAF, fixed bytes.
     """
     file = folder / "encoded.csv"
     if file.is_file() and file.stat().st_mtime > predictions.stat().st_mtime:

@@ -21,7 +21,6 @@ from common.core.errors import UserError
 from common.core.files import write_text
 from common.core.plotting import png_figure
 from common.core.processes import run_python
-from common.data.tables import MANIFEST
 from common.media.images import read_image
 
 PHOTOGRAPHS = {
@@ -41,7 +40,8 @@ NOTICE = (
 
 NEXT = """
 What you have seen: photographs were cut into crops and labelled; LAT learned from {train} of them, and then predicted
-the JND1 level of {test} crops of photographs that it had not seen.  {verdict}
+the JND1 level of {test} crops of photographs that it had not seen.
+{verdict}
 
 What to do next:
   your own picture   python3 LAT.py predict PICTURE.jpg --model_weights_path {weights}
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parser.parse_args(arguments).folder
     collect(folder / "photographs")
     run_steps(folder)
-    show(folder / "rootdir", folder)
+    show(folder)
     return 0
 
 
@@ -119,7 +119,7 @@ def run_steps(folder: Path) -> None:
         write_text(record, "\n".join(complete) + "\n")
 
 
-def show(root: Path, folder: Path) -> None:
+def show(folder: Path) -> None:
     """Print the result table with its errors, and what it says; draw it.  folder: that of the demonstration."""
     import pandas as pd
 
@@ -129,14 +129,14 @@ def show(root: Path, folder: Path) -> None:
     table = pd.read_csv(file).rename(columns={"JND1_label": "pseudo-label", "JND1": "prediction"})
     table = table[["image", "pseudo-label", "prediction"]]
     table["error"] = table["prediction"] - table["pseudo-label"]
-    manifest = pd.read_csv(root / MANIFEST).set_index("image")
+    manifest = pd.read_csv(folder / STEPS[0][1]).set_index("image")
     train = manifest["JND1"].to_numpy()[manifest["split"] == "train"]
     source = manifest.loc[table["image"], "photograph"].to_numpy()
     measured = measure_levels(table["prediction"], table["pseudo-label"], float(np.median(train)), source)
     error, baseline = measured["MAE"], measured["floor"]
     print(f"\n{table.to_string(index=False, float_format='%.1f')}")
     print(f"\nmean absolute error: LAT {error:.2f} QP, always predicting the training median {baseline:.2f} QP")
-    draw(table, root / "test", f"LAT {error:.2f} QP, training median {baseline:.2f} QP", plot)
+    draw(table, folder / "rootdir" / "test", f"LAT {error:.2f} QP, training median {baseline:.2f} QP", plot)
     print(f"results: {file}\nplot: {plot}\n{NOTICE}")
     low, high = (100 * measured[f"skill {end}"] for end in ("low", "high"))
     verdict = f"Its error is {100 * measured['skill']:.0f} % smaller than the median's (95 %: {low:.0f} to {high:.0f})"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from common.core.errors import UserError
 from common.core.files import atomic_write, require_content
@@ -27,7 +27,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000", "GIF
 """Pillow's names of the formats that are read.  It knows others, and would start a program to read an EPS."""
 
 
-def open_image(path: str | Path) -> Image.Image:
+def open_image(path: str | Path) -> ImageFile.ImageFile:
     """Open an image file with Pillow: its header is read, its pixels are not.  Raises as `PIL.Image.open`."""
     return Image.open(path, formats=FORMATS)
 

@@ -147,7 +147,8 @@ class Batches(keras.utils.PyDataset):
             crop = tuple(slice(corner, corner + part) for corner, part in zip(corners, self.patch))
         turn = int(random.integers(ORIENTATIONS[self.augment]))
         if self.augment == "shifts":
-            moved = tuple(random.integers(side // SHIFT) * SHIFT / side for side in self.patch or size)
+            down, across = (float(random.integers(side // SHIFT) * SHIFT / side) for side in self.patch or size)
+            moved = down, across
         return Place(crop, turn, moved)
 
 

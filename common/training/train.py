@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.core.keras_backend import load_keras
+from common.core.threads import keep_freed_memory
 from common.data.dataset import load_splits
 from common.data.levels import describe_baseline
 from common.models.registry import ModelSpec, get_model
@@ -57,6 +58,7 @@ def train(model: str | ModelSpec, config: TrainingConfig | None = None, **settin
     splits = load_splits(config.data_dir, ("train", "valid"), labels=labels, unit=config.label_unit)
     targets = read_targets(outputs, splits, Path(config.data_dir), spec.input)
 
+    keep_freed_memory(large=True)
     load_keras(training=True, cpus=devices.logical_cpus(config.devices))
     from common.training.job import Training
     from common.training.loop import fit
