@@ -7,7 +7,7 @@ the container of the encoded clip, each with its own time.
 import collections
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,17 +35,25 @@ _MP4 = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus", "m
 _FALLBACKS = (("mp4", ".mp4"), ("matroska", ".mkv"))
 _UNHEARD = {("webm", "libx264"), ("webm", "libx265"), ("mpegts", "libsvtav1")}  # pairs that no player knows
 _HEADERLESS = ("dvb_teletext",)  # codecs that PyAV can copy though it does not know them
+_CONVERSIONS = ("flac", "aac")  # what sound becomes that a container does not hold: the first of them that it does
 _COVER = {"filename": "cover", "mimetype": "image/jpeg"}
 _STALE = ("bps", "duration", "encoder", "number_of_", "_statistics")  # tags that describe the source's own packets
 
 
 class Container(NamedTuple):
-    """A kind of container: its suffix, ffmpeg's name, the indices of the streams it holds, the lost ones in words."""
+    """A kind of container, and what becomes of the source's other streams in it.
+
+    Attributes:
+        suffix: Of files.
+        format: ffmpeg's name.
+        kept: {index of a stream: the codec that it is converted to, "" where it is copied}.
+        changes: The streams that are converted or lost, in words.
+    """
 
     suffix: str
     format: str
-    kept: list[int]
-    lost: list[str]
+    kept: dict[int, str]
+    changes: list[str]
 
     def open(self, file: Any) -> OutputContainer:
         """Open a file for writing.  file: a path, or an object such as BytesIO."""
@@ -57,6 +65,10 @@ class Container(NamedTuple):
 
 def choose_container(path: str | Path, encoder: Encoder) -> Container:
     """Return the container for an encoded clip: the source's own, or one that holds more of its other streams."""
+
+    def rank(kind: Container) -> tuple[int, int]:
+        return len(kind.kept), -len(kind.changes)
+
     with Source(path) as source:
         own, suffix = _CONTAINERS.get(source.file.format.name, {}), source.path.suffix.lower()
         kinds = [(format, suffix) for format, suffixes in own.items() if suffix in suffixes]
@@ -67,15 +79,20 @@ def choose_container(path: str | Path, encoder: Encoder) -> Container:
         known = kinds or all(source.codecs[stream.index] in _MP4 for stream in others)
         fallbacks = _FALLBACKS if known else _FALLBACKS[::-1]
         for format, suffix in dict.fromkeys([*kinds, *fallbacks]):
-            kind = Container(suffix, format, [], [])
-            if (format, encoder.library) in _UNHEARD or not _holds(kind, encoder, source, [], {}):
+            kind = Container(suffix, format, {}, [])
+            if (format, encoder.library) in _UNHEARD or not _holds(kind, encoder, source, {}, {}):
                 continue
             for stream in others:
-                if _holds(kind, encoder, source, [*kind.kept, stream.index], firsts):
-                    kind.kept.append(stream.index)
-                else:
-                    kind.lost.append(f"{stream.type} stream {stream.index} ({source.codecs[stream.index]})")
-            if not best or len(kind.kept) > len(best.kept):
+                name = f"{stream.type} stream {stream.index} ({source.codecs[stream.index]})"
+                codecs = ("", *_CONVERSIONS) if stream.type == "audio" else ("",)
+                holds = (_holds(kind, encoder, source, {**kind.kept, stream.index: codec}, firsts) for codec in codecs)
+                codec = next((codec for codec, held in zip(codecs, holds) if held), None)
+                if codec is not None:
+                    kind.kept[stream.index] = codec
+                if codec != "":
+                    change = f"converted to {codec.upper()}" if codec else "left out"
+                    kind.changes.append(f"{name} is {change}, since {suffix} cannot hold it")
+            if not best or rank(kind) > rank(best):
                 best = kind
     assert best, "MP4 and Matroska hold all codecs"
     return best
@@ -91,7 +108,8 @@ class ClipWriter:
 
     def __init__(self, file: Path, source: Source, clip: ClipInfo, kind: Container, encoder: Encoder):
         """Open the file: of `kind`, for all frames of `clip`."""
-        self.clip, self.refused, self.number = clip, collections.Counter(), 0
+        self.clip, self.counts, self.number = clip, collections.Counter(), 0
+        self.decoders = {index: source.file.streams[index].codec_context for index in kind.kept}
         self.output = kind.open(file)
         self.output.metadata.update(source.file.metadata)
         self.output.set_chapters(source.file.chapters())
@@ -105,17 +123,13 @@ class ClipWriter:
         steps = [later - sooner for sooner, later in itertools.pairwise(clip.times)] + [clip.shown]
         self.durations = dict(zip(clip.times, steps))
         edits = kind.format in _CONTAINERS[ISO]  # others would play what an edit list hides
-        self.waiting = (
-            (packet, offset)
-            for packet, offset in source.packets()
-            if packet.stream_index in self.copies and (edits or not packet.is_discard)
-        )
+        self.waiting = self._others(source, kind.kept, edits)
         self.next = next(self.waiting, None)
 
-    def dropped(self) -> str:
-        """Say how many packets of other streams the container has refused; "" for none."""
-        counts = self.refused.items()
-        return "; ".join(f"{count} packets of stream {index} do not fit in and are left out" for index, count in counts)
+    def troubles(self) -> str:
+        """Say how many packets of other streams are damaged or refused by the container; "" for none."""
+        counts = self.counts.items()
+        return "; ".join(f"{count} packets of stream {index} {what}" for (index, what), count in counts)
 
     def write(self, packet: av.Packet) -> None:
         """Write the next packet of the video, in the order of coding, after all others that are due before it."""
@@ -134,31 +148,55 @@ class ClipWriter:
 
     def _copy(self, until: Fraction | None) -> None:
         while self.next:
-            packet, offset = self.next
+            index, packet = self.next
             time = packet.pts if packet.dts is None else packet.dts
-            assert time is not None, "Source.packets gives no other packet"
-            if until is not None and time * packet.time_base + offset > until:
+            if until is not None and time is not None and time * packet.time_base > until:
                 return
-            shift, index = round(offset / packet.time_base), packet.stream_index
-            packet.pts, packet.dts = (None if time is None else time + shift for time in (packet.pts, packet.dts))
             packet.stream = self.copies[index]
             try:
                 self.output.mux_one(packet)
             except (FFmpegError, ValueError):
-                self.refused[index] += 1
+                self.counts[index, "do not fit in and are left out"] += 1
             self.next = next(self.waiting, None)
 
+    def _others(self, source: Source, kept: Mapping[int, str], edits: bool) -> Iterator[tuple[int, av.Packet]]:
+        """Yield (stream's index, packet) of the other streams, on the clock of the encoded clip."""
+        for packet, offset in source.packets():
+            index = packet.stream_index
+            if index not in self.copies or packet.is_discard and not edits:
+                continue
+            self.counts.update([(index, "are damaged")] if packet.is_corrupt else [])
+            shift = round(offset / packet.time_base)
+            packet.pts, packet.dts = (None if time is None else time + shift for time in (packet.pts, packet.dts))
+            yield from ((index, other) for other in (self._convert(packet, index) if kept[index] else [packet]))
+        for index in filter(kept.get, kept):
+            yield from ((index, other) for other in self._convert(None, index))
 
-def _add_streams(output: OutputContainer, encoder: Encoder, source: Source, indices: Sequence[int]) -> tuple[Any, dict]:
-    """Add a video stream and copies of streams of a source: the video stream, and {index in the source: copy}."""
+    def _convert(self, packet: av.Packet | None, index: int) -> Iterator[av.Packet]:
+        """Yield the packets that a packet of sound becomes; None is the end."""
+        decoder, encoder = self.decoders[index], self.copies[index].codec_context
+        try:
+            for frame in decoder.decode(packet):
+                yield from encoder.encode(frame)
+        except FFmpegError:
+            self.counts[index, "cannot be decoded and are left out"] += 1
+        yield from encoder.encode(None) if packet is None else ()
+
+
+def _add_streams(
+    output: OutputContainer, encoder: Encoder, source: Source, kept: Mapping[int, str]
+) -> tuple[Any, dict]:
+    """Add a video stream and those of a source that are kept: the video stream, and {index in the source: stream}."""
     video, copies = output.add_stream(encoder.library), {}
-    for index in indices:
+    for index, codec in kept.items():
         stream = source.file.streams[index]
         if index in source.covers and output.format.name == "matroska":  # where a cover image is an attached file
             name, kind = (stream.metadata.get(key, default) for key, default in _COVER.items())
             output.add_attachment(name, kind, source.covers[index])
             continue
-        if source.codecs.get(index) in _HEADERLESS and not stream.codec_context:
+        if codec:
+            copy = output.add_stream(codec, rate=stream.rate, layout=stream.layout.name)
+        elif source.codecs.get(index) in _HEADERLESS and not stream.codec_context:
             copy = output.add_mux_stream(source.codecs[index], time_base=stream.time_base)
         else:
             copy = output.add_stream_from_template(stream)
@@ -169,7 +207,7 @@ def _add_streams(output: OutputContainer, encoder: Encoder, source: Source, indi
 
 
 def _holds(
-    kind: Container, encoder: Encoder, source: Source, indices: Sequence[int], firsts: Mapping[int, av.Packet]
+    kind: Container, encoder: Encoder, source: Source, kept: Mapping[int, str], firsts: Mapping[int, av.Packet]
 ) -> bool:
     """Return whether a container takes streams of a source beside an encoded video, by trying it in memory.
 
@@ -177,11 +215,14 @@ def _holds(
     """
     try:
         with kind.open(io.BytesIO()) as output:
-            video, copies = _add_streams(output, encoder, source, indices)
+            video, copies = _add_streams(output, encoder, source, kept)
             encoder.set_up(video.codec_context, encoder.settings[0], (64, 64), Fraction(25), Fraction(1, 25))
             output.start_encoding()
             for index in copies.keys() & firsts.keys():
                 first, packet = firsts[index], av.Packet(bytes(firsts[index]))
+                if kept[index]:
+                    first.decode()  # raises where it cannot be converted
+                    continue
                 packet.pts = packet.dts = 0
                 packet.time_base, packet.stream = first.time_base, copies[index]
                 packet.duration = first.duration

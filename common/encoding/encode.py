@@ -143,8 +143,7 @@ def encode_clip(
     bar = tqdm(total=2 * len(clip.times), unit="frame", desc=Path(path).name, disable=None, leave=False)
     with Source(path) as source, atomic_write(target) as temporary, bar:
         kind = choose_container(path, encoder)
-        lost = f"left out, since {kind.suffix} cannot hold it: {', '.join(kind.lost)}" if kind.lost else ""
-        warning = "; ".join(filter(None, (clip.warning, lost)))
+        warning = "; ".join(filter(None, (clip.warning, *kind.changes)))
         if warning:
             warn(warning)
         writer = ClipWriter(temporary, source, clip, kind, encoder)
@@ -170,7 +169,7 @@ def encode_clip(
     }
     row |= quality | {"frames": len(clip.times), "seconds": clip.seconds}
     row |= _saving(size, baseline_qp, None, None if baseline_qp is None else baseline_size)
-    return row | {"scenes": parts, "warning": "; ".join(filter(None, (warning, writer.dropped())))}
+    return row | {"scenes": parts, "warning": "; ".join(filter(None, (warning, writer.troubles())))}
 
 
 def _encode_scene(

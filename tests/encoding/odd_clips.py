@@ -117,7 +117,6 @@ class Odd:
     wanting: str = ""
 
 
-SOUND_LOST = "PyAV does not let Matroska hold this sound; it is left out with a warning and should be converted"
 AAC, MKV_SOUND = "-c:a aac -b:a 64k", "-c:a pcm_s16le"
 ASCII = "".join(chr(code) for code in range(32, 127) if chr(code) != "/")
 LOSSLESS = "-c:v ffv1 -pix_fmt"
@@ -273,8 +272,8 @@ CLIPS = [
     Odd("alpha.mov", plain("-c:v qtrle -pix_fmt argb"), streams=2),
     Odd("nellymoser.flv", plain(sound="-c:a nellymoser -ar 22050 -ac 1"), streams=2),
     Odd("mpeg4.avi", plain("-c:v mpeg4 -q:v 2 -bf 2 -pix_fmt yuv420p", sound="-c:a libmp3lame"), streams=2, suffix=".mp4"),
-    Odd("windows.wmv", plain("-c:v wmv2 -b:v 4M -pix_fmt yuv420p", sound="-c:a wmav2"), streams=2, suffix=".mkv", wanting=SOUND_LOST),
-    Odd("adpcm.avi", plain("-c:v mpeg4 -q:v 2 -pix_fmt yuv420p", sound="-c:a adpcm_ms"), streams=2, suffix=".mkv", wanting=SOUND_LOST),
+    Odd("windows.wmv", plain("-c:v wmv2 -b:v 4M -pix_fmt yuv420p", sound="-c:a wmav2"), streams=2, suffix=".mkv", warning="converted to FLAC"),
+    Odd("adpcm.avi", plain("-c:v mpeg4 -q:v 2 -pix_fmt yuv420p", sound="-c:a adpcm_ms"), streams=2, suffix=".mkv", warning="converted to FLAC"),
     Odd("theora.ogv", plain("-c:v libtheora -q:v 10 -pix_fmt yuv420p", sound="-c:a libvorbis"), streams=2, suffix=".mp4|.mkv"),
     Odd("vp9.webm", plain("-c:v libvpx-vp9 -lossless 1 -cpu-used 8 -pix_fmt yuv420p", sound="-c:a libopus"), streams=2, suffix=".mkv"),
     Odd("blu ray.m2ts", plain(X264 + " -mpegts_m2ts_mode 1", sound="-c:a pcm_bluray -ac 2"), streams=2),
