@@ -109,7 +109,7 @@ class ClipWriter:
     def __init__(self, file: Path, source: Source, clip: ClipInfo, kind: Container, encoder: Encoder):
         """Open the file: of `kind`, for all frames of `clip`."""
         self.clip, self.counts, self.number = clip, collections.Counter(), 0
-        self.decoders = {index: source.file.streams[index].codec_context for index in kind.kept}
+        self.decoders: dict[int, Any] = {index: source.file.streams[index].codec_context for index in kind.kept}
         self.output = kind.open(file)
         self.output.metadata.update(source.file.metadata)
         self.output.set_chapters(source.file.chapters())
@@ -189,7 +189,7 @@ def _add_streams(
     """Add a video stream and those of a source that are kept: the video stream, and {index in the source: stream}."""
     video, copies = output.add_stream(encoder.library), {}
     for index, codec in kept.items():
-        stream = source.file.streams[index]
+        stream: Any = source.file.streams[index]
         if index in source.covers and output.format.name == "matroska":  # where a cover image is an attached file
             name, kind = (stream.metadata.get(key, default) for key, default in _COVER.items())
             output.add_attachment(name, kind, source.covers[index])

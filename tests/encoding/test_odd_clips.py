@@ -9,6 +9,6 @@ def parameter(odd):
     return pytest.param(odd, id=odd.name[:30], marks=marks)
 
 
-@pytest.mark.parametrize("odd", map(parameter, CLIPS))
+@pytest.mark.parametrize("odd", [parameter(odd) for odd in CLIPS])
 def test_an_odd_clip(tmp_path, odd):
     check(odd, tmp_path)
