@@ -17,6 +17,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -99,6 +100,8 @@ class DatasetBuilder:
         needed = sum(part > 0 for part in split) if shares else int(sum(split))
         if len(order) < needed:
             rejected = self.left_out + self.not_needed
+            for line in rejected:
+                print(f"left out: {one_line(line)}", file=sys.stderr)
             more = f" ({len(rejected)} cannot be used, such as {one_line(rejected[0])})" if rejected else ""
             raise UserError(
                 f"{len(order)} usable {self.noun}s, but --split needs at least {needed}: none may be in two "

@@ -8,6 +8,8 @@ Streams that start from images are tagged so; a clip keeps its own matrix.  4:2:
 padded by repeating their last row or column, and cropped again after decoding.
 """
 
+import functools
+import itertools
 import os
 import re
 import tempfile
@@ -16,12 +18,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import ffmpeg
 import numpy as np
+from av.error import FFmpegError
 
 from common.core.errors import UserError
 from common.core.files import require_content
-from common.media.ffmpeg_process import TIMEOUT, Stream, find_ffmpeg, rgb_frames, run
+from common.media.ffmpeg_process import SEAMED, TIMEOUT, Stream, find_ffmpeg, rgb_frames, run
 
 QP_RANGE = range(52)  # x264, 8 bit
 CLIP_TIMEOUT = 3600  # seconds
@@ -151,7 +155,32 @@ def clip_input(path: str | Path) -> Stream:
         path.encode()
     except UnicodeEncodeError:  # which ffmpeg-python cannot pass on
         raise UserError(f"{path}: a name that is not UTF-8; rename the file") from None
+    if Path(path).suffix.lower() in (".ts", ".m2ts", ".mts") and _has_seams(path, os.stat(path).st_mtime_ns):
+        SEAMED.add(path)
     return ffmpeg.input(path, protocol_whitelist="file")["V:0"]  # a playlist must not make ffmpeg open the network
+
+
+@functools.lru_cache(maxsize=100)
+def _has_seams(path: str, modified: int) -> bool:
+    """Return whether an MPEG-TS was put together of several files, and only its seams look damaged.
+
+    The packets' counters jump at a seam, so the frame before it counts as corrupt.  After it comes a keyframe, and
+    its time is not that of a next frame.  modified: When; a file that has changed is read again.
+    """
+    try:
+        with av.open(f"file:{path}", metadata_errors="replace") as file:
+            packets = [
+                (packet.dts * packet.time_base, packet) for packet in file.demux(video=0) if packet.dts is not None
+            ]
+    except (FFmpegError, IndexError):
+        return False  # ffmpeg says what is wrong
+
+    def is_seam(number: int) -> bool:
+        steps = itertools.pairwise(packets[number : number + 4])
+        return any(packet.is_keyframe and not 0 <= time - before <= 1 for (before, _), (time, packet) in steps)
+
+    corrupt = [number for number, (_, packet) in enumerate(packets) if packet.is_corrupt]
+    return bool(corrupt) and all(map(is_seam, corrupt))
 
 
 def clip_format(path: str | Path) -> ClipFormat:

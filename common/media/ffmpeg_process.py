@@ -24,10 +24,31 @@ import numpy as np
 from common.core.errors import UserError
 
 TIMEOUT = 60  # seconds for one frame, which takes 0.1
-CUT_SHORT = "File ended prematurely"  # Matroska's message; the only damage that -xerror lets pass
+SEAMED: set[str] = set()
+"""Paths of clips that were put together of several, whose seams -xerror would take for damage."""
+
+DAMAGED = "File ended prematurely|corrupt decoded frame"  # in a log: damage that may not end ffmpeg
 
 # What ffmpeg prints after the line that states the reason.
 ECHO = r"Conversion failed|Task finished|Terminating thread|Error opening (in|out)put file|Nothing was written"
+# What is wrong with a file, and what to do about other errors, by patterns of the log.
+_FAULTS = {
+    "matches no streams": "it has no video stream; expected a clip",
+    "Video: none|Cannot determine format of input": "no frame of its video can be decoded; expected a clip",
+    r"Color spaces:\s+(?:\[error\]\s+)?src: (\S+)|Unsupported input.* csp:(\S+)": (
+        "its colours ({}) cannot be read; convert the clip to BT.709 first"
+    ),
+    "File ended prematurely": "it is cut short; copy the clip again",
+    "corrupt (?:input packet|decoded frame)": "parts of it are lost or damaged; copy the clip again",
+}
+_ADVICE = {
+    r"(?:encoder|filter)\W+lib(x264|x265|svtav1|vmaf)\b": (
+        "that FFmpeg is built without lib{}, imageio-ffmpeg's has it: point $FFMPEG there"
+    ),
+    "Unrecognized option|Option not found": "FFmpeg 5.1 or newer is needed, imageio-ffmpeg's is: point $FFMPEG there",
+    "No space left on device": "the disk is full: make room, or give another folder",
+    "SIGKILL": "is memory short? Try again, or point $FFMPEG to another FFmpeg",
+}
 
 Stream = Any
 """A stream, an output or a whole graph of ffmpeg-python, which gets its methods at run time."""
@@ -58,8 +79,9 @@ def start(graph: Stream, **pipes: Any) -> subprocess.Popen:
     binary = find_ffmpeg()
     # Levels in the log tell errors from remarks, `repeat` keeps equal lines, -xerror makes damaged input an error.
     # A session of its own shields ffmpeg from Ctrl-C: this program decides what is finished and what is killed.
-    flags = ["-nostdin", "-hide_banner", "-nostats", "-xerror", "-y", "-loglevel", "repeat+level+info"]
+    flags = ["-nostdin", "-hide_banner", "-nostats", "-y", "-loglevel", "repeat+level+info"]
     command = graph.compile([binary, *flags])
+    command[1:1] = [] if SEAMED.intersection(command) else ["-xerror"]
     try:
         process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
     except OSError as error:
@@ -162,7 +184,7 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
             elif code or not count:
                 problem = _describe_exit(code) if code else "found no frame in it"
             else:
-                problem = "found it cut short" if CUT_SHORT in "".join(said) else None
+                problem = "found damage in it" if re.search(DAMAGED, "".join(said)) else None
             if problem:
                 raise _failure(task, problem, "".join(said))
         finally:  # also when the reader stops early
@@ -205,24 +227,13 @@ def _failure(task: str, problem: str, log: str) -> UserError:
     words = [re.sub(r"\[[^\]]* @ \w+\] |\[\w+\] ", "", line).strip(" .") for line in errors]
     words = list(dict.fromkeys(word for word in words if not re.match(ECHO, word)))[-2:] or words[-1:]
     said = " / ".join(words)[-400:] or "ffmpeg said nothing"
-    lacking = re.search(r"(?:encoder|filter)\W+lib(x264|x265|svtav1|vmaf)\b", log)
-    if lacking:
-        advice = f"that FFmpeg is built without lib{lacking[1]}, imageio-ffmpeg's has it: point $FFMPEG there"
-    elif re.search(r"Unrecognized option|Option not found", log):
-        advice = "FFmpeg 5.1 or newer is needed, imageio-ffmpeg's is: point $FFMPEG there"
-    elif "matches no streams" in log:
-        return UserError(f"{task}: it has no video stream; expected a clip")
-    elif re.search(r"Video: none|Cannot determine format of input", log):
-        return UserError(f"{task}: no frame of its video can be decoded; expected a clip")
-    elif colours := re.search(r"Color spaces:\s+(?:\[error\]\s+)?src: (\S+)|Unsupported input.* csp:(\S+)", log):
-        colours = colours[1] or colours[2]
-        return UserError(f"{task}: its colours ({colours}) cannot be read; convert the clip to BT.709 first")
-    elif "corrupt input packet" in log:
-        advice = "if it was put together of several files, remux it first: ffmpeg -i IN -c copy OUT"
-    elif "No space left on device" in log:
-        advice = "the disk is full: make room, or give another folder"
-    elif "SIGKILL" in problem:
-        advice = "is memory short? Try again, or point $FFMPEG to another FFmpeg"
-    else:
-        advice = "check the file, or point $FFMPEG to another FFmpeg"
+    if fault := _first_match(_FAULTS, log):
+        return UserError(f"{task}: {fault} ({find_ffmpeg()} {problem})")
+    advice = _first_match(_ADVICE, f"{log}\n{problem}") or "check the file, or point $FFMPEG to another FFmpeg"
     return UserError(f"{task}: {said}; {advice} ({find_ffmpeg()} {problem})")
+
+
+def _first_match(table: dict[str, str], text: str) -> str | None:
+    """Return the words of the first pattern that is in a text, with the pattern's group in them."""
+    matches = ((re.search(pattern, text), words) for pattern, words in table.items())
+    return next((words.format(*filter(None, match.groups())) for match, words in matches if match), None)

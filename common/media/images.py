@@ -32,6 +32,13 @@ def open_image(path: str | Path) -> ImageFile.ImageFile:
     return Image.open(path, formats=FORMATS)
 
 
+def animation_warning(path: str | Path) -> str:
+    """Say that of an animated image `read_image` reads the first frame only; "" for any other image that it reads."""
+    with open_image(path) as image:
+        count = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP", "GIF", "AVIF") else 1
+    return f"animated: only the first of its {count} frames is seen" if count > 1 else ""
+
+
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as uint8 RGB (H, W, 3), 0 to 255.
 

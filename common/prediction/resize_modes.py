@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.media.images import InputFormat, read_image
+from common.media.images import InputFormat, animation_warning, read_image
 
 RESIZE_MODES = {
     "stretch": "all of it, to the network's size, as the papers do",
@@ -48,7 +48,7 @@ class PreparedImage(NamedTuple):
         size: (height, width) of the image.
         regions: What the network sees of it.
         arrays: float32 (h, w, 3) of each region, in the network's colour order and scale.
-        format_warning: What of it 8-bit R, G, B cannot show, for a person.
+        format_warning: What of it one image of 8-bit R, G, B cannot show, for a person.
         number: Its number among the images of a run, from 0, which decides where in a batch its arrays are.
     """
 
@@ -66,13 +66,16 @@ def prepare_image(
 
     Raises UserError where the file cannot be read, ValueError where the array is of another shape or type.
     """
-    pixels = read_image(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
+    if isinstance(image, (str, os.PathLike)):
+        pixels, warning = read_image(Path(image)), animation_warning(Path(image))
+    else:
+        pixels, warning = np.asarray(image), ""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ValueError(f"uint8 (H, W, 3) expected, got {pixels.dtype} {pixels.shape}")
     height, width = pixels.shape[:2]
     regions = choose_regions((height, width), input_format.frame, resize_mode)
     arrays = (input_format.preprocess(region.of(pixels)) for region in regions)
-    return PreparedImage((height, width), regions, arrays if resize_mode == "tiles" else list(arrays))
+    return PreparedImage((height, width), regions, arrays if resize_mode == "tiles" else list(arrays), warning)
 
 
 def choose_regions(size: tuple[int, int], frame: tuple[int, int], resize_mode: str) -> list[Region]:

@@ -95,3 +95,10 @@ def test_clips_with_labels_given(videos, run, tmp_path):
         dbs = [psnr(raw, frame) for frame in coded]
         assert dbs == sorted(dbs, reverse=True) and dbs[0] > 30 and dbs[2] > 18
     assert Image.open(root / "train" / table["image"][0]).format == "PNG"
+
+
+def test_clips_that_are_all_too_small(videos, run, tmp_path):
+    result = prepare(run, videos, tmp_path / "root")
+    assert result.returncode == 2 and "--size own keeps its size" in result.stderr
+    for name in ("-odd %d.mkv: 119x89", "turned.mp4: 90x120", "varying.mp4: 120x90"):
+        assert f"left out: {name} is smaller than 640x360" in result.stderr

@@ -13,6 +13,7 @@ import pytest
 import small
 from h264_stream import frame_qps
 from moving import make_clip
+from PIL import Image
 from skimage import data
 
 import MTJND
@@ -23,6 +24,7 @@ from common.media.clips import extract_frames
 from common.media.images import write_png
 from common.prediction import inputs
 from common.prediction.config import PredictionConfig
+from common.prediction.resize_modes import prepare_image
 from LAT import LAT
 
 
@@ -163,6 +165,16 @@ def test_a_clip_that_8_bits_cannot_show_has_a_warning(tmp_path):
         make_clip(tmp_path / name, data.coffee()[None, :180, :320], **options)
         (_, image), _ = inputs.prepare_inputs([(0, tmp_path / name)], LAT.input, PredictionConfig(frames="first"))
         assert image.format_warning == warning
+
+
+def test_an_animated_image_has_a_warning(tmp_path):
+    frames = [Image.new("RGB", (32, 32), (40 * number, 0, 0)) for number in range(3)]
+    for suffix in ("png", "webp", "gif"):
+        frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=100)
+        frames[0].save(tmp_path / f"still.{suffix}")
+        warning = prepare_image(tmp_path / f"a.{suffix}", LAT.input).format_warning
+        assert warning == "animated: only the first of its 3 frames is seen"
+        assert prepare_image(tmp_path / f"still.{suffix}", LAT.input).format_warning == ""
 
 
 def test_inputs_are_encoded_at_their_levels(predict, weight_files, photographs, tmp_path):
