@@ -228,7 +228,7 @@ def _failure(task: str, problem: str, log: str) -> UserError:
     words = list(dict.fromkeys(word for word in words if not re.match(ECHO, word)))[-2:] or words[-1:]
     said = " / ".join(words)[-400:] or "ffmpeg said nothing"
     if fault := _first_match(_FAULTS, log):
-        return UserError(f"{task}: {fault} ({find_ffmpeg()} {problem})")
+        return UserError(f"{task}: {fault}")
     advice = _first_match(_ADVICE, f"{log}\n{problem}") or "check the file, or point $FFMPEG to another FFmpeg"
     return UserError(f"{task}: {said}; {advice} ({find_ffmpeg()} {problem})")
 
