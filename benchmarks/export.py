@@ -18,8 +18,8 @@ from common import load
 from common.cli import flags, program
 from common.core.keras_backend import load_keras, silent_stderr
 from common.media.images import read_image, resize
+from common.models.exported import FORMATS
 from common.models.registry import get_model
-from common.prediction.formats import FORMATS
 
 COLUMNS = ["s", "MB", "ms a picture", "largest difference, QP", "largest level, QP"]
 

@@ -52,7 +52,7 @@ def measure(name, backend, precision, folder, count):
     paths, peaks = [files[number % len(files)] for number in range(count)], []
 
     def prepare(paths):
-        return inputs.prepare_inputs(enumerate(paths), spec.input, predictor.config)
+        return inputs.prepare_inputs(enumerate(paths), predictor.spec.input, predictor.config)
 
     def predict():
         for number, _ in enumerate(predict_files(prepare(paths), predictor), 1):

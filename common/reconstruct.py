@@ -161,7 +161,7 @@ def test(spec: ModelSpec, data_dir: Path, weights: Path, result_path: Path, batc
     if len(set(names)) < len(names):
         raise UserError(f"{split.folder}: images that differ in their suffix only would overwrite each other; rename")
     rows = []
-    with predictions(spec, file, split, [output.name], "float32", batch_size) as predicted:
+    with predictions(spec, file, split, [output.name], output.level, "float32", batch_size) as predicted:
         for path, name, frame, (pixels,) in zip(split.images, names, frames, predicted):
             write_png(folder / name, spec.input.to_image(pixels))
             rows.append({"image": path.name})

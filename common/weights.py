@@ -1,7 +1,8 @@
-"""`python3 -m common.weights fetch|list|verify`: the weight files that came with the papers.
+"""`python3 -m common.weights fetch|list|verify|cache`: the weight files that came with the papers.
 
 `fetch` downloads the two Zenodo archives and unpacks their weight files; `list` says what is there, for which model and
-level, and what is missing; `verify PATH` says which model a weight file fits.
+level, and what is missing; `verify PATH` says which model a weight file fits; `cache` says what `--backend onnxruntime`
+and `openvino` exported and kept.
 
 A file is recognised by the shapes of its arrays, in order, so its name does not matter.  Shapes tell neither the levels
 of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.  The values are not looked at.
@@ -13,6 +14,7 @@ from pathlib import Path
 from common.cli.program import Parser, run
 from common.core.environment import PRETRAINED
 from common.models import released
+from common.prediction import export_cache
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("verify", help="which model a weight file fits")
     command.add_argument("path", type=Path, metavar="PATH", help="a weight file, or a folder to search for them")
 
+    command = commands.add_parser("cache", help="what --backend onnxruntime or openvino exported and kept")
+    command.add_argument("--clear", action="store_true", help="remove it")
+
     options = parser.parse_args(arguments)
+    if options.command == "cache":
+        print(export_cache.describe(clear=options.clear))
+        return 0
     if options.command == "fetch":
         from common.models import zenodo  # which needs requests, too slow for --help
 

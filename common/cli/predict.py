@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from common.cli.program import config_from
 from common.core.errors import UserError
-from common.core.files import check_writable, sha256
-from common.core.keras_backend import load_keras
+from common.core.files import check_writable
 from common.core.names import one_line
 from common.core.row_file import RowFile
 from common.core.terminal import Listing
@@ -23,6 +22,7 @@ from common.encoding.job import EncodingJob
 from common.media.clips import is_clip
 from common.models.registry import ModelSpec
 from common.models.weight_search import find_weights, level_names
+from common.prediction import networks
 from common.prediction.config import PredictionConfig
 from common.prediction.inputs import find_inputs, prepare_inputs
 from common.prediction.predictor import Predictor, Result, predict_files
@@ -34,9 +34,14 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     """Predict the levels of the inputs, print them and write them; return the exit code, 1 where one has an error."""
     config = config_from(PredictionConfig, options)
     weights = find_weights(spec, config.level, config.model_weights_path)
-    levels = level_names(spec, weights)
+    spec, levels = networks.with_input_of(spec, weights.values(), config.backend), level_names(spec, weights)
     columns = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
-    by = functools.partial(config.by, model=spec.name, digests=[sha256(file) for file in weights.values()])
+    by = functools.partial(
+        config.by,
+        model=spec.name,
+        digests=[networks.weights_digest(file) for file in weights.values()],
+        precision=networks.stored_precision(next(iter(weights.values())), config.precision),
+    )
     output = _open_output(options, columns, by)
     paths = find_inputs(options.inputs, exclude=options.encode)
     files = [(number, path) for number, path in enumerate(paths) if not output or str(path) not in output.kept_paths]
@@ -115,7 +120,7 @@ def _results(
         return (result for result in ())
     images = prepare_inputs(files, spec.input, config)
     first = list(itertools.islice(images, 1))  # decoding starts while Keras does
-    load_keras(lean=True)
+    networks.start_backend(weights.values(), config.backend, lean=True)
     return predict_files(itertools.chain(first, images), Predictor(spec, weights, config))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from common.cli import script_flags
 from common.cli.program import Parser, config_from, run
-from common.core.keras_backend import use_backend
 from common.models.registry import ModelSpec
 from common.training.config import TrainingConfig
 
@@ -48,8 +47,6 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
             spec = spec.resized(*options.input_size)
         except ValueError as error:
             parser.error(f"--input_size {options.input_size[0]} {options.input_size[1]}: {error}")
-    if getattr(options, "backend", None):
-        use_backend(options.backend)
     return _run(spec, options)
 
 

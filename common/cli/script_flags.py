@@ -5,8 +5,9 @@ import re
 from common.cli.flags import choice_flag, form, frames_flag, positive, training_flags
 from common.core.environment import PRETRAINED
 from common.encoding.config import CODECS, SCENE_QPS
+from common.models.exported import FORMATS
 from common.models.registry import LEVELS
-from common.prediction.formats import FORMATS
+from common.prediction.config import BACKENDS
 from common.prediction.resize_modes import PRECISIONS, RESIZE_MODES
 
 
@@ -118,7 +119,7 @@ def predict_flags(parser, specs):
 def export_flags(parser, specs):
     add = parser.add_argument
     _model_flags(parser, specs)
-    _weights_flag(parser, specs)
+    _weights_flag(parser, specs, exported=False)
     add("--format", choices=tuple(FORMATS), required=True, help="the runtime that the file is for")
     endings = ", ".join(form.suffix for form in FORMATS.values())
     add("--output", required=True, metavar="FILE", help=f"the file to write, ending in {endings}, or a folder for it")
@@ -137,8 +138,9 @@ def _batch_size_flag(parser, spec):
     parser.add_argument("--batch_size", type=positive(int), default=default, help="images predicted at once")
 
 
-def _weights_flag(parser, specs):
-    text = f"{', '.join(dict.fromkeys(spec.released_name('JND1') for spec in specs))}, or a folder that holds it"
+def _weights_flag(parser, specs, exported=True):
+    names = ", ".join(dict.fromkeys(spec.released_name("JND1") for spec in specs))
+    text = f"{names}{', or what export wrote of it' if exported else ''}, or a folder that holds it"
     parser.add_argument("--model_weights_path", default=PRETRAINED, metavar="W", help=text)
 
 
@@ -146,8 +148,11 @@ def _arithmetic_flags(parser):
     add = parser.add_argument
     text = "of weights and arithmetic; bfloat16 is faster where the processor has it, and within about 0.1 QP"
     add("--precision", choices=PRECISIONS, default="float32", help=text)
-    text = "Keras's backend; by default $KERAS_BACKEND, or tensorflow"
-    add("--backend", choices=("tensorflow", "openvino", "jax", "torch"), help=text)
+    text = (
+        "what computes: Keras on tensorflow, jax or torch (by default $KERAS_BACKEND, or tensorflow); onnxruntime or "
+        "openvino without Keras, from weights exported once into a cache; an exported network has its own"
+    )
+    add("--backend", choices=BACKENDS, help=text)
 
 
 def _backbone_flag(parser, spec, training):

@@ -14,6 +14,12 @@ PRETRAINED = PROJECT / "pretrained"
 """Where weights lie, unless the command line says otherwise."""
 
 
+SLOW_BFLOAT16 = (
+    "warning: precision bfloat16: this processor has no bfloat16 instructions: no faster than float32, and levels move "
+    "by up to 0.25 QP"
+)
+
+
 def machine() -> str:
     """Return the name of the processor and how many cores this process may use, for a person."""
     try:

@@ -1,9 +1,11 @@
-"""The same work on many items, in threads, with a progress bar; not in `threads`, because tqdm is slow to import."""
+"""The same work on many items, in threads or batches, with a progress bar; not in `threads`: tqdm is slow to import."""
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 Item = TypeVar("Item")
@@ -35,3 +37,20 @@ def parallel_map(
         raise
     finally:
         pool.shutdown()
+
+
+def batch_map(
+    compute: Callable[[np.ndarray], Sequence[np.ndarray]],
+    images: Iterator[np.ndarray],
+    batch_size: int,
+    total: int,
+    name: str,
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield what `compute` gives for each of `images`, a tuple, computed in batches; a progress bar is called `name`.
+
+    Memory does not grow with the number of images, `total`.
+    """
+    with tqdm(total=total, unit="image", desc=name, disable=None) as bar:
+        while batch := list(itertools.islice(images, batch_size)):
+            yield from zip(*compute(np.stack(batch)))
+            bar.update(len(batch))

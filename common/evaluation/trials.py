@@ -16,7 +16,7 @@ from common.core.files import write_text
 from common.core.processes import run_python
 from common.data.dataset import Split
 from common.data.labels import LABEL_FILE
-from common.models import released
+from common.models import exported, released
 from common.models.registry import LEVELS, ModelSpec, get_model, list_models
 from common.models.weight_search import level_names
 
@@ -41,12 +41,34 @@ class Trial:
         return level_names(get_model(self.model), [self.level])
 
 
-def _identify(file: Path, shown: str) -> ModelSpec | None:
-    """Return the model of a weight file, None for an autoencoder's.  shown: the file as messages name it.
+def _identify(file: Path, shown: str) -> tuple[ModelSpec, str | None] | None:
+    """Return the model and level of a weight file or exported network, None for an autoencoder's weights.
 
-    The released models' files are known by their shapes, other models' by their names.  MT_3LJND and MT_3LJND_VA have
-    the same shapes, so VA in the file's or a folder's name decides.  Raises UserError where it fits no model.
+    The released models' weights are known by their shapes, other models' by their names.  MT_3LJND and MT_3LJND_VA have
+    the same shapes, so VA in the file's or a folder's name decides.  An exported network says what it is.
+
+    Args:
+        shown: The file as messages name it.
+
+    Raises:
+        UserError: It fits no model, or its level is not known.
     """
+    if exported.format_of(file):
+        described = exported.describe(file)
+        if described["model"] not in list_models():
+            raise UserError(f"{shown}: exported from {described['model']}, which is no model here")
+        spec = get_model(described["model"])
+        level = next(iter(described["outputs"])) if spec.needs_level else None
+        exported.check(file, spec, level)
+        return spec, level
+    spec = _identify_weights(file, shown)
+    match = re.search("JND[123]", file.name) if spec and spec.needs_level else None
+    if spec and spec.needs_level and not match:
+        raise UserError(f"{shown}: {spec.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
+    return spec and (spec, match[0] if match else None)
+
+
+def _identify_weights(file: Path, shown: str) -> ModelSpec | None:
     papers = {entry.model for entry in released.RELEASED}
     for spec in map(get_model, list_models()):
         if spec.name not in papers and file.name in map(spec.released_name, LEVELS):
@@ -61,35 +83,32 @@ def _identify(file: Path, shown: str) -> ModelSpec | None:
 
 
 def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], list[str]]:
-    """Make a trial of each weight file in or below `folder`.
+    """Make a trial of each weight file in or below `folder`, and of exported networks that no weights are there for.
 
     root: The rootdir whose test split is predicted.  results: The folder of the result files.  Returns the trials in
     the papers' order, and a line about each file that had to be left out.  Raises UserError where there is no usable
     weight file, or two for the same model and level.
     """
     trials, left_out = {}, []
-    for file in released.find_files(folder):
+    for file in [*released.find_files(folder), *exported.find_files(folder)]:
         shown = str(file.relative_to(folder))
         try:
-            spec = _identify(file, shown)
+            identified = _identify(file, shown)
         except UserError as error:
             left_out.append(str(error))
             continue
-        if spec is None:
+        if identified is None:
             continue
-        match = re.search("JND[123]", file.name) if spec.needs_level else None
-        if spec.needs_level and not match:
-            left_out.append(f"{shown}: {spec.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
+        spec, level = identified
+        key = list_models().index(spec.name), level or ""
+        if exported.format_of(file) and key in trials and not exported.format_of(trials[key].weights):
             continue
-        level = match[0] if match else None
         name = f"{spec.name}_{level}" if level else spec.name
         result = results / f"{name}.csv"
         command = [Path(spec.script).name, "test", "--data_dir", str(root), "--model_weights_path", str(file)]
-        command += ["--result_path", str(result)]
-        command += ["--head", spec.name] if spec.is_one_of_several else []
-        command += ["--jnd_value", level] if level else []
+        command += ["--result_path", str(result), *spec.flags(level)]
         trial = Trial(spec.name, level, file, result, command)
-        first = trials.setdefault((list_models().index(spec.name), level or ""), trial)
+        first = trials.setdefault(key, trial)
         if first is not trial:
             other = first.weights.relative_to(folder)
             raise UserError(f"{folder}: {other} and {shown} are both {trial.name}; keep one of them in this folder")

@@ -18,8 +18,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import ffmpeg
-import imageio_ffmpeg
 import numpy as np
+
+try:
+    import imageio_ffmpeg
+except ImportError:  # not in requirements-predict.txt, being 165 MB
+    imageio_ffmpeg = None
 
 from common.core.errors import UserError
 
@@ -65,13 +69,12 @@ def find_ffmpeg() -> str:
         return os.path.abspath(program)
     if wanted:
         raise UserError(f"FFMPEG={wanted}: no program that can be run; correct or unset the FFMPEG variable")
-    try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError:
-        raise UserError(
-            "no ffmpeg: not in $FFMPEG, not on the PATH, not in Python's packages; "
-            "`pip install imageio-ffmpeg` brings one"
-        ) from None
+    with contextlib.suppress(RuntimeError):
+        if imageio_ffmpeg:
+            return imageio_ffmpeg.get_ffmpeg_exe()
+    raise UserError(
+        "no ffmpeg: not in $FFMPEG, not on the PATH, not in Python's packages; `pip install imageio-ffmpeg` brings one"
+    )
 
 
 def start(graph: Stream, **pipes: Any) -> subprocess.Popen:

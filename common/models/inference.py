@@ -1,18 +1,16 @@
 """Networks made ready to predict: the same outputs from less arithmetic and fewer passes through memory."""
 
 import functools
-import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
-from common.core.environment import has_bfloat16
+from common.core.environment import SLOW_BFLOAT16, has_bfloat16
 from common.models import weight_files
 from common.models.backbones import build_network
 from common.models.registry import ModelSpec
@@ -42,8 +40,7 @@ def warn_of_slow_bfloat16() -> None:
     """Say on stderr where the processor computes in bfloat16 without having instructions for it."""
     on_cpu = "cpu" in str(getattr(ops.zeros(1), "device", "cpu")).lower()
     if on_cpu and has_bfloat16() is False:
-        line = "this processor has no bfloat16 instructions: no faster than float32, and levels move by up to 0.25 QP"
-        print(f"warning: precision bfloat16: {line}", file=sys.stderr)
+        print(SLOW_BFLOAT16, file=sys.stderr)
 
 
 def for_prediction(
@@ -175,15 +172,11 @@ def _gather(products):
     return [a + b + c, b - c - d]
 
 
-def predict_batches(
-    network: keras.Model, images: Iterator[np.ndarray], batch_size: int, total: int, name: str
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield the outputs of `network` for each of `images`, a tuple; a progress bar is called `name`.
+def compute_with(network: keras.Model) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Return the function that computes a network's outputs for a batch."""
 
-    Memory does not grow with the number of images, `total`.
-    """
-    with tqdm(total=total, unit="image", desc=name, disable=None) as bar:
-        while batch := list(itertools.islice(images, batch_size)):
-            outputs = network.predict_on_batch(np.stack(batch))
-            yield from zip(*(outputs if isinstance(outputs, list) else [outputs]))
-            bar.update(len(batch))
+    def compute(arrays):
+        outputs = network.predict_on_batch(arrays)
+        return outputs if isinstance(outputs, list) else [outputs]
+
+    return compute

@@ -146,6 +146,10 @@ class ModelSpec:
             raise ValueError(f"expected at least 64{f', in multiples of {step}' if step > 1 else ''}")
         return replace(self, input=replace(self.input, height=height, width=width, frame=(width, height)))
 
+    def flags(self, level: str | None) -> list[str]:
+        """Return the flags by which the command line of its script chooses it, and a level."""
+        return [*(["--head", self.name] if self.is_one_of_several else []), *(["--jnd_value", level] if level else [])]
+
     def marked(self, level: str | None) -> str:
         """Return what names of files have for the level: "JND1", or nothing where all levels are in one file."""
         if self.label is not None:

@@ -1,5 +1,9 @@
-"""Where a model's weight file is: by its name, in a folder or below it.  What is in it, `weight_files` knows."""
+"""Where a model's weights are: by their name, in a folder or below it.
 
+What is in a weight file, `weight_files` knows; in an exported network, which counts as weights, `exported`.
+"""
+
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,12 +12,16 @@ from typing import Any
 
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
+from common.models import exported
 from common.models.registry import LEVELS, ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsConfig:
-    """Which weights of a model: the file, or a folder that holds it; the level, "JND1" to "JND3", or None for all."""
+    """Which weights of a model: the file, or a folder that holds it; the level, "JND1" to "JND3", or None for all.
+
+    An exported network counts as weights where these only predict.
+    """
 
     model_weights_path: Path = PRETRAINED
     level: str | None = None
@@ -24,7 +32,7 @@ def find_weights(spec: ModelSpec, level: str | None, path: str | Path) -> dict[s
 
     Args:
         level: "JND1" to "JND3"; None for all that lie at `path`.
-        path: A weight file, or a folder to search.
+        path: A weight file, an exported network, or a folder to search; one that holds weight files too gives these.
 
     Raises:
         UserError: As `find`, and where a file does not tell its level.
@@ -32,14 +40,42 @@ def find_weights(spec: ModelSpec, level: str | None, path: str | Path) -> dict[s
     path = Path(path)
     if level or not spec.needs_level:
         level = level if spec.needs_level else None
-        return {level: find(path, spec.weight_names(level), spec.name)}
+        return {level: find_network(spec, level, path)}
+    if path.is_file() and exported.format_of(path):
+        level = next(iter(exported.describe(path)["outputs"]))
+        return {level: find_network(spec, level, path)}
     if path.is_file():
         match = re.search("JND[123]", path.name)
         if not match:
             raise UserError(f"{path}: the name does not tell the level; add --jnd_value JND1, JND2 or JND3")
         return {match[0]: path}
-    present = [one for one in LEVELS if any(any(path.rglob(name)) for name in spec.weight_names(one))]
-    return {one: find(path, spec.weight_names(one), spec.name) for one in present or LEVELS[:1]}
+    for names in (spec.weight_names, functools.partial(exported_names, spec)):
+        if present := [one for one in LEVELS if any(any(path.rglob(name)) for name in names(one))]:
+            return {one: find_network(spec, one, path) for one in present}
+    return {LEVELS[0]: find_network(spec, LEVELS[0], path)}
+
+
+def find_network(spec: ModelSpec, level: str | None, path: str | Path) -> Path:
+    """Find what predicts a level, or None for all at once: a weight file, or where there is none an exported network.
+
+    Raises UserError as `find`, and where the exported network is another model's.
+    """
+    path, names = Path(path), spec.weight_names(level)
+    if path.is_dir() and not any(any(path.rglob(name)) for name in names):
+        others = exported_names(spec, level)
+        names = others if any(any(path.rglob(name)) for name in others) else names
+    file = _find(path, names, spec.name)
+    if exported.format_of(file):
+        exported.check(file, spec, level)
+    else:
+        _weight_files().layout(file)
+    return file
+
+
+def exported_names(spec: ModelSpec, level: str | None) -> tuple[str, ...]:
+    """Return the names that `export` gives to a model's files, of the formats that run without TensorFlow."""
+    suffixes = [form.suffix for form in exported.FORMATS.values() if form.runs_on]
+    return tuple(Path(spec.released_name(level)).with_suffix(suffix).name for suffix in suffixes)
 
 
 def level_names(spec: ModelSpec, files: Iterable[str | None]) -> tuple[str, ...]:
@@ -68,8 +104,11 @@ def load(network: Any, file: Path, owner: str) -> None:
 
 
 def _weight_files() -> Any:
-    from common.models import weight_files  # it imports h5py, for which --help does not wait
-
+    try:
+        from common.models import weight_files  # it imports h5py, for which --help does not wait
+    except ModuleNotFoundError as error:
+        needs = f"weight files (.h5) need {error.name}: pip install -r requirements.txt"
+        raise UserError(f"{needs}; or give a network that `export` wrote") from None
     return weight_files
 
 

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.media.clips import is_clip
+from common.models.exported import RUNTIMES
 from common.models.weight_search import WeightsConfig
 from common.prediction.resize_modes import PRECISIONS, RESIZE_MODES
+
+BACKENDS = ("tensorflow", *RUNTIMES, "jax", "torch")
+"""What can compute; see PredictorConfig."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,9 @@ class PredictorConfig:
         resize_mode: What it sees of an image, a key of RESIZE_MODES.
         precision: Of weights and arithmetic, one of PRECISIONS.
         batch_size: Images in the network at once; more than a few gain something on a GPU only.
+        backend: What computes: "tensorflow", "jax" or "torch" for Keras, which runs on one of them in a process;
+            "onnxruntime" or "openvino" without Keras, from weights that are exported once into a cache.  None for
+            $KERAS_BACKEND, or TensorFlow.  An exported network has its own runtime.
 
     Raises:
         ValueError: A setting has a value that it does not take.
@@ -27,11 +34,16 @@ class PredictorConfig:
     resize_mode: str = "stretch"
     precision: str = "float32"
     batch_size: int = 1
+    backend: str | None = None
 
     def __post_init__(self):
-        for name, choices in (("resize_mode", RESIZE_MODES), ("precision", PRECISIONS)):
+        for name, choices in (
+            ("resize_mode", RESIZE_MODES),
+            ("precision", PRECISIONS),
+            ("backend", (None, *BACKENDS)),
+        ):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} {getattr(self, name)!r}: expected {', '.join(choices)}")
+                raise ValueError(f"{name} {getattr(self, name)!r}: expected {', '.join(map(str, choices))}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size {self.batch_size}: expected at least 1")
 
@@ -48,13 +60,13 @@ class PredictionConfig(PredictorConfig, WeightsConfig):
     frames: str = "scenes+1s"
     dask: str | None = None
 
-    def by(self, path: str, model: str, digests: Sequence[str]) -> str:
+    def by(self, path: str, model: str, digests: Sequence[str], precision: str) -> str:
         """Return what the rows of a file depend on besides the file: "LAT 1a2b3c4d stretch float32 scenes+1s".
 
-        `--resume` keeps the rows of an earlier run that have the same text in the column `by`.  digests: of the weight
-        files, hexadecimal.
+        `--resume` keeps the rows of an earlier run that have the same text in the column `by`.  digests: of the
+        weights, hexadecimal.  precision: Of the exported network, or of this configuration.
         """
-        parts = [model, *(digest[:8] for digest in digests), self.resize_mode, self.precision]
+        parts = [model, *(digest[:8] for digest in digests), self.resize_mode, precision]
         if self.input_size:
             parts.append("{1}x{0}".format(*self.input_size))
         return " ".join([*parts, self.frames] if is_clip(path) else parts)
@@ -65,7 +77,7 @@ class ExportConfig(WeightsConfig):
     """How a network is exported.
 
     Args:
-        format: A key of `common.prediction.formats.FORMATS`.
+        format: A key of `common.models.exported.FORMATS`.
         output: The file, or a folder for it.
         precision: Of the weights in the file, "float32" or "float16".
         overwrite: Whether to replace what was exported before.

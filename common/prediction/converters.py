@@ -11,7 +11,7 @@ import math
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,9 @@ from skimage import data
 from common.core import threads
 from common.core.errors import UserError
 from common.media.images import InputFormat, resize
-from common.prediction.formats import INPUT
+from common.models.exported import INPUT, Runner, open_runtime
 
 MIN_WEIGHTS = 1024  # in an array that is stored as float16; a bias of 25 QP would be off by 0.01
-
-Runner = Callable[[np.ndarray], Mapping[str, Any]]
-"""Runs an exported file: uint8 RGB (B, H, W, 3) -> {level: float32 (B, 1)}."""
 
 
 class Served:
@@ -93,14 +90,6 @@ def _write_onnx(served, path, description, float16):
     path.write_bytes(model.SerializeToString())
 
 
-def _run_onnx(path):
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path))
-    names = [output.name for output in session.get_outputs()]
-    return lambda images: dict(zip(names, session.run(names, {INPUT: images})))
-
-
 def _write_openvino(served, path, description, float16):
     """OpenVINO's .xml and .bin; the description in the run-time information."""
     import openvino
@@ -111,14 +100,6 @@ def _write_openvino(served, path, description, float16):
         for key, text in _texts(description).items():
             model.set_rt_info(text, ["jnd", key])
         openvino.save_model(model, path, compress_to_fp16=float16)
-
-
-def _run_openvino(path):
-    import openvino
-
-    # By itself, it computes in bfloat16 where the processor can.
-    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: {output.any_name: array for output, array in model(images).items()}
 
 
 def _write_litert(served, path, description, float16):
@@ -159,5 +140,10 @@ def _texts(description):
 
 WRITERS = {"onnx": _write_onnx, "openvino": _write_openvino, "litert": _write_litert, "savedmodel": _write_savedmodel}
 """{format: writes a `Served` to a path, with a description, a dict, in it, and with float16 weights or not}"""
-RUNNERS = {"onnx": _run_onnx, "openvino": _run_openvino, "litert": _run_litert, "savedmodel": _run_savedmodel}
+RUNNERS: dict[str, Callable[[Path], Runner]] = {
+    "onnx": lambda path: open_runtime(path, "onnx"),
+    "openvino": lambda path: open_runtime(path, "openvino"),
+    "litert": _run_litert,
+    "savedmodel": _run_savedmodel,
+}
 """{format: opens the file at a path in its runtime, a Runner}"""

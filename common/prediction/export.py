@@ -13,9 +13,9 @@ from common.core.errors import UserError
 from common.core.files import atomic_group, check_writable, sha256
 from common.core.keras_backend import load_keras, require_tensorflow, silent_stderr
 from common.models import weight_search
+from common.models.exported import FORMATS, INPUT, INTERFACE, RUNTIMES
 from common.models.registry import ModelSpec
 from common.prediction.config import ExportConfig
-from common.prediction.formats import FORMATS, INPUT
 
 ORDINALS = {"JND1": "first", "JND2": "second", "JND3": "third"}
 
@@ -49,7 +49,8 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
     with atomic_group(target) as folder, silent_stderr(), _full_disk(target):
         converters.WRITERS[config.format](served, folder / target.name, description, float16)
         (folder / _description_file(target).name).write_text(json.dumps(description, indent=2) + "\n")
-        if missing := _missing(form.runs_on):
+        runs_on = form.runs_on if config.format in RUNTIMES.values() else None  # the others run by TensorFlow here
+        if missing := _missing([runs_on] if runs_on else []):
             comparison = f"not compared with Keras's, for want of {missing}"
         else:
             run = converters.RUNNERS[config.format](folder / target.name)
@@ -66,6 +67,7 @@ def describe(spec: ModelSpec, config: ExportConfig, weights: Path) -> dict[str, 
     batch = form.batch or "batch"
     packages = ["tensorflow", "keras", *(name.split("==")[0] for _, name in form.needs)]
     return {
+        "interface": INTERFACE,
         "model": spec.name,
         "format": config.format,
         "precision": config.precision,

@@ -17,12 +17,11 @@ import numpy as np
 
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
-from common.core.keras_backend import backend_name, load_keras, use_backend
 from common.core.threads import prefetch
 from common.media.ffmpeg import QP_RANGE
 from common.models.registry import LEVELS, ModelSpec, get_model
 from common.models.weight_search import find_weights, level_names
-from common.prediction import resize_modes
+from common.prediction import networks, resize_modes
 from common.prediction.config import PredictorConfig
 from common.prediction.inputs import Frame
 from common.prediction.resize_modes import PreparedImage, Region
@@ -63,17 +62,19 @@ class Predictor:
     """
 
     def __init__(self, spec: ModelSpec, files: Mapping[str | None, Path], config: PredictorConfig):
-        """Build the networks; Keras must be loaded.  files: of `find_weights`."""
-        from common.models.inference import load_network
-
+        """Build the networks; `networks.start_backend` comes before.  files: of `find_weights`."""
         self.spec, self.config, self.weights = spec, config, list(files.values())
+        self.spec = networks.with_input_of(spec, self.weights, config.backend)
         self.levels = level_names(spec, files)
         self._lock = threading.Lock()
-        self._networks = [load_network(spec, file, spec.levels(one), config.precision) for one, file in files.items()]
+        self._networks = [
+            networks.open_network(self.spec, one, file, [*spec.levels(one)], config.precision, config.backend)
+            for one, file in files.items()
+        ]
 
     def __repr__(self):
-        weights = ", ".join(map(str, self.weights))
-        return f"<Predictor {self.spec.name}: {', '.join(self.levels)}; weights {weights}; on {backend_name()}>"
+        weights, runtime = ", ".join(map(str, self.weights)), networks.packages(self.weights, self.config.backend)[-1]
+        return f"<Predictor {self.spec.name}: {', '.join(self.levels)}; weights {weights}; on {runtime}>"
 
     def __call__(self, image: Image) -> Prediction:
         """Predict the levels of one image, a path or uint8 RGB (H, W, 3); raise UserError where it cannot be read."""
@@ -142,9 +143,8 @@ class Predictor:
         """QPs (B, levels) of arrays (B, h, w, 3)."""
         columns = []
         with self._lock:
-            for network in self._networks:
-                outputs = network.predict_on_batch(arrays)
-                columns += outputs if isinstance(outputs, list) else [outputs]
+            for compute in self._networks:
+                columns += compute(arrays)
         return np.concatenate(columns, axis=1)
 
     def _finished(self, waiting: collections.deque):
@@ -182,7 +182,6 @@ def load(
     level: int | str | None = None,
     weights: str | os.PathLike = PRETRAINED,
     *,
-    backend: str | None = None,
     fit: str | None = None,
     **settings: Any,
 ) -> Predictor:
@@ -191,14 +190,15 @@ def load(
     Args:
         model: Its name in the papers, "LAT", "E2E-REC", "MJ-LAT", "MT_1LJND_VA" ...; `common.list_models()` has all.
         level: "JND1" to "JND3", or 1 to 3; None for all three, or as many as have weights there.
-        weights: The weight file, or a folder that holds it anywhere in or below.
-        backend: "tensorflow", "openvino", "jax" or "torch", for the whole process; by default $KERAS_BACKEND.
+        weights: The weight file, or a network that `export` wrote, or a folder that holds it anywhere in or below.
         fit: The older name of `resize_mode`.
         **settings: Those of `common.prediction.config.PredictorConfig`, with their defaults:
             resize_mode: "stretch" as the papers do; "crop"; "tiles": see `common.prediction.resize_modes`.
             precision: "float32", or "bfloat16".
             batch_size: Images in the network at once, 1; more than a few gain something on a GPU only.
             input_size: (height, width) that the network was trained for, where that is not the papers'.
+            backend: "onnxruntime" or "openvino"; "tensorflow", "jax" or "torch", of which one serves the whole process;
+                by default $KERAS_BACKEND, or TensorFlow; an exported network's own.
 
     Raises:
         UserError: Weights are missing, damaged or another model's; one line for a person.
@@ -214,9 +214,7 @@ def load(
     if config.input_size:
         spec = spec.resized(*config.input_size)
     files = find_weights(spec, known[level], Path(weights))
-    if backend:
-        use_backend(backend)
-    load_keras()
+    networks.start_backend(files.values(), config.backend)
     return Predictor(spec, files, config)
 
 

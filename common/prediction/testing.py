@@ -1,6 +1,7 @@
 """A trained model on the test images of a rootdir: `test` of the scripts, and of `common.reconstruct`."""
 
 import contextlib
+import csv
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,17 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from common.core.errors import UserError
-from common.core.files import atomic_write, check_writable, file_or_default, write_csv
-from common.core.keras_backend import load_keras
+from common.core.files import atomic_write, check_writable, file_or_default
 from common.core.names import composed
+from common.core.parallel import batch_map
 from common.core.threads import prefetch
 from common.data.dataset import LEVELS, Split, list_images, load_splits, match_images, split_folder
 from common.data.labels import Unit
 from common.data.levels import describe_baseline, median_baseline, qp_mae
+from common.media import metrics
 from common.media.images import InputFormat
 from common.models import weight_search
 from common.models.registry import ModelSpec
 from common.models.weight_search import WeightsConfig
+from common.prediction import networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class TestConfig(WeightsConfig):
         precision: Of weights and arithmetic, "float32" or "bfloat16".
         batch_size: Images predicted at once.
         backbone_weights: Checked where given; the model's own weights hold all that they need.
+        backend: What computes, as in `common.prediction.config.PredictorConfig`.
         plain: Write numbers only, as the released programs: a row an image, a column a level, no header.
     """
 
@@ -44,6 +48,7 @@ class TestConfig(WeightsConfig):
     precision: str = "float32"
     batch_size: int = 2
     backbone_weights: Path | None = None
+    backend: str | None = None
     plain: bool = False
 
 
@@ -54,21 +59,26 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     """
     root = Path(config.data_dir)
     split = load_splits(root, ("test",), decode=False, labels="optional", unit=config.label_unit)["test"]
-    file = weight_search.find(config.model_weights_path, spec.weight_names(config.level), spec.name)
+    file = weight_search.find_network(spec, config.level, config.model_weights_path)
+    has_levels_only = networks.runtime_format([file], config.backend)
     if spec.backbone:
         spec.backbone.find(config.backbone_weights, config.level, spec.name)
     levels = spec.levels(config.level)
     frames = {}
     for output in spec.at(config.level):
         folder = root / split_folder("test", output.level or "")
-        if output.target == "frame" and folder.is_dir() and (matched := match_some(split, folder)):
+        if output.target == "frame" and folder.is_dir() and has_levels_only:
+            print(f"warning: {folder}: an exported network gives no frames; no PSNR, no SSIM", file=sys.stderr)
+        elif output.target == "frame" and folder.is_dir() and (matched := match_some(split, folder)):
             frames[output.name] = matched
     result = file_or_default(config.result_path, spec.result_name(config.level))
     if result.exists() and result.suffix != ".csv":
         raise UserError(f"{result}: exists, and is no table of results; give a folder, or a name that ends in .csv")
     check_writable(result)
     qps, quality = [], []
-    with predictions(spec, file, split, [*levels, *frames], config.precision, config.batch_size) as predicted:
+    with predictions(
+        spec, file, split, [*levels, *frames], config.level, config.precision, config.batch_size, config.backend
+    ) as predicted:
         try:
             for index, values in enumerate(predicted):
                 qps.append([float(value[0]) for value in values[: len(levels)]])
@@ -104,21 +114,25 @@ def match_some(split: Split, folder: Path) -> dict[Path, Path]:
 
 @contextlib.contextmanager
 def predictions(
-    spec: ModelSpec, file: Path, split: Split, outputs: Sequence[str], precision: str, batch_size: int
+    spec: ModelSpec,
+    file: Path,
+    split: Split,
+    outputs: Sequence[str],
+    level: str | None,
+    precision: str,
+    batch_size: int,
+    backend: str | None = None,
 ) -> Iterator[Iterator[tuple[np.ndarray, ...]]]:
     """Give the block an iterator over what the `outputs` of a network are for each image, in order."""
+    spec = networks.with_input_of(spec, [file], backend)
     with prefetch(spec.input.load, split.images) as images:  # decoding starts while Keras does
-        load_keras()
-        from common.models.inference import load_network, predict_batches
-
-        network = load_network(spec, file, outputs, precision)
-        yield predict_batches(network, images, batch_size, len(split), spec.name)
+        networks.start_backend([file], backend)
+        compute = networks.open_network(spec, level, file, outputs, precision, backend)
+        yield batch_map(compute, images, batch_size, len(split), spec.name)
 
 
 def compare(input_format: InputFormat, image: np.ndarray, frame: Path) -> tuple[float, float]:
     """Return PSNR (dB) and SSIM of an image output against the frame in a file."""
-    from common.media import metrics
-
     reconstructed, target = (input_format.to_image(pixels) for pixels in (image, input_format.load(frame)))
     return metrics.psnr(target, reconstructed), metrics.ssim(target, reconstructed)
 
@@ -130,18 +144,19 @@ def write_results(
 
     plain: The numbers only.
     """
-    import pandas as pd
-
-    columns = dict(zip(levels, np.transpose(qps)))
-    if plain:
-        with atomic_write(path) as temporary:
-            pd.DataFrame(columns).to_csv(temporary, index=False, header=False)
-        return
-    table = pd.DataFrame({"image": [image.name for image in split.images], **columns})
-    if split.labels is not None:
-        for level in levels:
-            table[f"{level}_label"] = split.labels[:, LEVELS.index(level)]
-    write_csv(table, path)
+    rows = [list(row) for row in qps]
+    if not plain:
+        header, indices = ["image", *levels], [LEVELS.index(level) for level in levels]
+        rows = [[image.name, *row] for image, row in zip(split.images, rows)]
+        if split.labels is not None:
+            header += [f"{level}_label" for level in levels]
+            rows = [[*row, *labels[indices]] for row, labels in zip(rows, split.labels)]
+        rows.insert(0, header)
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def print_errors(split: Split, levels: Sequence[str], qps: np.ndarray, root: Path, unit: Unit) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from common.core import threads
 from common.core.environment import PROJECT
 from common.core.errors import UserError
 from common.core.files import sha256
-from common.core.keras_backend import backend_name, load_keras, use_backend
 from common.models.registry import ModelSpec, get_model
+from common.prediction import networks
 from common.prediction.config import PredictionConfig
 from common.prediction.inputs import prepare_inputs
 from common.prediction.predictor import Predictor, predict_files
@@ -44,12 +44,13 @@ CODE = code_digest()  # at the import: a worker goes on with what it has loaded,
 
 def job_of(spec: ModelSpec, weights: Mapping[str | None, Path], config: PredictionConfig) -> dict[str, Any]:
     """Return the job for a model with the weight files of `find_weights`."""
-    backend = backend_name()
+    files = list(weights.values())
+    computing = networks.packages(files, config.backend)
     return {
         "project": str(PROJECT),
         "code": CODE,
-        "versions": {package: _version(package) for package in ("keras", backend, "numpy", "pillow")},
-        "backend": backend,
+        "versions": {package: _version(package) for package in (*computing, "numpy", "pillow")},
+        "backend": computing[-1],
         "model": spec.name,
         "weights": {level: (str(file.absolute()), sha256(file)) for level, file in weights.items()},
         "config": asdict(config),
@@ -137,19 +138,21 @@ def _predictor(job: dict[str, Any]) -> Predictor:
         if sha256(file) != digest:
             raise UserError(f"sees another {file}; expected a file system that all workers share")
     if not importlib.util.find_spec(job["backend"]):  # before Keras, half imported, spoils the process
-        raise UserError(f"KERAS_BACKEND={job['backend']}: lacks this package; install it there")
+        raise UserError(f"backend {job['backend']}: lacks this package; install it there")
     for package, here in job["versions"].items():
         there = _version(package)
         if here and there and here != there:
             raise UserError(f"has {package} {there}, where the run was started it is {here}; install the same")
+    config, spec = PredictionConfig(**job["config"]), get_model(job["model"])
+    files = {level: Path(file) for level, (file, _) in job["weights"].items()}
+    if not networks.runtime_format(files.values(), config.backend):
+        config = replace(config, backend=job["backend"])  # Keras's, which may be another one's default here
     try:
-        use_backend(job["backend"])
+        networks.start_backend(files.values(), config.backend, threads=threads.CORES)
     except UserError as error:
         raise UserError(f"{error}; restart the workers") from None
-    load_keras(threads=threads.CORES)
-    config, spec = PredictionConfig(**job["config"]), get_model(job["model"])
     if config.input_size:
         spec = spec.resized(*config.input_size)
-    predictor = Predictor(spec, {level: Path(file) for level, (file, _) in job["weights"].items()}, config)
+    predictor = Predictor(spec, files, config)
     _loaded.update(job=job, predictor=predictor)
     return predictor

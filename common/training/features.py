@@ -18,9 +18,10 @@ import numpy as np
 
 from common.core.files import atomic_write, check_disk_space
 from common.core.locks import exclusive_lock
+from common.core.parallel import batch_map
 from common.core.threads import prefetch
 from common.media.images import InputFormat
-from common.models.inference import predict_batches
+from common.models.inference import compute_with
 from common.training.batches import orient
 
 
@@ -134,7 +135,7 @@ def _write(extractor, input_format, turned, files, shapes, batch_size, name):
             opened.append(stack.enter_context(open(stack.enter_context(atomic_write(file)), "wb")))
             np.lib.format.write_array_header_1_0(opened[-1], {"descr": "<f4", "fortran_order": False, "shape": shape})
         loaded = stack.enter_context(prefetch(load, turned))
-        predicted = predict_batches(extractor, loaded, batch_size, shapes[0][0], f"features of {name}")
+        predicted = batch_map(compute_with(extractor), loaded, batch_size, shapes[0][0], f"features of {name}")
         checksums = [0] * len(files)
         for arrays, _ in zip(predicted, range(shapes[0][0]), strict=True):
             for number, array in enumerate(arrays):

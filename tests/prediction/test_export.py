@@ -19,8 +19,8 @@ from common.cli import script
 from common.core.errors import UserError
 from common.media.images import InputFormat, resize, write_png
 from common.models import weight_files as h5_files
+from common.models.exported import FORMATS
 from common.prediction import converters, export
-from common.prediction.formats import FORMATS
 from LAT import LAT
 
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "litert": "ai_edge_litert", "savedmodel": "tensorflow"}

@@ -104,18 +104,16 @@ def test_what_8_bits_cannot_show_is_warned_of(predictor):
 def test_a_predictor_may_be_shared_by_threads(small_predictor, files, monkeypatch):
     predictor = small_predictor
     expected, inside = [predictor(file).levels for file in files], threading.Semaphore(1)
-    network = predictor._networks[0]
 
-    def one_at_a_time(predict, arrays):
+    def one_at_a_time(compute, arrays):
         assert inside.acquire(blocking=False)
         time.sleep(0.01)
         try:
-            return predict(arrays)
+            return compute(arrays)
         finally:
             inside.release()
 
-    guarded = functools.partial(one_at_a_time, network.predict_on_batch)
-    monkeypatch.setattr(network, "predict_on_batch", guarded)
+    monkeypatch.setattr(predictor, "_networks", [functools.partial(one_at_a_time, predictor._networks[0])])
     with ThreadPoolExecutor(6) as pool:
         predictions = pool.map(predictor, files * 4)
         assert [prediction.levels for prediction in predictions] == expected * 4

@@ -115,7 +115,7 @@ def test_too_little_room_for_features_is_said_before_they_are_computed(rootdir, 
     usage, free = namedtuple("usage", "total used free"), 4 * 7 * 7 * 4 * (6 + 3) - 1  # 7 x 7 x 4 numbers a picture
     monkeypatch.setattr(memory, "check_disk", lambda written: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
-    monkeypatch.setattr(features, "predict_batches", None)
+    monkeypatch.setattr(features, "batch_map", None)
     with pytest.raises(
         UserError, match=r"features: the features of the frozen layers take 0\.0 MB, .*--feature_cache"
     ) as error:

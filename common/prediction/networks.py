@@ -1,0 +1,93 @@
+"""What computes a prediction: Keras with weights, or without Keras the runtime of an exported network."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.core.errors import UserError
+from common.core.files import sha256
+from common.core.keras_backend import backend_name, load_keras, use_backend
+from common.models import exported
+from common.models.registry import ModelSpec
+from common.prediction import export_cache
+
+Compute = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""The outputs of a network, (B, ...) each, for a batch of its inputs."""
+
+
+def runtime_format(files: Iterable[Path], backend: str | None) -> str | None:
+    """Return the format of exported networks that compute with these files; None for Keras.
+
+    backend: As in PredictorConfig.  Raises UserError where a file is an exported network of another runtime.
+    """
+    formats = {exported.format_of(file): file for file in files}
+    wanted = exported.RUNTIMES.get(backend or "")
+    for name, file in formats.items():
+        if name and backend and name != wanted:
+            module, _ = exported.FORMATS[name].runs_on or ("", "")
+            raise UserError(f"{file}: runs on {module}; leave out --backend {backend}")
+    return next(iter(formats), None) or wanted
+
+
+def with_input_of(spec: ModelSpec, files: Iterable[Path], backend: str | None) -> ModelSpec:
+    """Return the model with the input that what computes with these files takes."""
+    if not runtime_format(files, backend) or isinstance(spec.input, exported.PixelInput):
+        return spec
+    return replace(spec, input=exported.PixelInput(**vars(spec.input)))
+
+
+def packages(files: Iterable[Path], backend: str | None) -> tuple[str, ...]:
+    """Return the packages that compute: ("keras", "tensorflow"), ("onnxruntime",) ..."""
+    form = exported.FORMATS.get(runtime_format(files, backend) or "")
+    return (form.runs_on[0],) if form and form.runs_on else ("keras", backend or backend_name())
+
+
+def start_backend(files: Iterable[Path], backend: str | None, **settings: Any) -> None:
+    """Load Keras, with `settings` of `load_keras`, unless an exported network computes."""
+    if not runtime_format(files, backend):
+        if backend:
+            use_backend(backend)
+        load_keras(**settings)
+
+
+def open_network(
+    spec: ModelSpec, level: str | None, file: Path, outputs: Sequence[str], precision: str, backend: str | None = None
+) -> Compute:
+    """Return what computes the `outputs` of a network, names of its layers; `start_backend` comes before.
+
+    Args:
+        spec: Of `with_input_of`.
+        level: "JND1" to "JND3"; None for all levels at once.
+        file: A weight file, or an exported network, which has no outputs but levels.
+
+    Raises:
+        UserError: The file is damaged or another model's, or what should compute is missing.
+    """
+    format_name = runtime_format([file], backend)
+    if not format_name:
+        from common.models.inference import compute_with, load_network
+
+        return compute_with(load_network(spec, file, outputs, precision))
+    if not exported.format_of(file):
+        file = export_cache.find(spec, level, file, format_name)
+    run, levels = exported.open_runtime(file, format_name, precision), spec.levels(level)
+
+    def compute(images):
+        predicted = run(images)
+        return [predicted[levels[name]] for name in outputs]
+
+    return compute
+
+
+def weights_digest(file: Path) -> str:
+    """Return the SHA-256 of a weight file, or of that which an exported network was made of."""
+    return exported.describe(file)["weights"]["sha256"] if exported.format_of(file) else sha256(file)
+
+
+def stored_precision(file: Path, precision: str) -> str:
+    """Return the precision of the weights in an exported file where it is less than float32; else `precision`."""
+    stored = exported.describe(file)["precision"] if exported.format_of(file) else "float32"
+    return precision if stored == "float32" else stored
