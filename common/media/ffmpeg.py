@@ -18,10 +18,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import ffmpeg
 import numpy as np
-from av.error import FFmpegError
 
 from common.core.errors import UserError
 from common.core.files import require_content
@@ -168,12 +166,16 @@ def _has_seams(path: str, modified: int) -> bool:
     its time is not that of a next frame.  modified: When; a file that has changed is read again.
     """
     try:
+        import av
+    except ImportError:  # not in requirements-predict.txt, being 104 MB
+        return False
+    try:
         with av.open(f"file:{path}", metadata_errors="replace") as file:
             packets = [
                 (packet.dts * packet.time_base, packet) for packet in file.demux(video=0) if packet.dts is not None
             ]
-    except (FFmpegError, IndexError):
-        return False  # ffmpeg says what is wrong
+    except Exception:
+        return False  # ffmpeg says later what is wrong with the file
 
     def is_seam(number: int) -> bool:
         steps = itertools.pairwise(packets[number : number + 4])
