@@ -125,7 +125,7 @@ def encode_clip(
         qps: {frame's number from 0: predicted QP}, at least one.
         target, codec, baseline: As `encode_image`.
         scene_qp: As `scene_qps`.
-        warn: Called before encoding with what the encoded clip will not keep, if there is anything.
+        warn: Called before encoding with what the encoded clip will not keep, and after it with what was damaged.
 
     Returns:
         As `encode_image`, with these differences: qp, value and mapping of the scene with the lowest QP; bytes and kb/s
@@ -158,6 +158,8 @@ def encode_clip(
             (first, last), qp = clip.scenes[scene], chosen_qps[scene]
             parts.append({"start": first, "end": last, "qp": qp, "value": value, "mapping": matches[qp][1]})
         writer.finish()
+        if writer.troubles():
+            warn(writer.troubles())
         quality = _measure(clip, temporary, parts, f"measuring {path}")
         bar.update(len(clip.times))
     lowest = min(parts, key=lambda part: part["qp"])

@@ -99,7 +99,6 @@ class Odd:
         codec: Of the encoded clip.
         warning: A pattern of the warning.
         tolerance: Of the mean colour of a patch, in steps of 255.
-        wanting: What is not right yet.
     """
 
     name: str
@@ -114,7 +113,6 @@ class Odd:
     codec: str = "h264"
     warning: str = ""
     tolerance: float = 2.5
-    wanting: str = ""
 
 
 AAC, MKV_SOUND = "-c:a aac -b:a 64k", "-c:a pcm_s16le"
@@ -235,7 +233,7 @@ CLIPS = [
     Odd("edit list.mp4", again("", before="-ss 0.2", first=X264 + " -g 100"), even(COUNT - 5), range(5, COUNT), streams=2),
     Odd("late.mp4", again("", before="-itsoffset 0.5", sound=""), even()),
     Odd("late.ts", again("", before="-itsoffset 0.5"), streams=2),
-    Odd("joined.ts", joined, even(2 * COUNT), streams=2),
+    Odd("joined.ts", joined, even(2 * COUNT), streams=2, warning="1 packets of stream 1"),
     Odd("smoothly joined.ts", joined, even(2 * COUNT), streams=2),
     Odd("flash of one.mp4", flash(1), streams=2),
     Odd("flash of two.mp4", flash(2), streams=2),
