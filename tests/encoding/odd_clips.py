@@ -277,6 +277,8 @@ CLIPS = [
     Odd("blu ray.m2ts", plain(X264 + " -mpegts_m2ts_mode 1", sound="-c:a pcm_bluray -ac 2"), streams=2),
     Odd("float sound.mov", plain(sound="-c:a pcm_f32be"), streams=2),
     Odd("adpcm.mov", plain(sound="-c:a adpcm_ima_qt"), streams=2),
+    Odd("adpcm of windows.mov", plain(sound="-c:a adpcm_ms -ac 1"), streams=2, warning="adpcm_ms. is converted to AAC"),
+    Odd("dvd sound.mpg", plain("-c:v mpeg2video -q:v 2 -pix_fmt yuv420p", sound="-c:a pcm_dvd -ac 2"), streams=2, suffix=".mkv", warning="converted to FLAC"),
     Odd("phone.3gp", plain(X264, sound="-c:a aac -ac 1"), streams=2),
     Odd("dvd.mpg", plain("-c:v mpeg2video -q:v 2 -bf 2 -pix_fmt yuv420p", sound="-c:a mp2"), streams=2, suffix=".mp4|.mkv"),
     Odd("raw.y4m", plain("-pix_fmt yuv420p", sound=""), suffix=".mp4"),
