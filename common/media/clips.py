@@ -54,7 +54,7 @@ def extract_frames(
         codings: {QP: path}.  The whole clip is also encoded there in H.264, with VideoSet's settings.
 
     Raises:
-        UserError: The clip is damaged anywhere, or has no frame of a chosen number, or ffmpeg failed.
+        UserError: The clip is damaged anywhere, has no frame of a chosen number, changes its size, or ffmpeg failed.
     """
     stream, outputs = clip_input(path), []
     if size:
@@ -79,8 +79,10 @@ def extract_frames(
                 raise UserError(
                     f"decoding {path}: {find_ffmpeg()} does not number its frames; expected FFmpeg 5.1 or newer"
                 )
-            number, seconds, *printed = printed
+            before, (number, seconds, *printed) = number, printed
             number, seconds = int(float(number)), float(seconds)
+            if number <= before:  # ffmpeg counts anew where frames change
+                raise UserError(f"{path}: its frames change size after frame {before}; scale them to one size first")
             yield number, number / rate if rate else seconds, image
     except UserError:
         # Where all chosen numbers lie beyond the end, this error only says that no frame came.

@@ -141,12 +141,17 @@ def again(options: str, suffix: str = ".mp4", before: str = "", sound: str = AAC
     return work
 
 
+def two_sizes(path: Path) -> None:
+    sizes = [(96, 64), (192, 128)]
+    parts = [make(scratch(path, f"{w}.ts"), X264, numbered(COUNT, w, h), sound=AAC) for w, h in sizes]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+
+
 def joined(path: Path) -> None:
     parts = [make(scratch(path, f"{n}.ts"), X264, numbered(COUNT, first=COUNT * n), sound=AAC) for n in (0, 1)]
     counters, whole = {}, bytearray(b"".join(part.read_bytes() for part in parts))
-    for start in (
-        range(0, len(whole), 188) if path.name.startswith("smoothly") else ()
-    ):  # packets that are lost are damage
+    smooth = path.name.startswith("smoothly")  # counters that jump are a seam, or damage
+    for start in range(0, len(whole), 188) if smooth else ():
         pid = int.from_bytes(whole[start + 1 : start + 3], "big") & 0x1FFF
         counters[pid] = (counters.get(pid, -1) + (whole[start + 3] >> 4 & 1)) & 15
         whole[start + 3] = whole[start + 3] & 0xF0 | counters[pid]
@@ -235,6 +240,7 @@ CLIPS = [
     Odd("late.ts", again("", before="-itsoffset 0.5"), streams=2),
     Odd("joined.ts", joined, even(2 * COUNT), streams=2, warning="1 packets of stream 1"),
     Odd("smoothly joined.ts", joined, even(2 * COUNT), streams=2),
+    Odd("joined of two sizes.ts", two_sizes, refused="change size after frame 0"),
     Odd("flash of one.mp4", flash(1), streams=2),
     Odd("flash of two.mp4", flash(2), streams=2),
     Odd("flash of two.mkv", flash(2), streams=2, codec="hevc"),
