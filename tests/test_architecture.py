@@ -12,7 +12,9 @@ COMMON = PROJECT / "common"
 ENTRY_POINTS = {"demo", "evaluate", "population", "prepare", "reconstruct", "weights"}
 FILES = sorted(COMMON.rglob("*.py"))
 HEAVY = {"keras", "matplotlib", "pandas", "skimage", "tensorflow"}
-OPTIONAL = set("ai_edge_litert av dask distributed jax onnx onnxruntime openvino tensorboard tf2onnx torch".split())
+OPTIONAL = set(
+    "ai_edge_litert dask distributed imagecodecs jax onnx onnxruntime openvino tensorboard tf2onnx torch".split()
+)
 
 
 def trees(files=FILES):

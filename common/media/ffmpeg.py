@@ -40,6 +40,7 @@ VIDEOSET_X264 = {
 }
 # fmt: on
 CLIP_THREADS = 8  # VideoSet's number; fixed, because x264's choices depend on it a little
+KEY, CORRUPT = 1, 2  # ffmpeg's flags of a packet
 ACCURATE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 
 
@@ -155,33 +156,39 @@ def clip_input(path: str | Path) -> Stream:
         raise UserError(f"{path}: a name that is not UTF-8; rename the file") from None
     if Path(path).suffix.lower() in (".ts", ".m2ts", ".mts") and _has_seams(path, os.stat(path).st_mtime_ns):
         SEAMED.add(path)
+    return _first_video(path)
+
+
+def _first_video(path: str) -> Stream:
     return ffmpeg.input(path, protocol_whitelist="file")["V:0"]  # a playlist must not make ffmpeg open the network
 
 
-@functools.lru_cache(maxsize=100)
+@functools.lru_cache(maxsize=1000)
 def _has_seams(path: str, modified: int) -> bool:
     """Return whether an MPEG-TS was put together of several files, and only its seams look damaged.
 
     The packets' counters jump at a seam, so the frame before it counts as corrupt.  After it comes a keyframe, and
-    its time is not that of a next frame.  modified: When; a file that has changed is read again.
+    its time is not that of a next frame (ffmpeg repeats the last one).
+
+    modified: When; a file that has changed is read again.
     """
+    SEAMED.add(path)  # for now, so that ffmpeg reads on
     try:
-        import av
-    except ImportError:  # not in requirements-predict.txt, being 104 MB
-        return False
-    try:
-        with av.open(f"file:{path}", metadata_errors="replace") as file:
-            packets = [
-                (packet.dts * packet.time_base, packet) for packet in file.demux(video=0) if packet.dts is not None
-            ]
-    except Exception:
-        return False  # ffmpeg says later what is wrong with the file
+        graph = _first_video(path).output("pipe:", format="framecrc", c="copy").global_args("-copyts")
+        table = run(graph, f"reading {path}", timeout=CLIP_TIMEOUT)[0].decode()
+    except UserError:
+        table = ""  # it will be said again
+    SEAMED.remove(path)
+    packets = [
+        (int(time) / 90000, int(flags or "1", 16))
+        for time, flags in re.findall(r"^\d+, *(-?\d+),(?:.*?, F=0x(\w+))?", table, re.MULTILINE)
+    ]
 
     def is_seam(number: int) -> bool:
         steps = itertools.pairwise(packets[number : number + 4])
-        return any(packet.is_keyframe and not 0 <= time - before <= 1 for (before, _), (time, packet) in steps)
+        return any(flags & KEY and not 0 < time - before <= 1 for (before, _), (time, flags) in steps)
 
-    corrupt = [number for number, (_, packet) in enumerate(packets) if packet.is_corrupt]
+    corrupt = [number for number, (_, flags) in enumerate(packets) if flags & CORRUPT]
     return bool(corrupt) and all(map(is_seam, corrupt))
 
 

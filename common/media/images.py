@@ -62,6 +62,8 @@ def read_image(path: str | Path) -> np.ndarray:
                 if kind := tiff.unknown_kind(image.tag_v2):
                     raise _UnknownKind(kind)
                 tiff.correct_before_loading(image)
+            if (pixels := _decode_plain_png(path, image)) is not None:
+                return pixels
             image.load()  # raises where the file was cut short
             if damage := find_damage(path, image):
                 raise UserError(f"{path}: damaged ({damage}); copy it again")
@@ -88,6 +90,28 @@ def read_image(path: str | Path) -> np.ndarray:
             reason = " ".join(str(error).split()) or type(error).__name__
             problem = f"cannot be decoded ({reason}): damaged, cut short or unusual; copy it again or save it as PNG"
     raise UserError(f"{path}: {problem}")
+
+
+def _decode_plain_png(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:
+    """Decode a PNG with imagecodecs, where it is installed: the same pixels in half of Pillow's time.
+
+    Returns:
+        uint8 RGB (H, W, 3); None where Pillow is to decode it, or to say what is wrong with it.
+    """
+    if image.format != "PNG" or image.mode != "RGB" or getattr(image, "is_animated", False):
+        return None
+    try:
+        import imagecodecs
+    except ImportError:
+        return None
+    data = path.read_bytes()
+    if b"eXIf" in data or b"Raw profile type" in data:  # an orientation, which may stand behind the pixels
+        return None
+    try:
+        pixels = imagecodecs.spng_decode(data)
+    except Exception:  # its own errors, for damage of any kind
+        return None
+    return pixels if pixels.dtype == np.uint8 and pixels.shape == (image.height, image.width, 3) else None
 
 
 class _UnknownKind(Exception):

@@ -60,13 +60,13 @@ class PredictionConfig(PredictorConfig, WeightsConfig):
     frames: str = "scenes+1s"
     dask: str | None = None
 
-    def by(self, path: str, model: str, digests: Sequence[str], precision: str) -> str:
+    def by(self, path: str, model: str, digests: Sequence[str], precision: str = "") -> str:
         """Return what the rows of a file depend on besides the file: "LAT 1a2b3c4d stretch float32 scenes+1s".
 
         `--resume` keeps the rows of an earlier run that have the same text in the column `by`.  digests: of the
-        weights, hexadecimal.  precision: Of the exported network, or of this configuration.
+        weights, hexadecimal.  precision: Where it is another than this configuration's.
         """
-        parts = [model, *(digest[:8] for digest in digests), self.resize_mode, precision]
+        parts = [model, *(digest[:8] for digest in digests), self.resize_mode, precision or self.precision]
         if self.input_size:
             parts.append("{1}x{0}".format(*self.input_size))
         return " ".join([*parts, self.frames] if is_clip(path) else parts)

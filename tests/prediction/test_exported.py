@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -232,6 +233,18 @@ def test_evaluate_finds_exported_networks_where_there_are_no_weights(network, tm
     trials, left_out = find_trials(network.parent, tmp_path, tmp_path / "results")
     assert [trial.weights.name for trial in trials] == ["LATJND1.h5", "anything JND2.onnx"]
     assert "other.onnx" in left_out[0]
+
+
+def test_a_profile_accounts_for_the_time(run, network, photographs, tmp_path):
+    """The parts that benchmarks.profile shows, none of which counts twice."""
+    started, image = time.time(), photographs / "a.png"
+    flags = ("--model_weights_path", network)
+    done = run("-m", "benchmarks.profiled", tmp_path / "times.json", "LAT.py", "predict", image, *flags)
+    wall = time.time() - started
+    assert done.returncode == 0 and "1 of 1 files" in done.stdout, done.stderr
+    rows, threads, begun, ready = json.loads((tmp_path / "times.json").read_text())
+    assert rows.pop("build") == 0 and all(seconds > 0 for seconds in (*rows.values(), *threads.values()))
+    assert started < begun < ready and ready - started + sum(rows.values()) < wall
 
 
 @pytest.fixture
