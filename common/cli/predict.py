@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from common.cli.program import config_from
 from common.core.errors import UserError
-from common.core.files import check_writable
+from common.core.files import check_writable, file_stamp
 from common.core.names import one_line
-from common.core.row_file import RowFile
+from common.core.row_file import STAMP, RowFile
 from common.core.terminal import Listing
 from common.data.levels import at_sur
 from common.encoding.config import EncodingConfig
@@ -44,6 +44,9 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     )
     output = _open_output(options, columns, by)
     paths = find_inputs(options.inputs, exclude=options.encode)
+    stamps = {str(path): file_stamp(path) for path in paths if output}  # before they are read
+    if output:
+        output.forget_changed(stamps)
     files = [(number, path) for number, path in enumerate(paths) if not output or str(path) not in output.kept_paths]
     encoding = _open_encoding(options, levels, paths, output)
     table, bad, warned = Table([path for _, path in files], columns), 0, 0
@@ -57,6 +60,7 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
                 continue
             for row in rows:
                 row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": by(str(path))}
+                row[STAMP] = stamps.get(str(path), "")
             warned += any(row["warning"] for row in rows)
             table.print(rows)
             if output:
@@ -83,7 +87,7 @@ def _open_output(options: argparse.Namespace, levels: Sequence[str], by: Callabl
             raise UserError("--resume: there is nothing to go on with; give --output too")
         return None
     check_writable(options.output)
-    columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning", "by")
+    columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning", "by", STAMP)
     output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
     for row in output.kept_rows:
         if row["by"] != by(row["path"]):

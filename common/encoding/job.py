@@ -13,9 +13,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.core.errors import UserError
-from common.core.files import check_writable
+from common.core.files import check_writable, file_stamp
 from common.core.names import one_line
-from common.core.row_file import RowFile
+from common.core.row_file import STAMP, RowFile
 from common.core.threads import prefetch
 from common.data.levels import nearest_qp, sur_column
 from common.encoding.codecs import find_encoder
@@ -70,6 +70,8 @@ class EncodingJob:
             )
         report = config.folder / "report.csv"
         self.report = RowFile(report, COLUMNS, resume=config.resume, overwrite=config.overwrite)
+        self.stamps = {str(path): file_stamp(path) for path in paths}
+        self.report.forget_changed(self.stamps)
         self.targets = targets_of(paths, config.codec, config.folder)
         self.column = sur_column(self.level, config.sur)
         check_writable(report)
@@ -165,7 +167,7 @@ class EncodingJob:
         if row["warning"] and not is_clip(row["input"]):  # a clip's is printed before it is encoded
             _warn(row["input"], row["warning"])
         row["warning"] = "; ".join(filter(None, (*self.inputs[Path(row["input"])].warnings, row["warning"])))
-        self.report.write([report_row(row)])
+        self.report.write([report_row(row) | {STAMP: self.stamps[row["input"]]}])
 
 
 def _warn(path: str | Path, warning: str) -> None:

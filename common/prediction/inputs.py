@@ -60,7 +60,13 @@ def find_inputs(names: Iterable[str], exclude: str | None = None) -> list[Path]:
 
 def _matches(pattern: str) -> list[Path]:
     """What a pattern matches, in natural order; unlike glob's, "**" enters no linked folder, which may be a loop."""
-    root, given = Path(pattern).anchor, Path(pattern).parts
+    root, given, place = Path(pattern).anchor, list(Path(pattern).parts), Path()
+    for number, part in enumerate(given):  # the name of a folder that is there is no pattern, as in "set [2024]/*.png"
+        place /= part
+        if not place.exists():
+            break
+        given[number] = glob.escape(part)
+    pattern = str(Path(*given))
     try:
         matches = [
             path
