@@ -105,6 +105,7 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
 def has_pyplot() -> bool:
     """Return whether matplotlib.pyplot, which Keras imports, can be: not where $MPLBACKEND names what is not there."""
     try:
+        startup.import_matplotlib()
         importlib.import_module("matplotlib.pyplot")
     except Exception:  # whatever a backend may raise
         return False

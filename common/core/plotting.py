@@ -1,11 +1,11 @@
 """Plots as PNG files, the same on every machine."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.core import startup
 from common.core.files import atomic_write
 
 if TYPE_CHECKING:
@@ -25,11 +25,8 @@ def png_figure(target: Path, title: str, size: tuple[float, float]) -> "Iterator
         title: Stands above all axes.
         size: Width and height in inches; an inch has 100 pixels.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ValueError:  # $MPLBACKEND, which matplotlib reads now, names no backend at all
-        del os.environ["MPLBACKEND"]
-        from matplotlib.figure import Figure
+    startup.import_matplotlib()
+    from matplotlib.figure import Figure
     from matplotlib.text import Text
 
     figure = Figure(size, layout="constrained")

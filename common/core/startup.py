@@ -7,6 +7,7 @@ Streams, the home folder, matplotlib's backend and Keras's files and variables; 
 import atexit
 import contextlib
 import functools
+import importlib
 import io
 import os
 import shutil
@@ -111,13 +112,31 @@ def keras_home() -> Path:
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
 
 
+def import_matplotlib() -> None:
+    """Import matplotlib, and let it have the backend that $MPLBACKEND names, if there is such a one."""
+    if "matplotlib" not in sys.modules:
+        with _without_variables("MPLBACKEND"):
+            matplotlib = importlib.import_module("matplotlib")
+        if backend := os.environ.get("MPLBACKEND"):
+            with contextlib.suppress(ValueError):
+                matplotlib.rcParams["backend"] = backend
+
+
 @contextlib.contextmanager
 def hidden_keras_json() -> Iterator[None]:
     """Let `import keras` in the block find no keras.json, write none, and see no LIMITS."""
-    hidden = {name: os.environ.pop(name, None) for name in ("KERAS_HOME", *LIMITS)}
-    os.environ["KERAS_HOME"] = os.devnull  # a file: nothing is in it and nothing gets into it
+    with _without_variables("KERAS_HOME", *LIMITS):
+        os.environ["KERAS_HOME"] = os.devnull  # a file: nothing is in it and nothing gets into it
+        yield
+
+
+@contextlib.contextmanager
+def _without_variables(*names: str) -> Iterator[None]:
+    before = {name: os.environ.pop(name, None) for name in names}
     try:
         yield
     finally:
-        del os.environ["KERAS_HOME"]
-        os.environ.update({name: value for name, value in hidden.items() if value is not None})
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
