@@ -15,6 +15,7 @@ from pathlib import Path
 
 from common.cli.flags import positive, training_flags
 from common.cli.program import Parser, config_from, run
+from common.core import startup
 from common.core.errors import UserError
 from common.core.files import check_writable, write_csv
 from common.data.dataset import load_splits, match_images, split_folder
@@ -109,6 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
             "start_from": start if isinstance(start, Path) else None,
             "patch": patch,
         }
+        startup.outlive_readers()
         train(spec, config_from(TrainingConfig, options, **changed))
     else:
         spec = autoencoder_spec(options.target)

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from common.cli.program import config_from
 from common.core.errors import UserError
-from common.core.files import check_writable
+from common.core.files import check_writable, file_stamp
 from common.core.names import one_line
-from common.core.row_file import RowFile
+from common.core.row_file import STAMP, RowFile
 from common.core.terminal import Listing
 from common.data.levels import at_sur
 from common.encoding.config import EncodingConfig
@@ -24,7 +24,7 @@ from common.models.registry import ModelSpec
 from common.models.weight_search import find_weights, level_names
 from common.prediction import networks
 from common.prediction.config import PredictionConfig
-from common.prediction.inputs import find_inputs, prepare_inputs
+from common.prediction.inputs import find_places, prepare_inputs
 from common.prediction.predictor import Predictor, Result, predict_files
 
 if TYPE_CHECKING:
@@ -46,9 +46,13 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
         precision=networks.stored_precision(next(iter(weights.values())), config.precision),
     )
     output = _open_output(options, columns, by)
-    paths = find_inputs(options.inputs, exclude=options.encode)
+    places = find_places(options.inputs, exclude=options.encode)
+    paths = list(places)
+    stamps = {str(path): file_stamp(path) for path in paths if output}  # before they are read
+    if output:
+        output.forget_changed(stamps)
     files = [(number, path) for number, path in enumerate(paths) if not output or str(path) not in output.kept_paths]
-    encoding = _open_encoding(options, levels, paths, output)
+    encoding = _open_encoding(options, levels, places, output)
     table, bad, warned = Table([path for _, path in files], columns), 0, 0
     results = _results(spec, weights, files, config)
     bar = tqdm(results, total=len(files), unit="file", desc=spec.name, disable=None)
@@ -60,6 +64,7 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
                 continue
             for row in rows:
                 row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": by(str(path))}
+                row[STAMP] = stamps.get(str(path), "")
             warned += any(row["warning"] for row in rows)
             table.print(rows)
             if output:
@@ -86,7 +91,7 @@ def _open_output(options: argparse.Namespace, levels: Sequence[str], by: Callabl
             raise UserError("--resume: there is nothing to go on with; give --output too")
         return None
     check_writable(options.output)
-    columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning", "by")
+    columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning", "by", STAMP)
     output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
     for row in output.kept_rows:
         if row["by"] != by(row["path"]):
@@ -98,7 +103,7 @@ def _open_output(options: argparse.Namespace, levels: Sequence[str], by: Callabl
 
 
 def _open_encoding(
-    options: argparse.Namespace, levels: Sequence[str], paths: Sequence[Path], output: RowFile | None
+    options: argparse.Namespace, levels: Sequence[str], places: Mapping[Path, Path], output: RowFile | None
 ) -> "EncodingJob | None":
     """The job of --encode, with the rows of an earlier run."""
     if not options.encode:
@@ -108,7 +113,7 @@ def _open_encoding(
     except ImportError as error:
         raise UserError(f"--encode needs a package that is not installed: pip install {error.name}") from None
     config = config_from(EncodingConfig, options, folder=Path(options.encode), level=options.coded_level)
-    encoding, inputs = EncodingJob(config, levels, paths), set(map(str, paths))
+    encoding, inputs = EncodingJob(config, levels, places), set(map(str, places))
     encoding.add([row for row in output.kept_rows if row["path"] in inputs] if output else [])
     return encoding
 

@@ -2,13 +2,12 @@
 
 import argparse
 import inspect
-import io
-import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+from common.core import startup
 from common.core.errors import UserError
 from common.core.threads import keep_freed_memory
 
@@ -28,22 +27,17 @@ def config_from(cls: type[Config], options: argparse.Namespace, **changes: Any) 
 def run(main: Callable[[], int]) -> NoReturn:
     """Call `main()`, turn what goes wrong into one line, and exit: 0 well, 1 partly, 2 an error, 130 Ctrl-C."""
     keep_freed_memory()
-    os.environ["MPLBACKEND"] = "agg"  # Keras imports matplotlib, which a wrong name in the environment ends
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name must not end a program
+    startup.settle_program()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what is half written goes
     try:
-        code = main()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)  # TensorFlow takes more than a second to free one by one what the system frees at once
+        startup.leave(main())
     except UserError as error:
         message = str(error)
     except KeyboardInterrupt:
         print("\ninterrupted; what was saved is kept", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        startup.discard_output(1, 2)
         sys.exit(141)
     except OSError as error:  # a full disk, a folder that may not be written
         message = f"{error.filename or 'a file'}: {error.strerror or error}"

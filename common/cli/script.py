@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from common.cli import script_flags
 from common.cli.program import Parser, config_from, run
+from common.core import startup
 from common.models.registry import ModelSpec
 from common.training.config import TrainingConfig
 
@@ -73,6 +74,7 @@ def _run(spec: ModelSpec, options: argparse.Namespace) -> int:
     if options.command == "train":
         from common.training.train import train
 
+        startup.outlive_readers()
         train(spec, config_from(TrainingConfig, options))
     elif options.command == "test":
         from common.prediction.testing import TestConfig, test

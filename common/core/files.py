@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,16 @@ def walk(folder: str | Path, onerror: Callable[[OSError], object] | None = None)
                 else:
                     entered.append(target)
         yield place, folders, names
+
+
+def file_stamp(path: str | Path) -> str:
+    """Return the size and the time of change of a file, by which another of the same name is known; "" of none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    changed = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+    return f"{status.st_size} bytes {changed:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def sha256(path: str | Path) -> str:

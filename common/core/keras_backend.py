@@ -1,6 +1,7 @@
 """Keras is chosen, started and configured here, whatever the user's keras.json, environment or notebook say."""
 
 import contextlib
+import importlib
 import os
 import sys
 import tempfile
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
+from common.core import startup
 from common.core.errors import UserError
 
 PREDICT_ONLY = ("openvino", "numpy")
@@ -52,6 +54,7 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
         UserError: where KERAS_BACKEND names a backend that is not installed, or that cannot do what is asked.
     """
     global loaded
+    startup.settle()
     backend = backend_name()
     os.environ["KERAS_BACKEND"] = backend  # empty or missing, keras.json would decide
     if training and backend in PREDICT_ONLY:
@@ -66,8 +69,13 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
         raise UserError(f"backend openvino: Keras {version('keras')} lacks layers; install 3.13 or later")
     try:
         with silent_stderr():
-            with hide_packages(*(("cv2", "matplotlib", "pandas") if lean else ())):
-                import keras
+            hidden = ("cv2", "matplotlib", "pandas") if lean else () if has_pyplot() else ("matplotlib",)
+            if "keras" not in sys.modules:
+                with hide_packages(*hidden), startup.hidden_keras_json():
+                    import keras
+                # Where VGG16's weights lie, which the folder that hid keras.json decided.
+                vars(importlib.import_module("keras.src.backend.config"))["_KERAS_DIR"] = str(startup.keras_home())
+            import keras
 
             # The networks and the released weights are made for these; keras.json may say otherwise.
             keras.config.set_image_data_format("channels_last")
@@ -92,6 +100,16 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
         advice = "install it, or choose another (--backend, $KERAS_BACKEND)"
         raise UserError(f"backend {backend}: {error}; {advice}") from None
     loaded = True
+
+
+def has_pyplot() -> bool:
+    """Return whether matplotlib.pyplot, which Keras imports, can be: not where $MPLBACKEND names what is not there."""
+    try:
+        startup.import_matplotlib()
+        importlib.import_module("matplotlib.pyplot")
+    except Exception:  # whatever a backend may raise
+        return False
+    return True
 
 
 @contextlib.contextmanager

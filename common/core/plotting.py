@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.core import startup
 from common.core.files import atomic_write
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def png_figure(target: Path, title: str, size: tuple[float, float]) -> "Iterator
         title: Stands above all axes.
         size: Width and height in inches; an inch has 100 pixels.
     """
+    startup.import_matplotlib()
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 

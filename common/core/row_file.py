@@ -5,15 +5,21 @@ import csv
 import functools
 import json
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from common.core.errors import UserError
 from common.core.files import PART, naming_errors
 from common.core.locks import lock_open_file
+from common.core.names import one_line
 
 SUFFIXES = (".csv", ".jsonl")
+
+
+STAMP = "file"
+"""The column of `file_stamp`, the last; versions before it kept rows by the files' names alone."""
 
 
 class RowFile:
@@ -25,7 +31,7 @@ class RowFile:
     """
 
     def __init__(self, path: str | Path, columns: Sequence[str], *, resume: bool = False, overwrite: bool = False):
-        """Read what an earlier run left; nothing is written yet.  columns: Their names in order, "path" first.
+        """Read what an earlier run left; nothing is written yet.  columns: Names in order, "path" first, STAMP last.
 
         Raises UserError where a file would be lost, cannot be continued, or is being written by another run.
         """
@@ -45,6 +51,19 @@ class RowFile:
         """Keep no rows of these paths, given as text."""
         self.kept_paths -= set(paths)
         self.kept_rows = [row for row in self.kept_rows if row["path"] in self.kept_paths]
+
+    def forget_changed(self, stamps: Mapping[str, str]) -> None:
+        """Keep no rows of files that have changed since, and say so.  stamps: {path as text: its `file_stamp` now}."""
+        earlier = {row["path"]: row[STAMP] for row in self.kept_rows}
+        if "" in earlier.values():
+            line = "rows of an earlier version, which does not say of which files: kept by their names"
+            print(f"{self.path}: {line}", file=sys.stderr)
+        changed = [path for path, stamp in earlier.items() if stamp and stamps.get(path, "") not in ("", stamp)]
+        if changed:
+            others = f" and {len(changed) - 1} others" if changed[1:] else ""
+            line = f"changed since {self.path} was written: done again"
+            print(f"{one_line(changed[0])}{others}: {line}", file=sys.stderr)
+        self.forget(changed)
 
     def write(self, rows: Iterable[dict]) -> None:
         """Add rows; the system has them when this returns, so that a kill does not lose them."""
@@ -106,6 +125,8 @@ class RowFile:
                     names = list(rows[0]) if rows else self.columns
         except (csv.Error, ValueError) as error:
             raise UserError(f"{file}: cannot be continued ({error}); --overwrite replaces it") from None
+        if STAMP in self.columns and list(names or []) == list(self.columns[:-1]):
+            names, rows = self.columns, [{**row, STAMP: ""} for row in rows]
         if list(names or []) != list(self.columns):
             raise UserError(f"{file}: has other columns than this run writes; --overwrite replaces it")
         if file == self._part and rows:  # the last file's rows may not all be there

@@ -141,7 +141,8 @@ def _three_numbers(fields, highest, number):
         if not math.isfinite(values[-1]):
             raise ValueError(f"{field} is not a finite number")
         if not 0 <= values[-1] <= highest:
-            raise ValueError(f"{field} is outside 0 to {highest}")
+            hint = " (JPEG quality factors? --label_unit QF)" if highest < values[-1] <= HIGHEST["QF"] else ""
+            raise ValueError(f"{field} is outside 0 to {highest}{hint}")
     if len(values) != 3:
         raise ValueError(f"{len(values)} number{'s' * (len(values) != 1)} where three are due")
     return values

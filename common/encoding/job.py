@@ -6,16 +6,16 @@ import itertools
 import math
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from common.core.errors import UserError
-from common.core.files import check_writable
+from common.core.files import check_writable, file_stamp
 from common.core.names import one_line
-from common.core.row_file import RowFile
+from common.core.row_file import STAMP, RowFile
 from common.core.threads import prefetch
 from common.data.levels import nearest_qp, sur_column
 from common.encoding.codecs import find_encoder
@@ -42,17 +42,17 @@ class EncodingJob:
     """Encodes inputs at their predicted QPs, as an EncodingConfig says.
 
     Example:
-        job = EncodingJob(EncodingConfig(Path("coded"), codec="av1"), ["JND1"], paths)
+        job = EncodingJob(EncodingConfig(Path("coded"), codec="av1"), ["JND1"], find_places(["clip.mp4"]))
         job.add(rows)  # of common.prediction, for each input
         failures = job.run()
     """
 
-    def __init__(self, config: EncodingConfig, levels: Sequence[str], paths: Sequence[Path]):
+    def __init__(self, config: EncodingConfig, levels: Sequence[str], places: Mapping[Path, Path]):
         """Check that the inputs can be encoded, before anything is predicted.
 
         Args:
             levels: The names of the levels that the model predicts.
-            paths: All inputs.
+            places: All inputs, as `targets_of` takes them.
 
         Raises:
             UserError: An encoder is missing, the folder holds files, or two inputs would become one file.
@@ -60,7 +60,7 @@ class EncodingJob:
         self.config, self.level = config, config.level or levels[0]
         if self.level not in levels:
             raise UserError(f"--level {self.level}: the model with these weights gives {', '.join(levels)}")
-        for clip in sorted({is_clip(path) for path in paths}):
+        for clip in sorted(set(map(is_clip, places))):
             find_encoder(config.codec, clip).check(clip)
         if config.folder.is_file():
             raise UserError(f"{config.folder}: this is a file; expected a folder to write to")
@@ -70,7 +70,9 @@ class EncodingJob:
             )
         report = config.folder / "report.csv"
         self.report = RowFile(report, COLUMNS, resume=config.resume, overwrite=config.overwrite)
-        self.targets = targets_of(paths, config.codec, config.folder)
+        self.stamps = {str(path): file_stamp(path) for path in places}
+        self.report.forget_changed(self.stamps)
+        self.targets = targets_of(places, config.codec, config.folder)
         self.column = sur_column(self.level, config.sur)
         check_writable(report)
         self.inputs: dict[Path, _Input] = {}
@@ -165,7 +167,7 @@ class EncodingJob:
         if row["warning"] and not is_clip(row["input"]):  # a clip's is printed before it is encoded
             _warn(row["input"], row["warning"])
         row["warning"] = "; ".join(filter(None, (*self.inputs[Path(row["input"])].warnings, row["warning"])))
-        self.report.write([report_row(row)])
+        self.report.write([report_row(row) | {STAMP: self.stamps[row["input"]]}])
 
 
 def _warn(path: str | Path, warning: str) -> None:

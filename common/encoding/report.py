@@ -5,13 +5,14 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from common.core.row_file import STAMP
 from common.core.terminal import Listing
 from common.data.levels import nearest_qp
 
 COLUMNS = (
     "path,target,codec,level,qp,parameter,value,mapping,bytes,bits a pixel,kb/s,psnr luma,lowest psnr luma,psnr rgb,"
     "ssim luma,ssim rgb,vmaf,frames,seconds,scenes,baseline qp,baseline value,baseline bytes,saving %,warning"
-).split(",")
+).split(",") + [STAMP]
 
 
 def report_row(row: dict) -> dict:

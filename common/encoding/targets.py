@@ -1,8 +1,7 @@
 """The names of encoded files: the inputs' own names, in a folder of their own."""
 
 import os
-from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from common.core.errors import UserError
@@ -21,34 +20,52 @@ def target_of(path: str | Path, codec: str, folder: str | Path) -> Path:
     return Path(folder, f"{path.stem}{choose_container(path, encoder).suffix if clip else encoder.suffix}")
 
 
-def targets_of(paths: Collection[Path], codec: str, folder: Path) -> dict[Path, Path | UserError]:
+def targets_of(places: Mapping[Path, Path], codec: str, folder: Path) -> dict[Path, Path | UserError]:
     """Return {path: target} of several inputs, with a UserError in place of a target where one cannot be encoded.
 
-    The targets have the folders in `folder` that the inputs have in the folder that holds them all.  Names that differ
-    only in their suffix keep it: a.png.mp4, a.jpg.mp4.
+    A target has the input's place in `folder`, with its own suffix.  Where several would be one file, names that differ
+    in their suffix keep it: a.png.mp4, a.jpg.mp4.  What is still alike goes into folders that are called as those of
+    the inputs, as many as tell them apart: x/a.mp4, y/a.mp4.
+
+    Args:
+        places: {path: where it belongs in `folder`, a relative path}, of `common.prediction.inputs.find_places`.
 
     Raises:
         UserError: Two targets would still be one file, or a target is one of the inputs.
     """
-    parents = {path: os.path.dirname(os.path.abspath(path)) for path in paths}
-    top = os.path.commonpath(parents.values()) if parents else ""
-    targets = {}
-    for path in parents:
+    targets: dict[Path, Path | UserError] = {}
+    for path, place in places.items():
         try:
-            targets[path] = target_of(path, codec, Path(folder, os.path.relpath(parents[path], top)))
+            targets[path] = target_of(path, codec, Path(folder, place).parent)
         except UserError as error:
             targets[path] = error
-    count, owner, inputs = Counter(targets.values()), {}, file_ids(parents)
+    for target, paths in _alike(targets):
+        if len({path.suffix for path in paths}) > 1:
+            targets |= {path: target.with_name(f"{path.name}{target.suffix}") for path in paths}
+    for target, paths in _alike(targets):
+        folders = {path: Path(os.path.abspath(path)).parent.parts[1:] for path in paths}
+        for depth in range(1, max(map(len, folders.values())) + 1):
+            if len({parts[-depth:] for parts in folders.values()}) == len(paths):
+                targets |= {path: Path(folder, *parts[-depth:], target.name) for path, parts in folders.items()}
+                break
+    owner, inputs = {}, file_ids(places)
     for path, target in targets.items():
         if isinstance(target, UserError):
             continue
-        if count[target] > 1:
-            target = targets[path] = target.with_name(f"{Path(path).name}{target.suffix}")
         if target in owner:
             raise UserError(f"{path}: would be encoded as {target}, as {owner[target]} is; give folders of their own")
         owner[target] = path
         check_not_input(target, inputs)
     return targets
+
+
+def _alike(targets: Mapping[Path, Path | UserError]) -> list[tuple[Path, list[Path]]]:
+    """Return (target, its inputs) of each target that several inputs have."""
+    inputs: dict[Path, list[Path]] = {}
+    for path, target in targets.items():
+        if isinstance(target, Path):
+            inputs.setdefault(target, []).append(path)
+    return [(target, paths) for target, paths in inputs.items() if len(paths) > 1]
 
 
 def file_ids(paths: Collection[str | Path]) -> set:

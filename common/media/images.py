@@ -83,6 +83,8 @@ def read_image(path: str | Path) -> np.ndarray:
         problem = f"too large (at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels); scale it down"
     except FileNotFoundError:
         problem = "no such file; check the path"
+        if "[" in str(path):
+            problem += ", or write [[] for a bracket in a pattern, where [12] stands for 1 or 2"
     except Exception as error:  # broken bytes make Pillow's readers raise nearly anything
         if isinstance(error, OSError) and error.errno:
             problem = f"cannot be read ({error.strerror}); expected an image"

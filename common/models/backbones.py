@@ -7,6 +7,7 @@ from typing import Any
 from common.core import keras
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
+from common.core.startup import keras_home
 from common.media.images import InputFormat
 from common.models import weight_search
 from common.models.autoencoder import build_autoencoder
@@ -74,7 +75,7 @@ class VGG16(Backbone):
         except Exception as error:  # whatever went wrong on the way to the file
             raise UserError(
                 f"ImageNet's VGG16 cannot be fetched ({error}); fetch {VGG16_URL} elsewhere and name the file by "
-                f"--vgg_weights, or put it into {Path.home() / '.keras' / 'models'}; --vgg_weights none starts from "
+                f"--vgg_weights, or put it into {keras_home() / 'models'}; --vgg_weights none starts from "
                 "random weights"
             ) from None
         if source not in ("imagenet", "none", None):

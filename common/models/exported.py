@@ -4,6 +4,7 @@ Nothing here needs Keras, TensorFlow, or the package that made a file.
 """
 
 import json
+import os
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -158,6 +159,8 @@ def open_runtime(file: Path, format_name: str, precision: str = "float32") -> Ru
 
 
 def _open_onnx(file, precision):
+    # From its import on, it would write a device's number into the user's cache and report to Microsoft.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -6,13 +6,16 @@ share.  docs/cluster.md says how to start a scheduler and workers.
 
 import asyncio
 import contextlib
+import importlib.util
 import itertools
 import logging
+import pickle
 import sys
 import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +145,9 @@ class Run:
             else:
                 return
             sent = [(number, str(path.absolute())) for number, path in part.files]
-            self.running[self.client.submit(worker.start, self.job, sent, pure=False)] = part
+            # As bytes, so that the scheduler, which unpickles functions, needs no checkout.
+            call = pickle.dumps(worker.Call(worker.start, self.job, sent))
+            self.running[self.client.submit(pickle.loads, call, pure=False)] = part
 
     def _collect(self) -> None:
         """Wait until some parts are back, or it is time to count the workers."""
@@ -163,6 +168,8 @@ class Run:
         except distributed.KilledWorker as error:
             self._give_up(part, error)
             return
+        except ImportError as error:
+            raise self._lacking(error) from None
         if outcome == "failed":
             raise RuntimeError(f"worker {place} says\n{content}")
         if outcome == "refused":
@@ -173,6 +180,19 @@ class Run:
         if not is_clip(part.files[0][1]):
             files = min(2, PART_SECONDS / max(seconds, 0.01)) * len(part.files)
             self.batches = max(int(min(files, LARGEST_PART) / self.batch_size), 1)
+
+    def _lacking(self, error: ImportError) -> UserError:
+        """Name a worker that cannot import `worker.start`, and say why."""
+        missing = error.name or "common"
+        found: Any = self.client.run(importlib.util.find_spec, missing, on_error="return")
+        place = next((place for place, spec in found.items() if not isinstance(spec, ModuleSpec)), "")
+        if missing.startswith("common."):  # a version from before this package
+            why = f"has another version of this project than {self.job['project']}; update it"
+        elif missing == "common":
+            why = f"does not find this project ({error}); start it with PYTHONPATH={self.job['project']}"
+        else:
+            why = f"lacks a package ({error}); pip install -r requirements.txt there"
+        return UserError(f"worker {place or f'of {self.address}'}: {why}")
 
     def _result(self, place: str, path: Path, rows: list[dict] | str, there: bool) -> Result:
         """The rows of a file, or the UserError, with the path as the person wrote it."""

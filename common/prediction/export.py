@@ -33,6 +33,10 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
         raise UserError(f"--format {config.format} needs more than requirements.txt: pip install {missing}")
     weights = weight_search.find(config.model_weights_path, spec.weight_names(config.level), spec.name)
     target = _target(spec, config)
+    try:
+        os.path.abspath(target).encode()
+    except UnicodeEncodeError:  # which TensorFlow and the other runtimes cannot write to
+        raise UserError(f"{target}: a name that is not UTF-8; give another folder") from None
     parts = [target, *([target.with_suffix(form.companion)] if form.companion else [])]
     _check_parts([*parts, _description_file(target)], config.overwrite)
 

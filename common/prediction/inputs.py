@@ -25,6 +25,11 @@ Frame = tuple[Path, int | None, float | None]  # (path, number, seconds); None f
 
 
 def find_inputs(names: Iterable[str], exclude: str | None = None) -> list[Path]:
+    """Return the files of `find_places`."""
+    return list(find_places(names, exclude))
+
+
+def find_places(names: Iterable[str], exclude: str | None = None) -> dict[Path, Path]:
     """Find the files that names stand for, each once, in the order given; those of folders in natural order.
 
     Says on stderr what kinds of files in folders it leaves out.  Raises UserError where no name is left.
@@ -33,43 +38,62 @@ def find_inputs(names: Iterable[str], exclude: str | None = None) -> list[Path]:
         names: Files; folders, with all below; patterns such as "*/*.png" or "**/*.png"; "-" for a list on
             standard input, one a line.  Any other name is returned too, for its reader to say what is wrong.
         exclude: A folder whose files folders and patterns do not give.
+
+    Returns:
+        {path: its place in a folder of results}: the file's name; of folders, and of patterns from their first part
+        that is one, with the folders below.
     """
     names, exclude = list(names), exclude and os.path.realpath(exclude)
     lines, others = [], {}
     for name in names:
         lines += [line.strip("\r\n\ufeff") for line in sys.stdin] if name == "-" else [name]
-    files = []
+    files: list[tuple[Path, Path]] = []
     for line in lines:
         if line.strip():
-            matches = [Path(line)]
+            matches = {Path(line): Path("" if os.path.isdir(line) else Path(line).name)}
             if glob.has_magic(line) and not os.path.exists(line):
-                matches = [path for path in _matches(line) if not _is_within(path, exclude)] or matches
-            for match in matches:
-                files += _files_below(match, others, exclude) if os.path.isdir(match) else [match]
+                found, start = _matches(line)
+                matches = {one: one.relative_to(start) for one in found if not _is_within(one, exclude)} or matches
+            for match, place in matches.items():
+                if os.path.isdir(match):
+                    below = _files_below(match, others, exclude)
+                    files += [(file, place / file.relative_to(match)) for file in below]
+                else:
+                    files.append((match, place))
     if others:
         kinds = collections.Counter(others.values()).most_common()
         listed = ", ".join(f"{kind} {count}" for kind, count in kinds[:8]) + (" ..." if kinds[8:] else "")
         print(f"left out: {len(others)} of other kinds ({listed})", file=sys.stderr)
     if not files:
         raise UserError(f"{' '.join(names)}: no image and no clip; expected files, folders or patterns")
-    unique: dict[str, Path] = {}
-    for file in files:
-        unique.setdefault(os.path.abspath(file), file)
-    return list(unique.values())
+    unique: dict[str, tuple[Path, Path]] = {}
+    for file, place in files:
+        unique.setdefault(os.path.abspath(file), (file, place))
+    return dict(unique.values())
 
 
-def _matches(pattern: str) -> list[Path]:
-    """What a pattern matches, in natural order; unlike glob's, "**" enters no linked folder, which may be a loop."""
-    root, given = Path(pattern).anchor, Path(pattern).parts
+def _matches(pattern: str) -> tuple[list[Path], Path]:
+    """What a pattern matches, in natural order, and the folder where it starts.
+
+    Unlike glob's, "**" enters no linked folder, which may be a loop.  The name of a folder that is there is no pattern,
+    as in "set [2024]/*.png".
+    """
+    root, given, start = Path(pattern).anchor, list(Path(pattern).parts), Path()
+    for number, part in enumerate(given):
+        if not (start / part).exists():
+            break
+        start /= part
+        given[number] = glob.escape(part)
+    escaped = str(Path(*given))
     try:
         matches = [
             path
-            for path in Path(root or ".").glob(pattern[len(root) :])
+            for path in Path(root or ".").glob(escaped[len(root) :])
             if not any(part.startswith(".") and part not in given for part in path.parts)  # hidden, unless given
         ]
     except (ValueError, NotImplementedError):  # no pattern after all
-        return []
-    return sorted(matches, key=_order)
+        return [], start
+    return sorted(matches, key=_order), start
 
 
 def _is_within(path: Path, folder: str | None) -> bool:

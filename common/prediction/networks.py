@@ -70,7 +70,7 @@ def open_network(
     if not format_name:
         from common.models.inference import compute_with, load_network
 
-        return compute_with(load_network(spec, file, outputs, precision))
+        return _checked(compute_with(load_network(spec, file, outputs, precision)), file)
     if not exported.format_of(file):
         file = export_cache.find(spec, level, file, format_name)
     run, levels = exported.open_runtime(file, format_name, precision), spec.levels(level)
@@ -79,7 +79,22 @@ def open_network(
         predicted = run(images)
         return [predicted[levels[name]] for name in outputs]
 
-    return compute
+    return _checked(compute, file)
+
+
+def _checked(compute: Compute, file: Path) -> Compute:
+    """Return `compute`, which raises UserError instead of what is no number, as finite weights may give it."""
+
+    def checked(images):
+        outputs = compute(images)
+        for output in outputs:
+            if not np.isfinite(output).all():
+                wrong = output[~np.isfinite(output)].flat[0]
+                why = "its weights are too large for the arithmetic; expected trained ones"
+                raise UserError(f"{file}: the network gives {wrong} for an image; {why}")
+        return outputs
+
+    return checked
 
 
 def weights_digest(file: Path) -> str:

@@ -1,6 +1,6 @@
 """What runs on a worker of common.prediction.cluster: a part of the files, predicted as on one machine.
 
-A job is a dict of plain data, made by `job_of` where the run was started, that workers without this project can read.
+A job is a dict of plain data, made by `job_of` where the run was started.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -66,28 +66,25 @@ def _version(package: str) -> str | None:
 
 
 def start(job: dict[str, Any], files: list[tuple[int, str]]):
-    """Find this project on a worker and predict: the worker's address, and what `predict_part` returns.
-
-    The code of this function is sent to the worker, which can so say that it has no project, or another version.
-    """
+    """Predict on a worker: return its address, and what `predict_part` returns."""
     this = distributed.get_worker()
-    outdated = f"has another version of this project than {job['project']}; update it"
-    try:
-        from common.prediction import worker
-    except ImportError as error:
-        missing = error.name or "common"
-        if missing.startswith("common."):  # a version from before this package
-            return this.address, "refused", outdated
-        ours = missing == "common"
-        why = "does not find this project" if ours else "lacks a package"
-        advice = f"start it with PYTHONPATH={job['project']}" if ours else "pip install -r requirements.txt there"
-        return this.address, "refused", f"{why} ({error}); {advice}"
-    if worker.CODE != job["code"]:
-        return this.address, "refused", outdated
-    return this.address, *worker.predict_part(job, files, this)
+    if CODE != job["code"]:
+        return this.address, "refused", f"has another version of this project than {job['project']}; update it"
+    return this.address, *predict_part(job, files, this)
 
 
-start.__module__ = "__main__"  # makes pickle send the code instead of the name
+class Call:
+    """A call of a function, which pickle writes as the function's name and its arguments.
+
+    So a message holds no code: whoever unpickles it imports the function from its own checkout, and gets its result.
+    """
+
+    def __init__(self, function: Callable, *arguments: Any):
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
 
 _one_part = threading.Lock()
 _loaded: dict[str, Any] = {}  # the job and its predictor

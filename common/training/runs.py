@@ -1,6 +1,5 @@
 """What a training leaves: its best epoch, `run.json` for people, and the state that --resume goes on from."""
 
-import csv
 import json
 import platform
 import sys
@@ -95,29 +94,42 @@ class Record:
 def trim_log(log: Path, epochs: int, best: tuple[int, float]) -> None:
     """Keep the rows of the first `epochs` epochs of a CSV log; the others, and half a row, will be written again.
 
+    Only these are deleted: rows that follow the kept ones, epoch by epoch, and a cut last line.
+
     Args:
         best: number, from 1, and loss on valid of the best epoch so far; (0, ...) where there is none yet.
 
     Raises:
-        UserError: the file is not a log, or its best epoch is another, so that it belongs to another training.
+        UserError: the file is not a log, its best epoch is another, so that it belongs to another training, or a row
+            cannot be explained.
     """
-    try:
-        with open(log, newline="") as file:
-            lines = file.readlines()
-        whole = [line for line in lines if line.endswith("\n")]
-        numbers, losses = [], {}
-        for row in csv.DictReader(whole, delimiter=";"):
-            numbers.append(int(row["epoch"]))
-            losses[numbers[-1] + 1] = float(row["val_loss"])
-        own = losses.get(best[0], best[1]) == best[1] if best[0] else len(losses) < 2
-    except (ValueError, KeyError, TypeError):
-        own = False
-    if not own:
-        raise UserError(f"{log}: not the log of this training; name its own, or a new one, by --csv_log_path")
-    kept = whole[:1] + [line for line, number in zip(whole[1:], numbers) if number < epochs]
-    if kept != lines:
-        with atomic_write(log) as temporary, open(temporary, "w", newline="") as file:
-            file.writelines(kept)
+    advice = "name its own, or a new one, by --csv_log_path"
+    kept, losses, bad = [], {}, None
+    lines = log.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    names = lines[0].strip("\r").split(";")
+    for number, line in enumerate(lines[1:], start=2):
+        row = dict(zip(names, line.strip("\r").split(";"))) if line.count(";") == len(names) - 1 else {}
+        try:
+            epoch, loss = int(row["epoch"]), float(row["val_loss"])
+        except (KeyError, ValueError):
+            cut_off = number == len(lines)  # has no line end
+            bad = bad or (None if cut_off or not line.strip("\r") else number)
+            continue
+        if losses and epoch != max(losses):  # numbers of epochs count from 0 in a log
+            bad = bad or number
+        losses[epoch + 1] = loss
+        if epoch < epochs:
+            kept.append(line)
+    own = losses.get(best[0], best[1]) == best[1] if best[0] else len(losses) < 2
+    if not own or not {"epoch", "val_loss"} <= {*names} and lines != [""]:
+        raise UserError(f"{log}: not the log of this training; {advice}")
+    if bad:
+        raise UserError(f"{log}:{bad}: no row of this log that follows the one before; mend it, or {advice}")
+    text = "\n".join([lines[0], *kept, ""]) if lines != [""] else ""
+    content = text.encode("utf-8", "surrogateescape")
+    if content != log.read_bytes():
+        with atomic_write(log) as temporary:
+            temporary.write_bytes(content)
 
 
 def save_state(path: Path, arrays: Sequence[np.ndarray], facts: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from common.media.clips import is_clip
 from common.media.ffmpeg_process import find_ffmpeg
 from common.media.images import read_image, write_png
 from common.media.metrics import luma, psnr
+from common.prediction.inputs import find_places
 
 HERE = PROJECT
 
@@ -242,16 +243,42 @@ def test_what_is_refused(tmp_path, clip):
     with pytest.raises(UserError, match="film.mp4: this is an input"):
         coded(clip, LEVELS, "h264", clip.parent)
     with pytest.raises(UserError, match="a.jpg: this is an input"):
-        targets_of([tmp_path / "a.png", tmp_path / "a.jpg", tmp_path / "sub/a.png"][1:2], "jpeg", tmp_path)
+        targets_of({tmp_path / "a.jpg": Path("a.jpg")}, "jpeg", tmp_path)
     with pytest.raises(UserError, match="jpeg is for images; expected one of h264, hevc, av1"):
         target_of(clip, "jpeg", tmp_path)
-    both = targets_of([tmp_path / "a.png", tmp_path / "a.jpg"], "h264", tmp_path / "out")
-    assert [target.name for target in both.values()] == ["a.png.mp4", "a.jpg.mp4"]
-    tree = targets_of([tmp_path / "a.png", tmp_path / "sub/a.png"], "h264", tmp_path / "out")
-    assert list(tree.values()) == [tmp_path / "out/a.mp4", tmp_path / "out/sub/a.mp4"]
     with pytest.raises(UserError, match=r"a.png.png: would be encoded as .*a.png.mp4, as .*a.png is"):
-        targets_of([tmp_path / name for name in ("a.png", "a.jpg", "a.png.png")], "h264", tmp_path / "out")
+        targets_of({tmp_path / name: Path(name) for name in ("a.png", "a.jpg", "a.png.png")}, "h264", tmp_path / "out")
     assert (tmp_path / "a.jpg").read_bytes() == before and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "targets"),
+    [
+        (["{}/a/x.png"], "x"),  # a file: its name, wherever it lies
+        (["{}/a/x.png", "b/y.png"], "x y"),
+        (["{}/a"], "x deep/x deep/y"),  # a folder: the tree below it
+        (["."], "a/x a/deep/x a/deep/y b/x.jpg b/x.png b/y"),
+        (["a", "b/y.png"], "x deep/x deep/y y"),
+        (["a/**/*.png"], "x deep/x deep/y"),  # a pattern: as its first folder
+        (["*/x.png"], "a/x b/x"),
+        (["a/x.png", "b/x.png"], "a/x b/x"),  # one name: folders of their own
+        (["a/x.png", "a/deep/x.png"], "a/x deep/x"),
+        (["a/x.png", "c/a/x.png"], "root/a/x c/a/x"),
+        (["b/x.png", "b/x.jpg"], "x.png x.jpg"),  # but for the suffix: it stays
+        (["a/x.png", "b/x.png", "b/x.jpg"], "a/x.png b/x.png x.jpg"),
+        (["a/deep", "c/a/deep"], "root/a/deep/x y c/a/deep/x"),
+    ],
+)
+def test_where_encoded_files_go(names, targets, tmp_path, monkeypatch):
+    root, files = tmp_path / "root", ["a/x.png", "a/deep/x.png", "a/deep/y.png", "b/x.png", "b/x.jpg", "b/y.png"]
+    if any(name.startswith("c/") for name in names):
+        files += ["c/a/x.png", "c/a/deep/x.png"]
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    monkeypatch.chdir(root)
+    found = targets_of(find_places([name.format(root) for name in names]), "h264", Path("out"))
+    assert sorted(map(str, found.values())) == sorted(f"out/{name}.mp4" for name in targets.split())
 
 
 def test_an_encoder_that_is_not_there(tmp_path, monkeypatch):

@@ -17,7 +17,9 @@ from common.media.images import write_png
 
 def coding(folder, *paths, **settings):
     """What `predict --encode` does after it has predicted LEVELS, 24.6 of an image: the report."""
-    job = EncodingJob(EncodingConfig(folder, **{"baseline": 30, **settings}), ["JND1"], list(paths))
+    job = EncodingJob(
+        EncodingConfig(folder, **{"baseline": 30, **settings}), ["JND1"], {path: Path(path.name) for path in paths}
+    )
     for path in paths:
         row = {"path": str(path), "tile": None, "width": 96, "height": 64, "warning": "large"}
         qps = LEVELS if is_clip(path) else {"": 24.6}

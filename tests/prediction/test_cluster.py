@@ -1,7 +1,11 @@
 """`predict --dask`: a real scheduler and real workers, some of which die."""
 
+import json
 import logging
 import os
+import pickle
+import pickletools
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,7 +13,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from conftest import PROJECT
@@ -26,24 +29,30 @@ ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}  # as the w
 class Cluster:
     """A scheduler on this machine, whose tasks may kill one worker, and its worker processes of one thread each."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, protocol="tcp"):
         self.folder, self.processes = folder, []
         with socket.create_server(("127.0.0.1", 0)) as free:
             host, port = free.getsockname()
-        self.address = f"tcp://{host}:{port}"
-        self.scheduler = self._dask("scheduler", "--host", host, "--port", str(port))
+        self.address = f"{protocol}://{host}:{port}"
+        self.scheduler = self._dask("scheduler", "--host", host, "--port", str(port), "--protocol", protocol)
 
-    def add_worker(self):
+    def add_worker(self, *folders):
+        """Start a worker whose modules lie in these folders, by default in this project and beside this file."""
         flags = ("--no-nanny", "--nthreads", "1", "--local-directory", self.folder)
-        return self._dask("worker", self.address, *flags)
+        return self._dask("worker", self.address, *flags, folders=folders or (PROJECT, Path(__file__).parent))
 
-    def _dask(self, *arguments):
+    def _dask(self, *arguments, folders=()):
         command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
-        settings = {"PYTHONPATH": str(PROJECT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+        settings = {"PYTHONPATH": ":".join(map(str, folders)), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
         with open(self.folder / "dask.log", "a") as log:
-            process = subprocess.Popen(command, cwd=PROJECT, env=os.environ | settings, stdout=log, stderr=log)
+            process = subprocess.Popen(command, cwd=self.folder, env=os.environ | settings, stdout=log, stderr=log)
         self.processes.append(process)
         return process
+
+    def stop(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
@@ -51,39 +60,22 @@ def dask(tmp_path):
     pytest.importorskip("distributed")
     cluster = Cluster(tmp_path)
     yield cluster
-    for process in cluster.processes:
-        process.kill()
-        process.wait()
+    cluster.stop()
 
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """The module that hands out the files, with its workers' work replaced by `count_files`."""
+    """The module that hands out the files, with its workers' work replaced by that of counting.py."""
     pytest.importorskip("distributed")
+    import counting
+
     from common.prediction import cluster
 
     monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.5)
-    monkeypatch.setattr(cluster.worker, "start", count_files)
+    monkeypatch.setattr(cluster.worker, "start", counting.count_files)
     monkeypatch.setattr(cluster.worker, "job_of", lambda *_: {})
     yield cluster
     logging.disable(logging.NOTSET)
-
-
-def count_files(job, files):
-    """What a worker does instead of predicting: rows that tell how many files came together."""
-    import os
-    import time
-
-    import distributed
-
-    time.sleep(0.5)
-    if any("killer" in path for _, path in files):
-        os._exit(1)
-    rows = [([{"path": path, "files": len(files)}], True) for _, path in files]
-    return distributed.get_worker().address, "done", (0.5, rows)
-
-
-count_files.__module__ = "__main__"  # as that of worker.start
 
 
 def test_a_worker_that_dies_does_not_show_in_the_result(dask, weight_files, tmp_path):
@@ -173,16 +165,95 @@ def test_a_port_without_a_scheduler_is_said(replies, cluster, monkeypatch, tmp_p
             next(cluster.predict_files(None, {}, [(0, tmp_path)], PredictionConfig(dask=address)))
 
 
-def test_a_worker_with_a_project_from_before_the_packages_is_outdated(monkeypatch):
-    distributed = pytest.importorskip("distributed")
-    from common.prediction.worker import start
+def test_a_message_holds_no_code():
+    pytest.importorskip("distributed")
+    from common.prediction import worker
 
-    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(address="W"))
-    job = {"project": "P", "code": "another"}
-    outdated = ("W", "refused", "has another version of this project than P; update it")
-    assert start(job, []) == outdated
-    monkeypatch.setitem(sys.modules, "common.prediction", None)
-    assert start(job, []) == outdated
+    job, files = {"code": "x", "weights": {"JND1": ("/a.h5", "1a2b")}}, [(0, "/a.png")]
+    message = pickle.dumps(worker.Call(worker.start, job, files))
+    strings, names = [], []
+    for operation, text, _ in pickletools.genops(message):
+        if operation.name == "STACK_GLOBAL":
+            names.append(strings[-2:])
+        elif isinstance(text, str):
+            strings.append(text)
+        assert operation.name not in ("GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD", "EXT1")
+    assert names == [["common.prediction.worker", "start"]]
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ({"worker.py": "def start(job, files): return 'W', 'refused', 'its own'"}, "W: its own"),
+        ({"worker.py": "import lacking"}, r"tcp://.*: lacks a package \(No module named 'lacking'\); pip install"),
+        ({}, "tcp://.*: has another version of this project than .*; update it"),
+        (None, r"tcp://.*: does not find this project \(No module .*\); start it with PYTHONPATH="),
+    ],
+)
+def test_a_worker_runs_its_own_checkout(files, line, dask, monkeypatch, tmp_path):
+    from common.prediction import cluster
+
+    monkeypatch.setattr(cluster.worker, "job_of", lambda *_: {"project": str(PROJECT), "code": cluster.worker.CODE})
+    folder = tmp_path / "common" / "prediction"
+    for name, text in (files or {}).items():
+        folder.mkdir(parents=True)
+        for package in (folder.parent, folder):
+            (package / "__init__.py").touch()
+        (folder / name).write_text(text)
+    if files == {}:
+        (tmp_path / "common").mkdir()
+        (tmp_path / "common/__init__.py").touch()
+    dask.add_worker(tmp_path)
+    config = PredictionConfig(dask=dask.address)
+    with pytest.raises(UserError, match=f"worker {line}"):
+        next(cluster.predict_files(None, {}, [(0, tmp_path / "a.png")], config))
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """Two parts of dask's configuration: a certificate of our own authority, and one of another's."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    settings = []
+    for name in ("ours", "theirs"):
+        key = ("-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}")
+        openssl("req", "-x509", *key, "-keyout", f"{name}-ca.key", "-out", f"{name}-ca.pem")
+        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        authority = ("-CA", f"{name}-ca.pem", "-CAkey", f"{name}-ca.key", "-CAcreateserial")
+        openssl("x509", "-req", "-in", f"{name}.csr", *authority, "-out", f"{name}.pem")
+        own = {"cert": str(tmp_path / f"{name}.pem"), "key": str(tmp_path / f"{name}.key")}
+        tls = {"ca-file": str(tmp_path / "ours-ca.pem"), "scheduler": own, "worker": own, "client": own}
+        settings.append({"distributed": {"comm": {"require-encryption": True, "tls": tls}}})
+    return settings
+
+
+def test_over_tls_who_has_no_certificate_of_ours_is_kept_out(certificates, cluster, tmp_path, monkeypatch):
+    import dask as package
+
+    ours, theirs = certificates
+    (tmp_path / "dask.yaml").write_text(json.dumps(ours))  # which is YAML too
+    monkeypatch.setenv("DASK_CONFIG", str(tmp_path / "dask.yaml"))
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 5)
+    dask = Cluster(tmp_path, "tls")
+    try:
+        dask.add_worker()
+        files = [(number, Path(f"{number}.png")) for number in range(3)]
+
+        def predict(settings, address=dask.address):
+            with package.config.set(settings):
+                return list(cluster.predict_files(None, {}, files, PredictionConfig(dask=address)))
+
+        assert [(str(path), rows[0]["path"]) for path, rows in predict(ours)] == [(f"{n}.png",) * 2 for n in range(3)]
+        for settings, address in ((theirs, dask.address), ({}, dask.address), ({}, dask.address.replace("tls", "tcp"))):
+            with pytest.raises(UserError, match=f"--dask {address}: no dask scheduler answers there"):
+                predict(settings, address)
+    finally:
+        dask.stop()
 
 
 def test_another_version_of_the_program_is_known_by_its_digest(tmp_path):

@@ -241,6 +241,34 @@ def test_a_stopped_run_goes_on_where_it_was(predict_small, photographs, small_we
         predict(photographs, "--output", output, "--resume")
 
 
+def test_a_file_that_changed_is_predicted_and_encoded_again(predict_small, photographs, tmp_path):
+    predict, output, folder = predict_small, tmp_path / "levels.csv", tmp_path / "coded"
+    flags = (photographs, "--output", output, "--encode", folder, "--baseline", "30", "--resume")
+    predict(*flags)
+    first, reported = (pd.read_csv(file).set_index("path") for file in (output, folder / "report.csv"))
+    changed, *others = first.index
+    time = os.stat(changed).st_mtime
+    write_png(changed, data.rocket())
+    os.utime(changed, (time, time))  # as a copy that keeps times; the size tells
+    _, printed = predict(*flags)
+    assert "2 files were done before" in printed.out
+    for file, before in ((output, first), (folder / "report.csv", reported)):
+        assert f"{changed}: changed since {file} was written: done again" in printed.err
+        now = pd.read_csv(file).set_index("path")
+        assert now["file"][changed] != before["file"][changed] and now["file"][others].equals(before["file"][others])
+    assert now["bytes"][changed] != reported["bytes"][changed]
+    os.utime(others[0], (time + 0.001, time + 0.001))
+    _, printed = predict(*flags)
+    assert "2 files were done before" in printed.out and f"{others[0]}: changed since" in printed.err
+
+    pd.read_csv(output).drop(columns="file").to_csv(output, index=False)  # as an earlier version left it
+    _, printed = predict(*flags)
+    assert "3 files were done before" in printed.out
+    assert (
+        f"{output}: rows of an earlier version, which does not say of which files: kept by their names" in printed.err
+    )
+
+
 def test_what_a_row_depends_on_is_said_as_ever():
     """Files of earlier versions are gone on with."""
     config, digests = PredictionConfig(), ["1a2b3c4d5e6f", "00112233"]
