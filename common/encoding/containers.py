@@ -84,7 +84,7 @@ def choose_container(path: str | Path, encoder: Encoder) -> Container:
                 continue
             for stream in others:
                 name = f"{stream.type} stream {stream.index} ({source.codecs[stream.index]})"
-                codecs = ("", *_CONVERSIONS) if stream.type == "audio" else ("",)
+                codecs = ("", *_CONVERSIONS) if stream.type == "audio" and stream.codec_context else ("",)
                 holds = (_holds(kind, encoder, source, {**kind.kept, stream.index: codec}, firsts) for codec in codecs)
                 codec = next((codec for codec, held in zip(codecs, holds) if held), None)
                 if codec is not None:

@@ -138,9 +138,8 @@ def count_frames(path: str | Path) -> int:
 
 def probe(path: str | Path) -> str:
     """Return what ffmpeg's log says about a clip when it is opened.  Raises UserError where it cannot be."""
-    clip_input(path)  # raises where there is no such file
-    whole = ffmpeg.input(os.path.abspath(path), protocol_whitelist="file")
-    return run(whole.output("-", format="null", c="copy", t=0), f"reading {path}")[1].split("Output #0")[0]
+    graph = clip_input(path).output("-", format="null", c="copy", t=0)  # damaged sound must not stop it
+    return run(graph, f"reading {path}")[1].split("Output #0")[0]
 
 
 def stream_codecs(path: str | Path) -> dict[int, str]:

@@ -141,6 +141,16 @@ def again(options: str, suffix: str = ".mp4", before: str = "", sound: str = AAC
     return work
 
 
+def unheard_of(path: Path) -> None:
+    """The second sound is of a codec that nothing decodes."""
+    part = make(scratch(path, ".mov"), X264, sound=AAC)
+    ffmpeg("-i", part, "-map 0:v -map 0:a -map 0:a -c copy", path)
+    data = path.read_bytes()
+    place = data.rindex(b"stsd") + 16
+    assert data[place : place + 4] == b"mp4a"
+    path.write_bytes(data[:place] + b"apac" + data[place + 4 :].replace(b"esds", b"free"))
+
+
 def two_sizes(path: Path) -> None:
     sizes = [(96, 64), (192, 128)]
     parts = [make(scratch(path, f"{w}.ts"), X264, numbered(COUNT, w, h), sound=AAC) for w, h in sizes]
@@ -285,6 +295,7 @@ CLIPS = [
     Odd("adpcm.mov", plain(sound="-c:a adpcm_ima_qt"), streams=2),
     Odd("adpcm of windows.mov", plain(sound="-c:a adpcm_ms -ac 1"), streams=2, warning="adpcm_ms. is converted to AAC"),
     Odd("dvd sound.mpg", plain("-c:v mpeg2video -q:v 2 -pix_fmt yuv420p", sound="-c:a pcm_dvd -ac 2"), streams=2, suffix=".mkv", warning="converted to FLAC"),
+    Odd("sound that nothing decodes.mov", unheard_of, streams=2, warning=r"audio stream 2 \(\w+\) is left out"),
     Odd("phone.3gp", plain(X264, sound="-c:a aac -ac 1"), streams=2),
     Odd("dvd.mpg", plain("-c:v mpeg2video -q:v 2 -bf 2 -pix_fmt yuv420p", sound="-c:a mp2"), streams=2, suffix=".mp4|.mkv"),
     Odd("raw.y4m", plain("-pix_fmt yuv420p", sound=""), suffix=".mp4"),
