@@ -156,6 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 predict(run, experiment)
     rivals.measure(experiment.rootdir, experiment.output / "rivals")
     lat = next(run for run in RUNS if run.name == "LAT JND1")
+    if experiment.files(lat).checkpoint.is_file():
+        weights = experiment.files(lat).checkpoint
+        rivals.time_prediction(experiment.rootdir, "LAT", "JND1", weights, experiment.output / "rivals")
     if experiment.result(lat).is_file():
         rivals.encode_at_predictions(experiment.rootdir, experiment.result(lat), experiment.output / "rivals")
     learning_report.write(experiment, RUNS, experiment.output / "report")

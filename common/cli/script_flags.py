@@ -1,6 +1,5 @@
 """The flags of the scripts, COMMAND by COMMAND: `train_flags`, `test_flags` ..."""
 
-
 from common.cli.flags import choice_flag, form, frames_flag, not_negative, positive, training_flags
 from common.core.environment import PRETRAINED
 from common.encoding.config import CODECS, SCENE_QPS
