@@ -173,10 +173,10 @@ def _about(manifest):
         f"here is about human vision. Machine: {machine()}. Report made at commit {git_commit()}.",
         "",
         "Error: mean absolute error in QP on the test crops, with its 95 % interval (bootstrap by photograph).",
-        "Median's: that of always predicting the training median. Ratio: the one divided by the other. Ridge's: that",
-        "of ridge regression on a dozen hand-made features of the image. Four of them come from its bytes at three QPs, for",
-        "which it is encoded three times; `ridge without encoder` has the others only. Error on valid: in the epoch kept.",
-        "A network that is not tested was stopped, and its weights are not here.",
+        "Median's: that of always predicting the training median. Ratio: the one divided by the other.",
+        "Ridge's: that of ridge regression on a dozen hand-made features of images. Four of them come from its bytes",
+        "at three QPs, for which it is encoded three times; `ridge without encoder` has the others only.",
+        "Error on valid: in the epoch kept. A network that is not tested was stopped, and its weights are not here.",
     ]
 
 
