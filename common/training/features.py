@@ -13,6 +13,7 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -72,7 +73,7 @@ def compute(
         UserError: the disk has not enough room; said before anything is computed.
     """
     # One model each, made anew: one that was made among several devices predicts once for each of them.
-    parts = [keras.Model(extractor.input, tensor) for tensor in extractor.outputs]
+    parts: list[Any] = [keras.Model(extractor.input, tensor) for tensor in extractor.outputs]
     networks = [_digest(part, input_format) for part in parts]
     files, shapes = {}, {}
     for name, paths in images.items():
