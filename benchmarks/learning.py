@@ -37,7 +37,10 @@ from common.training.config import TrainingConfig, TrainingFiles
 
 SHARES = ("0.7", "0.12", "0.18")  # of the photographs for train, valid and test
 CROPS = 4
-LEARN = {"learning_rate": 1e-4, "batch_size": 8, "epochs": 100, "patience": 25, "augment": "shifts"}
+COMMON = {"batch_size": 8, "decay": "cosine"}
+LATENT = {**COMMON, "learning_rate": 1e-3, "weight_decay": 0.1, "epochs": 20, "augment": "shifts"}
+DEEP = {**COMMON, "learning_rate": 1e-4, "epochs": 30, "augment": "shifts"}
+PATCHES = {**COMMON, "learning_rate": 1e-4, "epochs": 8, "augment": "flips", "patch": (128, 160)}
 
 
 @dataclass(frozen=True)
@@ -67,19 +70,18 @@ class Run:
         return self.model == "autoencoder"
 
 
-PATCHES = {"patch": (64, 96), "batch_size": 8, "augment": "flips", "learning_rate": 1e-5, "epochs": 1}
 RUNS = (
     *(Run(target, "autoencoder", target, PATCHES) for target in reconstruct.TARGETS),
-    *(Run(f"LAT {level}", "LAT", level, LEARN) for level in ("JND1", "JND2", "JND3")),
-    Run("LAT JND1 shuffled", "LAT", "JND1", LEARN, shuffled=True),
-    Run("MJ-LAT", "MJ-LAT", None, LEARN),
-    Run("REC", "REC", "JND1", LEARN),
-    Run("E2E-LAT", "E2E-LAT", "JND1", LEARN),
-    Run("E2E-REC", "E2E-REC", "JND1", LEARN),
-    Run("MJ-REC", "MJ-REC", None, LEARN),
-    Run("MT_3LJND", "MT_3LJND", None, LEARN),
-    Run("MT_1LJND_VA", "MT_1LJND_VA", "JND1", LEARN),
-    Run("MT_3LJND_VA", "MT_3LJND_VA", None, LEARN),
+    *(Run(f"LAT {level}", "LAT", level, LATENT) for level in ("JND1", "JND2", "JND3")),
+    Run("LAT JND1 shuffled", "LAT", "JND1", LATENT, shuffled=True),
+    Run("MJ-LAT", "MJ-LAT", None, LATENT),
+    Run("REC", "REC", "JND1", DEEP),
+    Run("E2E-LAT", "E2E-LAT", "JND1", DEEP),
+    Run("E2E-REC", "E2E-REC", "JND1", DEEP),
+    Run("MJ-REC", "MJ-REC", None, DEEP),
+    Run("MT_3LJND", "MT_3LJND", None, DEEP),
+    Run("MT_1LJND_VA", "MT_1LJND_VA", "JND1", DEEP),
+    Run("MT_3LJND_VA", "MT_3LJND_VA", None, DEEP),
 )
 """In the order in which they are made: the autoencoders first, which the others are built on."""
 
@@ -154,6 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 predict(run, experiment)
     rivals.measure(experiment.rootdir, experiment.output / "rivals")
     lat = next(run for run in RUNS if run.name == "LAT JND1")
+    if experiment.files(lat).checkpoint.is_file():
+        weights = experiment.files(lat).checkpoint
+        rivals.time_prediction(experiment.rootdir, "LAT", "JND1", weights, experiment.output / "rivals")
     if experiment.result(lat).is_file():
         rivals.encode_at_predictions(experiment.rootdir, experiment.result(lat), experiment.output / "rivals")
     learning_report.write(experiment, RUNS, experiment.output / "report")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.rivals import RIDGES
 from common.core.environment import git_commit, machine
 from common.core.files import write_csv, write_text
 from common.core.plotting import png_figure
@@ -17,6 +18,7 @@ from common.evaluation.accuracy import measure_levels
 from common.evaluation.report import Table, markdown
 from common.media import metrics
 from common.media.images import read_image, resize
+from common.models.registry import list_models
 
 EXAMPLES = ("astronaut.png", "coffee.png", "rocket.jpg")  # of scikit-image
 
@@ -28,14 +30,15 @@ def write(experiment, runs, folder: Path) -> None:
         experiment, runs: see `benchmarks.learning`.
     """
     manifest = pd.read_csv(experiment.rootdir / MANIFEST)
-    made = [run for run in runs if experiment.result(run).is_file()]
+    made = [run for run in runs if experiment.record(run).get("best")]
     levels = level_table(experiment, [run for run in made if not run.is_autoencoder], manifest)
-    autoencoders = autoencoder_table(experiment, [run for run in made if run.is_autoencoder])
+    tested = [run for run in made if run.is_autoencoder and experiment.result(run).is_file()]
+    autoencoders = autoencoder_table(experiment, tested)
     write_csv(levels, folder / "results.csv")
     lines = ["# Levels of photographs that no model has seen", "", *_about(manifest), ""]
     if len(autoencoders):
         lines += ["## Autoencoders", "", *_as_lines(autoencoders), ""]
-        draw_reconstructions(experiment, [run for run in made if run.is_autoencoder], folder / "reconstructions.png")
+        draw_reconstructions(experiment, tested, folder / "reconstructions.png")
         lines += ["![Reconstructions](reconstructions.png)", ""]
     lines += ["## Levels", "", *_as_lines(_shown(levels)), "", *_rivals(experiment), ""]
     lines += _encoded(experiment)
@@ -53,23 +56,48 @@ def level_table(experiment, runs, manifest: pd.DataFrame) -> pd.DataFrame:
     """A row for each model and level: `measure`'s values with intervals by photograph, and how it was trained."""
     source = manifest[manifest["split"] == "test"].set_index("image")[source_column(manifest)]
     medians = manifest[manifest["split"] == "train"][list(LEVELS)].median()
-    candidates = [(run.name, pd.read_csv(experiment.result(run)), _training(experiment, run)) for run in runs]
-    candidates.append(("ridge", pd.read_csv(experiment.output / "rivals" / "ridge.csv"), {}))
+
+    def measure(file):
+        """{level: values} of a file of predictions; without one the network was not tested."""
+        table = pd.read_csv(file) if file.is_file() else pd.DataFrame()
+        of = table["image"].map(source) if len(table) else None
+        return {
+            level: measure_levels(table[level], table[f"{level}_label"], float(medians[level]), of)
+            for level in LEVELS
+            if level in table
+        }
+
     rows = []
-    for name, table, training in candidates:
-        for level in LEVELS:
-            if level in table:
-                of = table["image"].map(source)
-                measured = measure_levels(table[level], table[f"{level}_label"], float(medians[level]), of)
-                rows.append({"model": name, "level": level, **measured, **training})
+    for run in runs:
+        measured, training, best = (
+            measure(experiment.result(run)),
+            _training(experiment, run),
+            valid_errors(experiment, run),
+        )
+        rows += [
+            {"model": run.name, "level": level, **measured.get(level, {}), "valid": error, **training}
+            for level, error in best.items()
+        ]
+    for name in RIDGES:
+        values = measure(experiment.output / "rivals" / f"{name}.csv")
+        rows += [{"model": name, "level": level, **measured} for level, measured in values.items()]
     return pd.DataFrame(rows)
+
+
+def valid_errors(experiment, run) -> dict[str, float]:
+    """{level: mean absolute error on valid} in the epoch whose weights are kept."""
+    logs, several = experiment.record(run)["best"]["logs"], len(run.spec.outputs) > 1
+    outputs = [output for output in run.spec.at(run.level) if output.target == "label"]
+    return {output.level: logs[f"val_{output.name}_loss" if several else "val_loss"] for output in outputs}
 
 
 def _training(experiment, run):
     """What the tables say about a training."""
     record = experiment.record(run)
     size = record["arguments"].get("input_size")
+    backend = next(name for name in ("tensorflow", "jax", "torch") if name in record["versions"])
     return {
+        "trained on": f"{record['device'][0]}, {backend}",
         "epochs": len(pd.read_csv(experiment.files(run).log, sep=";")),
         "best epoch": record["best"]["epoch"],
         "hours": record["seconds"] / 3600,
@@ -84,17 +112,21 @@ def _shown(levels):
     rows = []
     ridge = levels[levels["model"] == "ridge"].set_index("level")["MAE"]
     for row in levels.to_dict("records"):
-        trained = pd.notna(row.get("epochs"))
+        trained, tested = pd.notna(row.get("epochs")), pd.notna(row["MAE"])
         rows.append(
             {
                 "model": row["model"],
                 "level": row["level"],
-                "error, QP": f"{row['MAE']:.2f} ({row['MAE low']:.2f} to {row['MAE high']:.2f})",
-                "median's": f"{row['floor']:.2f}",
-                "ratio": f"{1 - row['skill']:.2f} ({1 - row['skill high']:.2f} to {1 - row['skill low']:.2f})",
+                "error, QP": f"{row['MAE']:.2f} ({row['MAE low']:.2f} to {row['MAE high']:.2f})" if tested else "",
+                "median's": f"{row['floor']:.2f}" if tested else "",
+                "ratio": f"{1 - row['skill']:.2f} ({1 - row['skill high']:.2f} to {1 - row['skill low']:.2f})"
+                if tested
+                else "not tested",
                 "ridge's": f"{ridge[row['level']]:.2f}",
+                "error on valid": f"{row['valid']:.2f}" if trained else "",
                 "Spearman": f"{row['Spearman']:.2f}" if pd.notna(row.get("Spearman")) else "",
                 "input": row["input"] if trained else "",
+                "trained on": row["trained on"] if trained else "",
                 "best epoch": f"{row['best epoch']:.0f} of {row['epochs']:.0f}" if trained else "",
                 "hours": f"{row['hours']:.2f}" if trained else "",
                 "training": row["status"] if trained else "",
@@ -141,18 +173,18 @@ def _about(manifest):
         f"here is about human vision. Machine: {machine()}. Report made at commit {git_commit()}.",
         "",
         "Error: mean absolute error in QP on the test crops, with its 95 % interval (bootstrap by photograph).",
-        "Median's: that of always predicting the training median. Ratio: the one divided by the other. Ridge's: that",
-        "of ridge regression on a dozen hand-made features of the image, among them its bytes at three QPs.",
+        "Median's: that of always predicting the training median. Ratio: the one divided by the other.",
+        "Ridge's: that of ridge regression on a dozen hand-made features of images. Four of them come from its bytes",
+        "at three QPs, for which it is encoded three times; `ridge without encoder` has the others only.",
+        "Error on valid: in the epoch kept. A network that is not tested was stopped, and its weights are not here.",
     ]
 
 
 def _rivals(experiment):
     seconds = json.loads((experiment.output / "rivals" / "search.json").read_text())
-    return [
-        "The search by VMAF, which made the labels, has no error by definition. It takes "
-        + " and ".join(f"{value:.1f} s an image for {name}" for name, value in seconds.items())
-        + "."
-    ]
+    searches = [f"{seconds[name]:.1f} s an image for {name}" for name in ("one level", "three levels")]
+    text = f"The search by VMAF, which made the labels, has no error by definition. It takes {' and '.join(searches)}."
+    return [text + "".join(f" {model} takes {seconds[model]:.2f} s." for model in seconds if model in list_models())]
 
 
 def _encoded(experiment):
@@ -194,7 +226,7 @@ def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
                 column = f"{output.name}_loss" if several else "loss"
                 axes.plot(log["epoch"] + 1, log[column], color=f"C{number}", linestyle=":", linewidth=1)
                 axes.plot(log["epoch"] + 1, log[f"val_{column}"], color=f"C{number}", linewidth=1, label=output.level)
-            median = levels[levels["model"] == run.name]["floor"].mean()
+            median = levels[levels["model"] == "ridge"]["floor"].mean()
             axes.axhline(median, color="0.6", linewidth=1, linestyle="--", label="median")
             axes.set_title(run.name, fontsize=8)
             axes.set_ylim(0, None)

@@ -1,5 +1,6 @@
 """What else finds JND levels: ridge regression on hand-made features, and the search by VMAF that made the labels."""
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import skimage
 
+from common import load
 from common.core.files import write_csv, write_json
 from common.core.parallel import parallel_map
 from common.core.threads import CORES
@@ -20,12 +22,14 @@ from common.media.images import read_image
 
 QPS = (22, 32, 42)  # whose sizes are features
 PENALTIES = 10.0 ** np.arange(-3, 4)
+RIDGES = {"ridge": "", "ridge without encoder": "bytes"}
+"""{rival: what the names of the features have in them that it does not see}."""
 TIMED = 8  # images whose search is timed
 CLOSE = 2.0  # VMAF
 
 
 def measure(rootdir: Path, folder: Path) -> None:
-    """Write ridge.csv, the ridge's predictions of the test split, and search.json, seconds of the VMAF search.
+    """Write predictions of the test split by ridge regression, one file each of RIDGES, and search.json, seconds.
 
     Files that are there are kept.
     """
@@ -35,8 +39,11 @@ def measure(rootdir: Path, folder: Path) -> None:
         values = parallel_map(lambda row: features(read_image(row[1])), rows, CORES, "image")
         names = {"split": [name for name, _ in rows], "image": [path.name for _, path in rows]}
         write_csv(pd.DataFrame(names).join(pd.DataFrame(values)), file)
-    if not (folder / "ridge.csv").is_file():
-        write_csv(ridge(pd.read_csv(file), splits), folder / "ridge.csv")
+    for name, left_out in RIDGES.items():
+        if not (folder / f"{name}.csv").is_file():
+            table = pd.read_csv(file)
+            columns = [column for column in table if not left_out or left_out not in column]
+            write_csv(ridge(table[columns], splits), folder / f"{name}.csv")
     if not (folder / "search.json").is_file():
         images = [read_image(path) for path in splits["test"].images[:: max(1, len(splits["test"]) // TIMED)]]
         seconds = {}
@@ -46,6 +53,21 @@ def measure(rootdir: Path, folder: Path) -> None:
                 find_levels(image, thresholds)
             seconds[name] = (time.perf_counter() - started) / len(images)
         write_json(folder / "search.json", seconds)
+
+
+def time_prediction(rootdir: Path, model: str, level: str | None, weights: Path, folder: Path) -> None:
+    """Add to search.json the seconds that a network takes an image of the test split, one at a time, once loaded."""
+    file = folder / "search.json"
+    seconds = json.loads(file.read_text())
+    if model in seconds:
+        return
+    images = load_splits(rootdir, ["test"], decode=False)["test"].images[:TIMED]
+    predictor = load(model, level, weights)
+    predictor.predict(images[:1])
+    started = time.perf_counter()
+    for image in images:
+        predictor.predict([image])
+    write_json(file, {**seconds, model: (time.perf_counter() - started) / len(images)})
 
 
 def features(image: np.ndarray) -> dict[str, float]:

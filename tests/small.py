@@ -40,6 +40,16 @@ def build_on_others(shape):
     return build(shape, frozen_seed=2)
 
 
+def build_on_both(shape):
+    """A part that learns on both."""
+    image = keras.Input(shape, name="picture")
+    one, other = (f(shape).get_layer("frozen") for f in (build, build_on_others))
+    other = layers.Conv2D.from_config(other.get_config() | {"name": "other"})
+    x = layers.Flatten()(layers.Concatenate()([layers.Conv2D.from_config(one.get_config())(image), other(image)]))
+    qp = layers.Dense(1, bias_initializer=TWENTY, name="JND_output")(x)
+    return keras.Model(image, qp, name="small")
+
+
 def build_normalized(shape):
     """What learns depends on the whole batch, and on no random numbers but those of its start."""
     image = keras.Input(shape, name="picture")

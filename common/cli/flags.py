@@ -52,6 +52,11 @@ def positive(kind: type) -> Callable[[str], Any]:
     return parse
 
 
+def not_negative(text: str) -> float:
+    """Parse a flag: a number from 0."""
+    return 0.0 if re.fullmatch(r"0+\.?0*|\.0+", text) else positive(float)(text)
+
+
 def choice_flag(add: Callable, name: str, text: str) -> None:
     """Add the flag of a setting of TrainingConfig that has choices, with its help `text`."""
     setting = TrainingConfig.__dataclass_fields__[name]
@@ -64,6 +69,9 @@ def training_flags(parser: argparse.ArgumentParser, defaults: Any) -> None:
     add("--epochs", type=number, default=defaults.epochs, help="how often each training image is seen")
     add("--batch_size", type=number, default=defaults.batch_size, help="images per training step")
     add("--learning_rate", type=positive(float), default=defaults.learning_rate, help="learning rate of Adam")
+    choice_flag(add, "decay", "cosine: the learning rate falls to 0 until the last of --epochs, along half a cosine")
+    text = "share of each weight that a step takes off, times the learning rate, as AdamW (papers: none)"
+    add("--weight_decay", type=not_negative, default=0.0, metavar="W", help=text)
     add("--seed", type=_seed, default=0, help="seed of the initial weights and of the order of images")
     choice_flag(add, "precision", "precision of arithmetic; weights and outputs stay float32")
     text = (

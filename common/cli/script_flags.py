@@ -1,19 +1,12 @@
 """The flags of the scripts, COMMAND by COMMAND: `train_flags`, `test_flags` ..."""
 
-import re
-
-from common.cli.flags import choice_flag, form, frames_flag, positive, training_flags
+from common.cli.flags import choice_flag, form, frames_flag, not_negative, positive, training_flags
 from common.core.environment import PRETRAINED
 from common.encoding.config import CODECS, SCENE_QPS
 from common.models.exported import FORMATS
 from common.models.registry import LEVELS
 from common.prediction.config import BACKENDS
 from common.prediction.resize_modes import PRECISIONS, RESIZE_MODES
-
-
-def _not_negative(text):
-    """Parse a flag: a number from 0."""
-    return 0.0 if re.fullmatch(r"0+\.?0*|\.0+", text) else positive(float)(text)
 
 
 def _model_flags(parser, specs, every_level=False):
@@ -56,7 +49,7 @@ def train_flags(parser, specs):
     training_flags(parser, first.defaults)
     if any(output.target == "attention map" for spec in specs for output in spec.outputs):
         text = "weight of the attention map's loss, where each level has 1; 0 trains without maps; the VA heads only"
-        add("--attention_weight", type=_not_negative, default=1.0, help=text)
+        add("--attention_weight", type=not_negative, default=1.0, help=text)
     choice_flag(add, "output_bias", "start of the output's bias: the mean training label, or zero as released")
 
 

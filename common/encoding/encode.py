@@ -113,6 +113,7 @@ def encode_clip(
     baseline: float | None = None,
     scene_qp: str = "lowest",
     warn: Callable[[str], object] = lambda text: None,
+    down: bool = False,
 ) -> dict:
     """Encode a clip, each scene at a QP of its own, and return a row of the report.
 
@@ -124,7 +125,7 @@ def encode_clip(
     Args:
         qps: {frame's number from 0: predicted QP}, at least one.
         target, codec, baseline: As `encode_image`.
-        scene_qp: As `scene_qps`.
+        scene_qp, down: As `scene_qps`.
         warn: Called before encoding with what the encoded clip will not keep, and after it with what was damaged.
 
     Returns:
@@ -138,7 +139,7 @@ def encode_clip(
     given, target = target, Path(os.path.abspath(target))
     check_not_input(target, file_ids([path]))
     encoder, clip = find_encoder(codec, clip=True), scenes.analyse_clip(path)
-    chosen_qps, baseline_qp = scene_qps(clip.scenes, qps, scene_qp), _whole(baseline)
+    chosen_qps, baseline_qp = scene_qps(clip.scenes, qps, scene_qp, down), _whole(baseline)
     task = f"encoding {path} in {encoder.title}"
     bar = tqdm(total=2 * len(clip.times), unit="frame", desc=Path(path).name, disable=None, leave=False)
     with Source(path) as source, atomic_write(target) as temporary, bar:
@@ -214,7 +215,9 @@ def lowest_db(qp: int) -> float:
     return 10 * math.log10(255**2 / (2 ** ((qp - 4) / 3) + 1))
 
 
-def scene_qps(parts: list[tuple[int, int]], qps: Mapping[int, float], scene_qp: str = "lowest") -> list[int]:
+def scene_qps(
+    parts: list[tuple[int, int]], qps: Mapping[int, float], scene_qp: str = "lowest", down: bool = False
+) -> list[int]:
     """Return the whole QP, 1 to 51, at which each scene is encoded.
 
     A scene without a predicted frame gets the QP of the nearest such frame before it, or else after it.
@@ -223,12 +226,14 @@ def scene_qps(parts: list[tuple[int, int]], qps: Mapping[int, float], scene_qp: 
         parts: [(first frame, last frame), ...].
         qps: {frame's number: predicted QP}, at least one.
         scene_qp: One of `common.encoding.config.SCENE_QPS`, applied to the predicted frames of a scene.
+        down: Round down, and not to the nearest.
     """
     predicted, whole = sorted(qps.items()), []
     for first, last in parts:
         inside = [qp for number, qp in predicted if first <= number <= last]
         before = [qp for number, qp in predicted if number < first]
-        whole.append(nearest_qp(_SCENE_QP[scene_qp](inside or before[-1:] or [predicted[0][1]]), clip=True))
+        qp = _SCENE_QP[scene_qp](inside or before[-1:] or [predicted[0][1]])
+        whole.append(nearest_qp(math.floor(qp) if down else qp, clip=True))
     return whole
 
 

@@ -17,7 +17,7 @@ from common.core.files import check_writable, file_stamp
 from common.core.names import one_line
 from common.core.row_file import STAMP, RowFile
 from common.core.threads import prefetch
-from common.data.levels import nearest_qp, sur_column
+from common.data.levels import LOWEST_QP, nearest_qp, sur_column
 from common.encoding.codecs import find_encoder
 from common.encoding.config import EncodingConfig
 from common.encoding.encode import encode_clip, encode_image, scene_qps
@@ -82,9 +82,7 @@ class EncodingJob:
         for row in rows:
             if row["tile"] in (None, ""):
                 source = self.inputs.setdefault(Path(row["path"]), _Input())
-                qp = float(row[self.column])
-                # The share of viewers that --sur asks for is reached at the next lower whole QP.
-                source.qps[int(row["frame"] or 0)] = math.floor(qp) if self.config.sur else qp
+                source.qps[int(row["frame"] or 0)] = float(row[self.column])
                 source.warnings[row["warning"]] = None
                 source.large |= int(row["width"]) * int(row["height"]) > LARGE
 
@@ -134,8 +132,12 @@ class EncodingJob:
         """The QP whose size the encoded files are compared with; None where all of them are encoded at one QP."""
         if self.config.baseline is not None:
             return self.config.baseline
-        qps = [qp for source in self.inputs.values() for qp in source.qps.values()]
+        qps = [self._down(qp) for source in self.inputs.values() for qp in source.qps.values()]
         return min(qps) if nearest_qp(min(qps), clip=True) != nearest_qp(max(qps), clip=True) else None
+
+    def _down(self, qp: float) -> float:
+        """The QP, rounded down for --sur: its share of viewers is reached at the next lower whole QP."""
+        return math.floor(qp) if self.config.sur else qp
 
     def may_keep(self, path: Path, row: dict | None) -> bool:
         """Return whether `row` of an earlier report, or None, is what this run would write about an input."""
@@ -144,11 +146,13 @@ class EncodingJob:
         qps, encoded = self.inputs[path].qps, read_scenes(row)
         lowest, baseline = min(qps.values()), "" if self.baseline is None else nearest_qp(self.baseline, clip=True)
         # The lowest QP does not tell how the QP of each scene followed from those of its frames.
-        due = scene_qps(list(encoded), qps, self.config.scene) if encoded else [nearest_qp(lowest, clip=True)]
+        due = [nearest_qp(self._down(lowest), clip=True)]
+        if encoded:
+            due = scene_qps(list(encoded), qps, self.config.scene, self.config.sur is not None)
         return (
             (row["codec"], row["target"]) == (self.config.codec, str(self.targets[path]))
             and row["baseline qp"] == str(baseline)
-            and abs(float(row["level"]) - lowest) < 1e-3
+            and any(abs(float(row["level"]) - level) < 1e-3 for level in (lowest, self._down(lowest)))  # as before
             and (list(encoded.values()) or [int(row["qp"])]) == due
         )
 
@@ -157,10 +161,15 @@ class EncodingJob:
         target, qps = self.targets[path], self.inputs[path].qps
         if isinstance(target, UserError):
             raise target
+        warn, codec, lowest = functools.partial(_warn, path), self.config.codec, min(qps.values())
+        if nearest_qp(self._down(lowest)) < LOWEST_QP:
+            warning = f"level {lowest:.2f}: encoded at QP {LOWEST_QP}, above it, for none lower is encoded"
+            warn(warning)
+            self.inputs[path].warnings[warning] = None
         if is_clip(path):
-            warn = functools.partial(_warn, path)
-            return encode_clip(path, qps, target, self.config.codec, self.baseline, self.config.scene, warn)
-        return encode_image(path, qps[0], target, self.config.codec, self.baseline)
+            down = self.config.sur is not None
+            return encode_clip(path, qps, target, codec, self.baseline, self.config.scene, warn, down)
+        return encode_image(path, self._down(qps[0]), target, codec, self.baseline) | {"level": lowest}
 
     def _write(self, row: dict) -> None:
         """Write the row of an input to the report, with the warnings of its prediction, and print its own warning."""

@@ -34,6 +34,8 @@ class TrainingConfig:
         level: "JND1" to "JND3", or 1 to 3; None for a model that predicts all.
         label_unit: of the labels, "QP" or "QF".
         epochs, batch_size, learning_rate: 0 for the paper's.
+        decay: of the learning rate, "none", or "cosine": it falls to 0 along half a cosine until the last epoch.
+        weight_decay: the share of each weight, times the learning rate, that a step takes off (AdamW).
         seed: of initial weights and of the order of images.
         precision: of arithmetic, "float32", "mixed_bfloat16" or "mixed_float16"; weights stay float32.
         patience: stop after as many epochs without a better one.
@@ -64,6 +66,8 @@ class TrainingConfig:
     epochs: int = _setting(0)
     batch_size: int = _setting(0, decides=True)
     learning_rate: float = _setting(0.0, decides=True)
+    decay: str = _setting("none", decides=True, choices=("none", "cosine"))
+    weight_decay: float = _setting(0.0, decides=True)
     seed: int = _setting(0, decides=True)
     precision: str = _setting("float32", decides=True, choices=("float32", "mixed_bfloat16", "mixed_float16"))
     patience: int | None = _setting(None, least=1)

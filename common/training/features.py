@@ -2,7 +2,8 @@
 
 The layers are frozen, so the features never change and an epoch only reads them.  A file holds
 one tensor of one split, which is memory-mapped, and its checksum behind it, which each training verifies once.  The
-name of a file is a digest of all that the features depend on, so that a stale one is never used.
+name of a file is a digest of all that the features depend on, so that a stale one is never used, and that models which
+share frozen layers share the file: MJ-LAT takes what LAT computed for each level.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -70,30 +72,36 @@ def compute(
     Raises:
         UserError: the disk has not enough room; said before anything is computed.
     """
-    # A model made among several devices predicts once for each of them.
-    extractor = keras.Model(extractor.input, extractor.outputs)
-    network = _digest(extractor, input_format)
+    # One model each, made anew: one that was made among several devices predicts once for each of them.
+    parts: list[Any] = [keras.Model(extractor.input, tensor) for tensor in extractor.outputs]
+    networks = [_digest(part, input_format) for part in parts]
     files, shapes = {}, {}
     for name, paths in images.items():
         turned = f" in {orientations[name]} orientations" if orientations[name] > 1 else ""
-        key = hashlib.blake2b(f"{network} {digests[name]}{turned}".encode(), digest_size=10).hexdigest()
-        files[name] = [Path(folder) / f"{key}-{number}.npy" for number in range(len(extractor.outputs))]
-        shapes[name] = [(orientations[name] * len(paths), *tensor.shape[1:]) for tensor in extractor.outputs]
+        keys = [f"{network} {digests[name]}{turned}".encode() for network in networks]
+        files[name] = [Path(folder) / f"{hashlib.blake2b(key, digest_size=10).hexdigest()}-0.npy" for key in keys]
+        shapes[name] = [(orientations[name] * len(paths), *part.output.shape[1:]) for part in parts]
 
-    def missing(names):
-        return [name for name in names if not all(map(_is_whole, files[name], shapes[name]))]
+    def missing():
+        lacking = ((name, number) for name in files for number in range(len(parts)))
+        return [(name, n) for name, n in lacking if not _is_whole(files[name][n], shapes[name][n])]
 
-    lacking = missing(files)
-    size = sum(4 * int(np.prod(shape)) for name in lacking for shape in shapes[name])
+    lacking = missing()
+    size = sum(4 * int(np.prod(shapes[name][number])) for name, number in lacking)
     advice = "name another place by --feature_cache DIR, or compute them in each epoch by --feature_cache off"
     check_disk_space(folder, size, "the features of the frozen layers take", advice)
     # Where nothing is lacking, the folder need not be writable.
     with exclusive_lock(Path(folder) / ".lock") if lacking else contextlib.nullcontext():
-        for name in missing(lacking):  # another training may have computed them while this one waited
-            if files[name][0].exists():
-                print(f"warning: {files[name][0]}: not as it was written; computed again", file=sys.stderr)
+        lacking = missing() if lacking else []  # another training may have computed them while this one waited
+        for name, of_name in itertools.groupby(lacking, lambda pair: pair[0]):
+            numbers = [number for _, number in of_name]
+            for file in (files[name][number] for number in numbers):
+                if file.exists():
+                    print(f"warning: {file}: not as it was written; computed again", file=sys.stderr)
             turned = itertools.product(range(orientations[name]), images[name])
-            _write(extractor, input_format, turned, files[name], shapes[name], batch_size, name)
+            network = keras.Model(extractor.input, [parts[number].output for number in numbers])
+            chosen = [files[name][number] for number in numbers], [shapes[name][number] for number in numbers]
+            _write(network, input_format, turned, *chosen, batch_size, name)
     return {name: [np.load(file, mmap_mode="r") for file in whole] for name, whole in files.items()}
 
 

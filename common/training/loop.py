@@ -103,7 +103,12 @@ class Run(keras.callbacks.Callback):
             extractor, learner = (None, model) if config.feature_cache == "off" else features.split(model)
             steps = config.accumulate if config.accumulate > 1 else None
             learner = Learner(learner.input, learner.outputs)
-            adam = keras.optimizers.Adam(config.learning_rate, gradient_accumulation_steps=steps)
+            rate: Any = config.learning_rate
+            if config.decay == "cosine":
+                batches_of_all = -(-len(training.images["train"]) // config.batch_size) * config.epochs
+                rate = keras.optimizers.schedules.CosineDecay(rate, batches_of_all)
+            decay = config.weight_decay or None
+            adam = keras.optimizers.Adam(rate, weight_decay=decay, gradient_accumulation_steps=steps)
             learner.set_up(adam, [target.output for target in training.targets])
             learner.optimizer.build(learner.trainable_variables)
         self.variables = [v for layer in model.layers if layer not in frozen for v in layer.variables]

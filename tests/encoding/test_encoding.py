@@ -5,10 +5,12 @@ from pathlib import Path
 
 import ffmpeg as graphs
 import pandas as pd
+import pytest
 from moving import CAT, LEVELS, SHOTS, film
 
 from common.encoding import scenes
 from common.encoding.config import EncodingConfig
+from common.encoding.encode import scene_qps
 from common.encoding.job import EncodingJob
 from common.media.clips import is_clip
 from common.media.ffmpeg_process import find_ffmpeg
@@ -45,6 +47,29 @@ def test_resume_keeps_what_this_run_would_make(tmp_path, clip, monkeypatch):
     report, made = again(scene="median")
     assert made == ["film.mp4"] and "0-11 QP 24; " in report["scenes"][str(clip)]
     assert again(scene="median")[1] == [] and again(baseline=31)[1] == ["a.mp4", "film.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("scene", "levels", "qp"),
+    [("median", (4.02, 3.90), 3), ("median", (3.1, 6.9), 5), ("lowest", (4.9, 5.1), 4), ("median", (4.0, 4.0), 4)],
+)
+def test_a_share_of_viewers_rounds_the_level_of_a_scene_down_once(scene, levels, qp):
+    qps = dict(enumerate(levels))
+    assert scene_qps([(0, 1)], qps, scene, down=True) == [qp]
+
+
+def test_a_level_below_the_lowest_qp_is_said(tmp_path, capsys):
+    path = tmp_path / "a.png"
+    write_png(path, CAT)
+    for level, said in ((0.4, True), (0.6, False)):
+        config = EncodingConfig(tmp_path / str(level), baseline=30)
+        job = EncodingJob(config, ["JND1"], {path: Path("a.png")})
+        job.add([{"path": str(path), "tile": None, "width": 9, "height": 9, "warning": "", "frame": "", "JND1": level}])
+        assert job.run() == 0
+        row = pd.read_csv(config.folder / "report.csv", keep_default_na=False).iloc[0]
+        line = "level 0.40: encoded at QP 1, above it, for none lower is encoded" if said else ""
+        assert (row["qp"], row["level"], row["warning"]) == (1, level, line)
+        assert (line in capsys.readouterr().err) == bool(line) or not line
 
 
 def test_what_8_bits_cost_is_said(tmp_path, clip, capfd):

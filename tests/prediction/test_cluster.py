@@ -212,7 +212,7 @@ def test_a_worker_runs_its_own_checkout(files, line, dask, monkeypatch, tmp_path
 
 @pytest.fixture
 def certificates(tmp_path):
-    """Two parts of dask's configuration: a certificate of our own authority, and one of another's."""
+    """Two settings of distributed.comm: a certificate of our own authority, and one of another's."""
     if not shutil.which("openssl"):
         pytest.skip("needs openssl")
 
@@ -221,14 +221,14 @@ def certificates(tmp_path):
 
     settings = []
     for name in ("ours", "theirs"):
-        key = ("-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}")
-        openssl("req", "-x509", *key, "-keyout", f"{name}-ca.key", "-out", f"{name}-ca.pem")
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        key = ("-newkey", "rsa:2048", "-nodes", "-subj")
+        openssl("req", "-x509", *key, "/CN=authority", "-keyout", f"{name}-ca.key", "-out", f"{name}-ca.pem")
+        openssl("req", *key, "/CN=dask", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         authority = ("-CA", f"{name}-ca.pem", "-CAkey", f"{name}-ca.key", "-CAcreateserial")
         openssl("x509", "-req", "-in", f"{name}.csr", *authority, "-out", f"{name}.pem")
         own = {"cert": str(tmp_path / f"{name}.pem"), "key": str(tmp_path / f"{name}.key")}
         tls = {"ca-file": str(tmp_path / "ours-ca.pem"), "scheduler": own, "worker": own, "client": own}
-        settings.append({"distributed": {"comm": {"require-encryption": True, "tls": tls}}})
+        settings.append({"require-encryption": True, **{f"tls.{key}": value for key, value in tls.items()}})
     return settings
 
 
@@ -236,19 +236,21 @@ def test_over_tls_who_has_no_certificate_of_ours_is_kept_out(certificates, clust
     import dask as package
 
     ours, theirs = certificates
-    (tmp_path / "dask.yaml").write_text(json.dumps(ours))  # which is YAML too
+    tls = {key.partition(".")[2]: value for key, value in ours.items() if "." in key}
+    configuration = {"distributed": {"comm": {"require-encryption": True, "tls": tls}}}
+    (tmp_path / "dask.yaml").write_text(json.dumps(configuration))  # which is YAML too
     monkeypatch.setenv("DASK_CONFIG", str(tmp_path / "dask.yaml"))
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 5)
     dask = Cluster(tmp_path, "tls")
     try:
         dask.add_worker()
         files = [(number, Path(f"{number}.png")) for number in range(3)]
 
         def predict(settings, address=dask.address):
-            with package.config.set(settings):
+            with package.config.set({f"distributed.comm.{key}": value for key, value in settings.items()}):
                 return list(cluster.predict_files(None, {}, files, PredictionConfig(dask=address)))
 
         assert [(str(path), rows[0]["path"]) for path, rows in predict(ours)] == [(f"{n}.png",) * 2 for n in range(3)]
+        monkeypatch.setattr(cluster, "CONNECT_SECONDS", 3)
         for settings, address in ((theirs, dask.address), ({}, dask.address), ({}, dask.address.replace("tls", "tcp"))):
             with pytest.raises(UserError, match=f"--dask {address}: no dask scheduler answers there"):
                 predict(settings, address)

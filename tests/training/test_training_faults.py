@@ -9,6 +9,7 @@ from collections import namedtuple
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import small
 from small import assert_same, log_of, weights_of
@@ -141,6 +142,18 @@ def test_kept_features_are_used_again_but_never_stale_ones(rootdir, tmp_path):
     other = train("other", small.build_on_others)
     assert len(other) == 5 and other.items() > changed.items()
     assert abs(log_of(tmp_path / "other")["loss"][0] - log_of(tmp_path / "changed")["loss"][0]) > 1e-4
+
+
+def test_models_share_the_features_that_they_have_in_common(rootdir, tmp_path):
+    """As MJ-LAT has LAT's of all levels."""
+    settings = {"epochs": 2, "build": small.build_on_both}
+    small.train(rootdir, tmp_path / "one", epochs=1, feature_cache=tmp_path / "cache")
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+    small.train(rootdir, tmp_path / "both", feature_cache=tmp_path / "cache", **settings)
+    both = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+    assert len(kept) == 2 and len(both) == 4 and both.items() > kept.items()
+    small.train(rootdir, tmp_path / "off", feature_cache="off", **settings)
+    pd.testing.assert_frame_equal(log_of(tmp_path / "both"), log_of(tmp_path / "off"), rtol=1e-5)
 
 
 def test_features_that_were_cut_off_or_changed_are_computed_again_and_that_is_said(rootdir, tmp_path, capsys):

@@ -91,6 +91,27 @@ def test_ctrl_c_and_a_shutdown_lose_nothing(whole, rootdir, tmp_path, capsys):
     assert not list(tmp_path.rglob(".part-*"))
 
 
+def test_a_falling_learning_rate_goes_on_where_it_was(whole, rootdir, tmp_path):
+    settings = {"decay": "cosine", "weight_decay": 0.5}
+    program = start(rootdir, tmp_path, before=SIGNAL.format(number=int(signal.SIGTERM), epoch=2), **settings)
+    _, said = program.communicate(timeout=100)
+    assert program.returncode == 143, said
+    small.train(rootdir, tmp_path, resume=True, **settings)
+    falling = tmp_path / "falling"
+    small.train(rootdir, falling, **settings)
+    assert_same(tmp_path, falling)
+    changes, constant = (np.abs(np.diff(log_of(folder)["val_loss"]))[-1] for folder in (falling, whole))
+    assert changes < constant / 5  # in the last epoch of eight, the rate is near 0
+    with pytest.raises(UserError, match="was trained with --decay cosine, not none; resume with the same"):
+        small.train(rootdir, tmp_path, resume=True, weight_decay=0.5)
+
+
+def test_weight_decay_makes_weights_smaller(whole, rootdir, tmp_path):
+    small.train(rootdir, tmp_path, weight_decay=5.0)
+    sizes = [np.linalg.norm(small.weights_of(folder)[2]) for folder in (tmp_path, whole)]
+    assert sizes[0] < 0.9 * sizes[1]
+
+
 def test_two_devices_give_the_losses_of_one(rootdir, tmp_path):
     """Also where the last batch, of one picture, has nothing for the second, and with BatchNormalization."""
     one, two = tmp_path / "one", tmp_path / "two"
