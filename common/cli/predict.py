@@ -7,6 +7,7 @@ import itertools
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -18,7 +19,6 @@ from common.core.row_file import STAMP, RowFile
 from common.core.terminal import Listing
 from common.data.levels import at_sur
 from common.encoding.config import EncodingConfig
-from common.encoding.job import EncodingJob
 from common.media.clips import is_clip
 from common.models.registry import ModelSpec
 from common.models.weight_search import find_weights, level_names
@@ -26,6 +26,9 @@ from common.prediction import networks
 from common.prediction.config import PredictionConfig
 from common.prediction.inputs import find_places, prepare_inputs
 from common.prediction.predictor import Predictor, Result, predict_files
+
+if TYPE_CHECKING:
+    from common.encoding.job import EncodingJob
 
 DISTRIBUTED = "distributed==2026.8.0"
 
@@ -101,10 +104,14 @@ def _open_output(options: argparse.Namespace, levels: Sequence[str], by: Callabl
 
 def _open_encoding(
     options: argparse.Namespace, levels: Sequence[str], places: Mapping[Path, Path], output: RowFile | None
-) -> EncodingJob | None:
+) -> "EncodingJob | None":
     """The job of --encode, with the rows of an earlier run."""
     if not options.encode:
         return None
+    try:
+        from common.encoding.job import EncodingJob  # which needs PyAV
+    except ModuleNotFoundError as error:
+        raise UserError(f"--encode needs {error.name}: pip install -r requirements.txt") from None
     config = config_from(EncodingConfig, options, folder=Path(options.encode), level=options.coded_level)
     encoding, inputs = EncodingJob(config, levels, places), set(map(str, places))
     encoding.add([row for row in output.kept_rows if row["path"] in inputs] if output else [])
