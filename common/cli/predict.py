@@ -109,9 +109,9 @@ def _open_encoding(
     if not options.encode:
         return None
     try:
-        from common.encoding.job import EncodingJob
-    except ImportError as error:
-        raise UserError(f"--encode needs a package that is not installed: pip install {error.name}") from None
+        from common.encoding.job import EncodingJob  # which needs PyAV
+    except ModuleNotFoundError as error:
+        raise UserError(f"--encode needs {error.name}: pip install -r requirements.txt") from None
     config = config_from(EncodingConfig, options, folder=Path(options.encode), level=options.coded_level)
     encoding, inputs = EncodingJob(config, levels, places), set(map(str, places))
     encoding.add([row for row in output.kept_rows if row["path"] in inputs] if output else [])

@@ -103,7 +103,7 @@ def _decode_plain_png(path: Path, image: ImageFile.ImageFile) -> np.ndarray | No
     if image.format != "PNG" or image.mode != "RGB" or getattr(image, "is_animated", False):
         return None
     try:
-        import imagecodecs
+        import imagecodecs  # pyright: ignore[reportMissingImports]  optional, see requirements-dev.txt
     except ImportError:
         return None
     data = path.read_bytes()

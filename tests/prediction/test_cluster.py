@@ -1,5 +1,6 @@
 """`predict --dask`: a real scheduler and real workers, some of which die."""
 
+import contextlib
 import json
 import logging
 import os
@@ -35,6 +36,10 @@ class Cluster:
             host, port = free.getsockname()
         self.address = f"{protocol}://{host}:{port}"
         self.scheduler = self._dask("scheduler", "--host", host, "--port", str(port), "--protocol", protocol)
+        for _ in range(600):  # a busy machine takes its time
+            with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
+                return
+            time.sleep(0.1)
 
     def add_worker(self, *folders):
         """Start a worker whose modules lie in these folders, by default in this project and beside this file."""

@@ -29,7 +29,7 @@ from LAT import LAT
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-NOT_NEEDED = "tensorflow keras h5py pandas skimage scipy matplotlib imageio_ffmpeg av pooch jinja2 onnx".split()
+NOT_NEEDED = "tensorflow keras h5py av pandas skimage scipy matplotlib imageio_ffmpeg pooch jinja2 onnx".split()
 WITHOUT = f"""
 import importlib.abc, sys
 class Missing(importlib.abc.MetaPathFinder):
