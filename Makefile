@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help setup demo test test-slow lint benchmark clean
+.PHONY: help setup demo test test-slow fuzz stops lint benchmark clean
 help:
 	@echo "make setup      install everything into $(VENV)"
 	@echo "make demo       photographs in, JND levels out (into demo/)"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that train for minutes"
+	@echo "make fuzz       damaged inputs through the commands, some minutes"
+	@echo "make stops      commands stopped at random moments, half an hour"
 	@echo "make lint       style, storeys of imports, types"
 	@echo "make benchmark  time and memory of each model's test"
 	@echo "make clean      remove $(VENV) and demo/"
@@ -30,6 +32,12 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
+
+fuzz: setup
+	PYTHONPATH=.:tests $(BIN)/python -m fuzz
+
+stops: setup
+	PYTHONPATH=.:tests $(BIN)/python -m fuzz.stops
 
 lint: setup
 	$(BIN)/python -m ruff check .

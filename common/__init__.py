@@ -5,6 +5,9 @@
 """
 
 import importlib
+import os
+import signal
+import sys
 
 _WHERE = {
     "load": "prediction.predictor",
@@ -24,3 +27,20 @@ def __getattr__(name: str):
     if name not in _WHERE:  # imported at the first use, because NumPy and Pillow are slow to import
         raise AttributeError(f"module 'common' has no attribute {name!r}")
     return getattr(importlib.import_module(f"common.{_WHERE[name]}"), name)
+
+
+def _is_program() -> bool:
+    """Return whether a command of ours has been started, and not a user's program or notebook that imports us."""
+    if sys.orig_argv[1:2] == ["-m"]:
+        return sys.orig_argv[2].startswith("common.")
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    if not main or os.path.dirname(os.path.abspath(main)) != os.path.dirname(os.path.dirname(__file__)):
+        return False
+    with open(main, "rb") as file:
+        return b"common.cli" in file.read()
+
+
+if _is_program() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Ctrl-C ends it without a word until `common.core.stopping` is there: an exception among imports shows a traceback,
+    # or is lost in NumPy's.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -2,13 +2,13 @@
 
 import argparse
 import inspect
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from common.core import startup
+from common.core import startup, stopping
 from common.core.errors import UserError
+from common.core.names import one_line, shorten
 from common.core.threads import keep_freed_memory
 
 Config = TypeVar("Config")
@@ -28,27 +28,41 @@ def run(main: Callable[[], int]) -> NoReturn:
     """Call `main()`, turn what goes wrong into one line, and exit: 0 well, 1 partly, 2 an error, 130 Ctrl-C."""
     keep_freed_memory()
     startup.settle_program()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what is half written goes
+    stopping.hooks.append(startup.remove_home)
     try:
-        startup.leave(main())
-    except UserError as error:
-        message = str(error)
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was saved is kept", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        startup.discard_output(1, 2)
-        sys.exit(141)
-    except OSError as error:  # a full disk, a folder that may not be written
-        message = f"{error.filename or 'a file'}: {error.strerror or error}"
-    except MemoryError:
-        message = "out of memory; lower --batch_size"
-    except Exception as error:
-        if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's, which need not be loaded here
+        stopping.begin()
+        code, line = main(), None
+        sys.stdout.flush()
+    except BaseException as error:
+        if isinstance(error, SystemExit) and not stopping.stopped():  # argparse has said why
+            stopping.clean()
             raise
-        message = "the device is out of memory; lower --batch_size"
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+        code, line = _describe(error)
+    stopping.end(code, line)
+
+
+def _describe(error: BaseException) -> tuple[int, str | None]:
+    """Return the exit code of a program that an exception ends, and a line for a person."""
+    if stop := stopping.stopped():  # which may have become another exception on its way
+        return stop
+    match error:
+        case KeyboardInterrupt():
+            return 130, "\ninterrupted; what was saved is kept"
+        case BrokenPipeError():  # the reader of our output left, as `head` does
+            return 141, stopping.what_is_kept("standard output: its reader has gone; kept: ") or None
+        case UserError():
+            message = str(error)
+        case OSError():  # a full disk, a folder that may not be written
+            message = f"{error.filename or 'a file'}: {error.strerror or error}{stopping.what_is_kept('; kept: ')}"
+        case MemoryError():
+            message = f"out of memory; lower --batch_size{stopping.what_is_kept('; kept: ')}"
+        case _ if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which need not be loaded here
+            message = "the device is out of memory; lower --batch_size"
+        case _:
+            sys.excepthook(type(error), error, error.__traceback__)
+            return 1, None
+    message = "\n".join(shorten(one_line(line)) for line in message.split("\n"))  # a field may hold anything
+    return 2, f"error: {message}"
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

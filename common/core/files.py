@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from common.core.errors import UserError
+from common.core.stopping import discard, scratch
 from common.core.threads import prefetch
 
 PART = ".part-"
@@ -32,14 +33,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{PART}{path.name}")
-    try:
-        with naming_errors(path):
-            yield temporary
-            _flush(temporary)
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with scratch(path.with_name(f"{PART}{path.name}")) as temporary, naming_errors(path):
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
@@ -51,21 +48,17 @@ def atomic_group(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{PART}{path.name}")
-    _discard(temporary)
-    try:
-        with naming_errors(path):
-            temporary.mkdir()
-            yield temporary
-            for part in temporary.rglob("*"):
-                _flush(part)
-            parts = sorted(temporary.iterdir(), key=lambda part: part.name == path.name)
-            if path.exists():
-                os.replace(path, temporary / f"{PART}old")
-            for part in parts:
-                os.replace(part, path.with_name(part.name))
-    finally:
-        _discard(temporary)
+    with scratch(path.with_name(f"{PART}{path.name}")) as temporary, naming_errors(path):
+        discard(temporary)  # what a killed run left
+        temporary.mkdir()
+        yield temporary
+        for part in temporary.rglob("*"):
+            _flush(part)
+        parts = sorted(temporary.iterdir(), key=lambda part: part.name == path.name)
+        if path.exists():
+            os.replace(path, temporary / f"{PART}old")
+        for part in parts:
+            os.replace(part, path.with_name(part.name))
 
 
 @contextlib.contextmanager
@@ -85,13 +78,6 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _discard(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -9,6 +9,7 @@ from typing import IO
 import filelock
 
 from common.core.errors import UserError
+from common.core.stopping import scratch
 
 UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What a file system without locks says.  It stops no run: there, two runs are the user's own affair."""
@@ -33,10 +34,9 @@ def exclusive_lock(path: Path, refusal: str | None = None) -> Iterator[None]:
         if error.errno not in UNSUPPORTED:
             raise
     try:
-        yield
+        with scratch(path):  # removed before the release, so that it cannot be the next process's
+            yield
     finally:
-        with contextlib.suppress(OSError):  # Windows removes no open file; there, `release` does it
-            path.unlink(missing_ok=True)  # before the release, so that it cannot be the next process's
         lock.release()
         with contextlib.suppress(OSError):  # a folder that holds something: the work has begun
             for folder in new_folders:  # the innermost first

@@ -31,3 +31,8 @@ def one_line(text: str) -> str:
     """Escape control characters, line ends and what is not UTF-8 in a text with a file's name, for a terminal."""
     escaped = {"Cc", "Cs", "Zl", "Zp"}
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in escaped else c for c in text)
+
+
+def shorten(text: str, most: int = 1000) -> str:
+    """Cut the middle out of a text that is longer than so many characters."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"

@@ -21,22 +21,23 @@ def parallel_map(
 ) -> list[Result]:
     """Return [work(item), ...], computed in `jobs` threads, and show progress, counted in `unit`.
 
-    The first error, or Ctrl-C, cancels the calls that wait, calls `stop`, which may end those that run, and waits for
-    them.
+    The first error, or Ctrl-C, cancels the calls that wait and calls `stop`, which may end those that run.  An error
+    then waits for these; Ctrl-C does not.
     """
     pool = ThreadPoolExecutor(jobs)
     try:
         futures = [pool.submit(work, item) for item in items]
         for future in tqdm(as_completed(futures), total=len(futures), unit=unit, disable=None):
             future.result()
+        pool.shutdown()
         return [future.result() for future in futures]
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         if stop:
             stop()
+        if isinstance(error, Exception):
+            pool.shutdown()
         raise
-    finally:
-        pool.shutdown()
 
 
 def batch_map(

@@ -1,17 +1,23 @@
 """Programs of this project, run as processes of their own."""
 
+import os
+import signal
 import subprocess
 import sys
+
+from common.core.stopping import PARENT
 
 
 def run_python(*arguments: object, **settings) -> int:
     """Run `python ARGUMENTS...` and return its exit code.  settings: of subprocess.Popen.
 
-    subprocess.run would kill the program soon after Ctrl-C.
+    Where this program is stopped, so is the other, and saves what it has; subprocess.run would kill it after Ctrl-C.
     """
-    with subprocess.Popen([sys.executable, *map(str, arguments)], **settings) as process:
+    environment = {**os.environ, PARENT: str(os.getpid())}
+    with subprocess.Popen([sys.executable, *map(str, arguments)], env=environment, **settings) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the program has got it too and saves what it has
+        except (KeyboardInterrupt, SystemExit) as stop:
+            process.send_signal(signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
             process.wait()
             raise

@@ -14,6 +14,7 @@ from common.core.errors import UserError
 from common.core.files import PART, naming_errors
 from common.core.locks import lock_open_file
 from common.core.names import one_line
+from common.core.stopping import kept
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -46,6 +47,11 @@ class RowFile:
             raise UserError(f"{earlier}: {origin}; --resume goes on with it, --overwrite replaces it")
         self.kept_rows = self._read(earlier) if earlier and resume else []
         self.kept_paths = {row["path"] for row in self.kept_rows}
+        if resume and earlier == self._part:
+            self._note()
+
+    def _note(self) -> None:
+        kept[self] = f"the rows so far in {self._part}, --resume goes on with them"
 
     def forget(self, paths: Iterable[str]) -> None:
         """Keep no rows of these paths, given as text."""
@@ -77,6 +83,7 @@ class RowFile:
             os.fsync(self._file.fileno())
             self._file.close()
             os.replace(self._part, self.path)
+        kept.pop(self, None)
 
     @functools.cached_property  # opened by the first `write`: a run that ends before it changes nothing
     def _file(self) -> IO:
@@ -95,6 +102,7 @@ class RowFile:
         except (OSError, UserError):
             new.unlink(missing_ok=True)
             raise
+        self._note()
         return file
 
     def _refuse_second_run(self) -> None:

@@ -60,16 +60,10 @@ def _settle_home() -> str | None:
     return folder
 
 
-def leave(code: int) -> None:
-    """End the process at once, but remove the temporary home folder.
-
-    TensorFlow takes more than a second to free one by one what the system frees at once.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
+def remove_home() -> None:
+    """Remove the temporary home folder, if there is one: a program of ours ends without atexit."""
     if folder := _settle_home():
         shutil.rmtree(folder, ignore_errors=True)
-    os._exit(code)
 
 
 class _Patient(io.FileIO):

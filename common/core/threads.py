@@ -54,11 +54,23 @@ def keep_freed_memory(large: bool = False) -> None:
     large: Keep arrays above 32 MB too.  A training takes and frees them in each step: clearing them was 39 % of LAT's
         processor time.  It costs memory, 986 -> 1,227 MB there.
     """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its upper limit
-    mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD
+    _mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its upper limit
+    _mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD
     if large:
-        mallopt(-4, 0)  # M_MMAP_MAX
+        _mallopt(-4, 0)  # M_MMAP_MAX
+
+
+@contextlib.contextmanager
+def filled_memory(value: int) -> Iterator[None]:
+    """Let glibc fill the memory that is taken in the block with a byte, 1 to 255: what is never written there shows."""
+    keep_freed_memory()  # else large arrays are zero, whatever this says
+    _mallopt(-6, value)  # M_PERTURB
+    try:
+        yield
+    finally:
+        _mallopt(-6, 0)
+
+
+def _mallopt(parameter: int, value: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(parameter, value)

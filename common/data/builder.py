@@ -16,6 +16,7 @@ The recipe for a dataset NAME, a file of its own; its flags and a line of the ta
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import time
@@ -29,10 +30,13 @@ from common.core.errors import UserError
 from common.core.files import read_json, walk, write_csv, write_json
 from common.core.names import composed, natural_key, one_line
 from common.core.parallel import parallel_map
+from common.core.stopping import keeping, scratch
 from common.data.dataset import LEVELS, SPLITS, split_folder
 from common.data.labels import LABEL_FILE, write_labels
 from common.data.tables import MANIFEST, source_column
 from common.media.ffmpeg_process import kill_all
+
+FILE = re.compile(rf"(jnd[123])?({'|'.join(SPLITS)})/[^/\0.][^/\0]*")  # of a dataset, below its root
 
 
 class DatasetBuilder:
@@ -156,6 +160,10 @@ class DatasetBuilder:
         Returns:
             The exit code: 1 where a unit failed or a source was left out, else 0.  UserError where all units failed.
         """
+        with keeping(f"what is made of {self.root}, the same command goes on with it"):
+            return self._run(units, describe)
+
+    def _run(self, units, describe):
         todo = [unit for unit in units if self.rows(unit) is None]
         problems = parallel_map(lambda unit: self._make(unit, units[unit]), todo, self.jobs, self.unit_noun, kill_all)
         failed = [problem for problem in problems if problem]
@@ -182,7 +190,7 @@ class DatasetBuilder:
 
     def rows(self, unit: str) -> list[dict] | None:
         """Return the manifest's rows of a unit that is made, with all its files, else None."""
-        record = read_json(self._record(unit))
+        record = _read_record(self._record(unit))
         return record["rows"] if record and all((self.root / file).is_file() for file in record["files"]) else None
 
     def _summary(self, table):
@@ -201,19 +209,17 @@ class DatasetBuilder:
 
     def _make(self, unit, write):
         """Make a unit; return what is wrong where it fails."""
-        folder = self.root / ".prepare" / unit
         try:
-            rows = write(folder)
-            files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-            # The record first: every file at its place is then known as ours.
-            write_json(self._record(unit), {"files": files, "rows": rows})
-            for file in files:
-                (self.root / file).parent.mkdir(exist_ok=True)
-                os.replace(folder / file, self.root / file)
+            with scratch(self.root / ".prepare" / unit) as folder:
+                rows = write(folder)
+                files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+                # The record first: every file at its place is then known as ours.
+                write_json(self._record(unit), {"files": files, "rows": rows})
+                for file in files:
+                    (self.root / file).parent.mkdir(exist_ok=True)
+                    os.replace(folder / file, self.root / file)
         except UserError as error:
             return str(error)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _record(self, unit):
         return self.root / ".prepare" / f"{unit}.json"
@@ -227,7 +233,11 @@ class DatasetBuilder:
 
     def _compare(self, file, old, new):
         """Raise UserError where the plan `old`, in `file`, and the plan `new` do not go together."""
-        if not isinstance(old, dict) or old.get("made by") != new["made by"]:
+        if (
+            not isinstance(old, dict)
+            or old.get("made by") != new["made by"]
+            or any(type(old[key]) is not type(new[key]) for key in old.keys() & new.keys())
+        ):
             raise UserError(f"{file}: damaged, or of another command; choose another --data_dir")
         if old.keys() != new.keys():
             raise UserError(
@@ -256,6 +266,28 @@ class DatasetBuilder:
             path.unlink(missing_ok=True)
         for record in plan.parent.glob("*.json"):
             if record != plan:
-                for file in (read_json(record) or {"files": []})["files"]:
+                for file in (_read_record(record) or {"files": []})["files"]:
                     (self.root / file).unlink(missing_ok=True)
                 record.unlink()
+
+
+def _read_record(file: Path) -> dict[str, list] | None:
+    """Return the record of a unit, {"files": names below the root, "rows": of the manifest}; None where it is damaged.
+
+    What it names may be removed, so that nothing outside the folders of a dataset may stand in it.
+    """
+    record = read_json(file)
+    try:
+        sound = (
+            all(FILE.fullmatch(name) for name in record["files"])
+            and record["rows"]
+            and all(
+                row["split"] in SPLITS
+                and isinstance(row["image"], str)
+                and all(0 <= row[level] <= 100 for level in LEVELS)
+                for row in record["rows"]
+            )
+        )
+    except (KeyError, TypeError):
+        return None
+    return record if sound else None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from common.core.errors import UserError
 from common.core.files import check_writable, write_csv
+from common.core.stopping import keeping
 from common.encoding.image_cache import EncodedImageCache
 from common.evaluation import costs, page, plots, provenance, report, trials
 from common.evaluation.comparison import compare, read_data
@@ -23,8 +24,13 @@ def evaluate(config: EvaluationConfig, command: Sequence[str] = ()) -> Evaluatio
 
     command: That which README.md gives, if there is one.  Raises UserError where data or weights cannot be used.
     """
+    check_writable(config.output / "results.csv")
+    with keeping(f"predictions and encoded images in {config.output}, the same command goes on with them"):
+        return _evaluate(config, command)
+
+
+def _evaluate(config: EvaluationConfig, command: Sequence[str]) -> Evaluation:
     started, output = time.monotonic(), config.output
-    check_writable(output / "results.csv")
     all_trials, left_out = trials.find_trials(config.weights, config.data_dir, output / "predictions")
     data, tested = read_data(config.data_dir, config.sheets), []
     for trial in all_trials:

@@ -7,16 +7,20 @@ So the file is decoded once more with random bytes before the end mark: pixels t
 import io
 import random
 import re
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from common.core.threads import filled_memory
+
 ZEROS = bytes(64)  # coded data has no such run, but for flat areas; a disk or a transfer that failed leaves one
 ENDS_IN_GRAY = (127, 128)  # of blocks that are missing
 FILLING = bytes(random.Random(0).choices(range(255), k=4096))  # without 255, which starts a marker
 END = b"\xff\xd9"
+FAX = ("tiff_ccitt", "group3", "group4")
 MISSING, ZEROED = "coded data is missing", "zero bytes instead of coded data"
 
 
@@ -35,6 +39,15 @@ def find_damage(path: Path, image: Image.Image) -> str | None:
             return ZEROED if bytes(max(len(ZEROS), len(data) // 8)) in data else None
         size = int.from_bytes(data[place : place + 4], "big")
         return ZEROED if place > 0 and ZEROS in data[place + 8 : place + size if size > 8 else None] else None
+    if (
+        image.format == "TIFF" and image.info.get("compression") in FAX
+    ):  # libtiff leaves rows that are missing as they are
+        with filled_memory(random.randrange(1, 256)), Image.open(path, formats=["TIFF"]) as again:
+            return None if again.tobytes() == image.tobytes() else MISSING
+    if image.format == "BMP":
+        with open(path, "rb") as file:
+            start, header = struct.unpack("<10xII", file.read(18))
+        return "its pixels would start within its header" if start < 14 + header else None
     return None
 
 

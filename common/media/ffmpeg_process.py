@@ -25,6 +25,7 @@ try:
 except ImportError:  # not in requirements-predict.txt, being 165 MB
     imageio_ffmpeg = None
 
+from common.core import stopping
 from common.core.errors import UserError
 
 TIMEOUT = 60  # seconds for one frame, which takes 0.1
@@ -57,7 +58,7 @@ _ADVICE = {
 Stream = Any
 """A stream, an output or a whole graph of ffmpeg-python, which gets its methods at run time."""
 
-_started, _lock = weakref.WeakSet(), threading.Lock()  # the processes that any thread has started
+_started = weakref.WeakSet()  # the processes that any thread has started
 _kills = 0  # how often `kill_all` was called
 
 
@@ -85,11 +86,12 @@ def start(graph: Stream, **pipes: Any) -> subprocess.Popen:
     flags = ["-nostdin", "-hide_banner", "-nostats", "-y", "-loglevel", "repeat+level+info"]
     command = graph.compile([binary, *flags])
     command[1:1] = [] if SEAMED.intersection(command) else ["-xerror"]
-    try:
-        process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
-    except OSError as error:
-        raise UserError(f"{binary} cannot be run ({error.strerror}); point $FFMPEG to an FFmpeg, or unset it") from None
-    with _lock:
+    with stopping.lock:
+        try:
+            process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
+        except OSError as error:
+            problem = f"{binary} cannot be run ({error.strerror})"
+            raise UserError(f"{problem}; point $FFMPEG to an FFmpeg, or unset it") from None
         _started.add(process)
     return process
 
@@ -97,10 +99,13 @@ def start(graph: Stream, **pipes: Any) -> subprocess.Popen:
 def kill_all() -> None:
     """Kill every running ffmpeg that this program has started; whoever waits for one gets a UserError."""
     global _kills
-    with _lock:
+    with stopping.lock:
         _kills += 1
         for process in _started:
             process.kill()
+
+
+stopping.hooks.append(kill_all)
 
 
 def watch_kills() -> Callable[[], None]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageEr
 
 from common.core.errors import UserError
 from common.core.files import atomic_write, require_content
-from common.media import tiff
+from common.media import libtiff, tiff
 from common.media.damage import find_damage
 
 # Remarks on odd EXIF, palettes and sizes do not change a pixel; real damage raises.
@@ -64,8 +64,9 @@ def read_image(path: str | Path) -> np.ndarray:
                 tiff.correct_before_loading(image)
             if (pixels := _decode_plain_png(path, image)) is not None:
                 return pixels
-            image.load()  # raises where the file was cut short
-            if damage := find_damage(path, image):
+            with libtiff.listen() as heard:
+                image.load()  # raises where the file was cut short
+            if damage := heard() or find_damage(path, image):
                 raise UserError(f"{path}: damaged ({damage}); copy it again")
             return np.asarray(_upright_rgb(image))
     except UserError:

@@ -31,7 +31,8 @@ run(main)
     [
         ("print('well'); return 0", 0, ""),
         ("return 1", 1, ""),
-        ("raise UserError('x.png: no such file; check the path')", 2, "error: x.png: no such file; check the path\n"),
+        (r"raise UserError('x\x1b[31m.csv:\t3')", 2, "error: x\\x1b[31m.csv:\\t3\n"),
+        (r"raise UserError('x\x1b[31m.csv:\t3')", 2, "error: x\\x1b[31m.csv:\\t3\n"),
         ("open('/nowhere/x.csv')", 2, "error: /nowhere/x.csv: No such file or directory\n"),
         ("raise MemoryError", 2, "error: out of memory; lower --batch_size\n"),
         ("raise KeyboardInterrupt", 130, "\ninterrupted; what was saved is kept\n"),

@@ -1,5 +1,7 @@
 """What `common.prepare` decides: which units are made, splits, crops, the search for levels."""
 
+import json
+
 import pytest
 
 from common.core.errors import UserError
@@ -29,6 +31,33 @@ def test_a_record_counts_only_with_its_files_and_goes_with_its_plan(tmp_path):
     assert first.rows("a") is None
     assert first.run({"a": write}, str) == 0
     assert claim(size=2).rows("a") is None and not (tmp_path / "train" / "a.png").exists()
+
+
+def test_a_damaged_record_counts_as_none_and_a_damaged_plan_is_named(tmp_path):
+    """JSON with other kinds of values in it, as `make fuzz` found; what a record names may be removed."""
+    root, outside = tmp_path / "root", tmp_path / "outside.png"
+    outside.touch()
+    first = DatasetBuilder(root, "test", "clip", jobs=1, overwrite=True)
+    first.claim({"size": 1}, {}, {})
+    row = {"split": "train", "image": "a.png", "JND1": 20, "JND2": 25, "JND3": 30}
+    for files, rows in (
+        (["../../outside.png"], [row]),
+        (3, [row]),
+        ([[]], [row]),
+        ([], [3]),
+        ([], [{**row, "JND1": None}]),
+        ([], [{**row, "split": ["train"]}]),
+        ([], {}),
+    ):
+        (root / ".prepare" / "a.json").write_text(json.dumps({"files": files, "rows": rows}))
+        assert first.rows("a") is None
+        first.claim({"size": 1 + len(str(files))}, {}, {})
+    assert outside.exists()
+    plan = root / ".prepare" / "plan.json"
+    for name in ("settings", "sources"):
+        plan.write_text(json.dumps({**json.loads(plan.read_text()), name: ["x"]}))
+        with pytest.raises(UserError, match="plan.json: damaged"):
+            first.claim({"size": 0}, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,29 @@ def test_a_png_with_a_flipped_bit_is_refused(tmp_path, photo):
     assert "damaged" in error_line(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("damage", [b"\0\x10\x01\0\x10\x01", bytes(12), b"\xff" * 6])
+def test_a_fax_that_ends_early_is_refused(tmp_path, photo, damage, capfd):
+    """Of rows that are missing libtiff gives whatever was in memory, and says so on standard error at most."""
+    photo.convert("1").save(tmp_path / "x.tif", compression="group4")
+    data = bytearray((tmp_path / "x.tif").read_bytes())
+    start = Image.open(tmp_path / "x.tif").tag_v2[273][0]  # where the coded data begins
+    assert read_image(tmp_path / "x.tif").shape == (301, 401, 3)
+    data[start + 300 : start + 300 + len(damage)] = damage
+    (tmp_path / "x.tif").write_bytes(data)
+    with pytest.raises(UserError, match="damaged"):
+        read_image(tmp_path / "x.tif")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_bmp_whose_pixels_would_be_its_header_is_refused(tmp_path, photo):
+    photo.convert("1").save(tmp_path / "x.bmp")
+    data = bytearray((tmp_path / "x.bmp").read_bytes())
+    data[10:14] = bytes(4)  # where OpenCV reads the header as pixels, and Pillow guesses
+    (tmp_path / "x.bmp").write_bytes(data)
+    with pytest.raises(UserError, match="damaged"):
+        read_image(tmp_path / "x.bmp")
+
+
 def test_what_is_no_image_is_named(tmp_path, photo, monkeypatch):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("<html>404 Not Found</html>")

@@ -1,0 +1,146 @@
+"""What a stop leaves and says, whenever it comes; `make stops` tries random moments."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from conftest import PROJECT
+
+HEAD = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from common.cli.program import run
+from common.core import stopping
+folder = Path(sys.argv[1])
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup lets it be ignored, and so it would stay
+def stop(number, after=0.3):
+    threading.Timer(after, os.kill, [os.getpid(), number]).start()
+"""
+
+
+def start(folder, body, **how):
+    """A program whose main() has this body, with a folder of temporary files, `folder`/tmp, of its own."""
+    (folder / "tmp").mkdir(exist_ok=True)
+    program = f"{HEAD}\ndef main():\n{textwrap.indent(textwrap.dedent(body), '    ')}\n    return 0\nrun(main)"
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
+    return subprocess.Popen([sys.executable, "-c", program, str(folder)], cwd=PROJECT, env=environment, **pipes)
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_threads_are_not_waited_for_and_leave_nothing(tmp_path, number):
+    """As in the SSIM of a picture of 100 megapixels, which took 20 seconds to end."""
+    body = """
+        from common.core.files import atomic_write
+        from common.core.parallel import parallel_map
+        import tempfile
+        def work(name):
+            with atomic_write(folder / name) as temporary, tempfile.TemporaryDirectory() as other:
+                temporary.write_text("half")
+                (Path(other) / "x").touch()
+                time.sleep(60)
+        stop(NUMBER)
+        parallel_map(work, ["a", "b"], 2, "file")
+    """.replace("NUMBER", str(int(number)))
+    started = time.monotonic()
+    program = start(tmp_path, body)
+    _, said = program.communicate(timeout=50)
+    assert program.returncode == 128 + number and "Traceback" not in said and "what was saved is kept" in said
+    assert time.monotonic() - started < 20
+    assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]
+
+
+def test_a_program_that_takes_long_to_save_is_ended(tmp_path):
+    program = start(
+        tmp_path,
+        f"""
+        from common.core.locks import exclusive_lock
+        with exclusive_lock(folder / ".lock", "busy"):
+            stop({int(signal.SIGTERM)})
+            try:
+                time.sleep(60)
+            finally:
+                time.sleep(60)
+        """,
+    )
+    _, said = program.communicate(timeout=50)
+    assert program.returncode == 143 and said == "\nstopped by SIGTERM; what was saved is kept\n"
+    assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]
+
+
+def test_what_is_kept_is_named(tmp_path):
+    """Rows so far lie in a hidden file, which nobody would find."""
+    rows = """
+        from common.core.row_file import RowFile
+        rows = RowFile(folder / "rows.csv", ["path"])
+        rows.write([{"path": "a.png"}])
+    """
+    part = tmp_path / ".part-rows.csv"
+    kept = f"the rows so far in {part}, --resume goes on with them"
+    for end, code, line in (
+        (f"stop({int(signal.SIGINT)}); time.sleep(60)", 130, f"\ninterrupted; what was saved is kept: {kept}\n"),
+        ("raise OSError(28, 'No space left on device', 'x')", 2, f"error: x: No space left on device; kept: {kept}\n"),
+    ):
+        program = start(tmp_path, textwrap.dedent(rows) + end)
+        _, said = program.communicate(timeout=50)
+        assert (program.returncode, said) == (code, line)
+        part.unlink()
+
+
+def test_the_next_program_removes_what_a_killed_one_left(tmp_path):
+    sleeps = "import tempfile; tempfile.mkdtemp(); print('there', flush=True); time.sleep(60)"
+    killed, running = start(tmp_path, sleeps), start(tmp_path, sleeps)
+    for program in (killed, running):
+        assert program.stdout.readline() == "there\n"
+    killed.kill()
+    killed.wait()
+    assert len(list((tmp_path / "tmp").iterdir())) == 2
+    assert start(tmp_path, "pass").wait() == 0
+    assert len(list((tmp_path / "tmp").iterdir())) == 1  # that of the one that runs
+    running.terminate()
+    assert running.wait() == 143 and not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_programs_that_it_started_end_too(tmp_path, number):
+    inner = "import sys, time; from common.cli.program import run; run(lambda: print(1, flush=True) or time.sleep(60))"
+    program = start(tmp_path, f"from common.core.processes import run_python; run_python('-c', {inner!r})")
+    assert program.stdout.readline() == "1\n"
+    program.send_signal(number)
+    program.wait(timeout=20)
+    assert program.stdout.read() == ""  # which comes when the inner one, that has it too, has ended
+    wait_for(lambda: number == signal.SIGKILL or not list((tmp_path / "tmp").iterdir()))
+
+
+@pytest.mark.parametrize("program", [["-m", "common.prepare"], ["LAT.py"]])
+def test_ctrl_c_among_the_imports_shows_nothing(tmp_path, program):
+    (tmp_path / "filelock.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(30)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, *program], cwd=PROJECT, env=environment, **pipes)
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20)[1] == "" and process.returncode == -signal.SIGINT
+
+
+def test_a_users_own_program_keeps_its_ctrl_c(tmp_path):
+    (tmp_path / "mine.py").write_text("import common, signal; print(signal.getsignal(2) is signal.default_int_handler)")
+    done = subprocess.run(
+        [sys.executable, "mine.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True\n"

@@ -1,0 +1,1 @@
+"""Campaigns that take minutes and are no part of the tests: damaged inputs (`make fuzz`) and stops (`make stops`)."""

@@ -1,0 +1,69 @@
+"""`make fuzz`: damaged inputs through the commands; seeded, some minutes.
+
+    PYTHONPATH=.:tests python -m fuzz [--seed 1] [--inputs 2500] [--kind "weight files"] [--keep DIR] [--one NUMBER]
+
+A command must end with exit code 0, 1 or 2 within a minute and 4 GB, with one line a fault and no traceback; leave
+nothing half written; and pictures must have the pixels that another decoder gives them.  `runner` says how a command
+is run without waiting for TensorFlow each time.  Prints a row a kind; the folder of each input that fails is kept.
+"""
+
+import argparse
+import collections
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "2"}
+
+import common.cli.predict  # noqa: F401  (imported here, so that no child has to)
+import common.prediction.testing  # noqa: F401
+import common.training.train  # noqa: F401
+from fuzz import kinds, runner
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--inputs", type=int, default=2500)
+    parser.add_argument("--kind", choices=kinds.KINDS, action="append")
+    parser.add_argument("--keep", type=Path, help="where the folders of inputs that fail go")
+    parser.add_argument("--one", type=int, help="only the command of this number, of one --kind")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    keep = options.keep or folder.with_name(f"{folder.name}-faults")
+    made, faults = kinds.Material(folder / "material"), 0
+    print(f"{'kind':28} tried  exit 0  exit 1  exit 2  refused  faults")
+    for name in options.kind or kinds.KINDS:
+        kind, share = kinds.KINDS[name]
+        commands = round(options.inputs * (1 if options.kind else share) / kind.inputs)
+        counts, refused = collections.Counter(), 0
+        for number in [options.one] if options.one is not None else range(commands):
+            place = folder / f"{name}-{options.seed}-{number}".replace(" ", "_")
+            place.mkdir()
+            command = kind(made, place, random.Random(f"{options.seed} {name} {number}"))
+            before = runner.files_in(place)
+            end = runner.wait(runner.start(kinds.within(place, command), place), place)
+            wrong = runner.judge(end, place, before)
+            wrong += [line for line in end.out.splitlines() if line.startswith("APART")]
+            counts[end.code] += 1
+            refused += sum(line.startswith(("error: ", "refused ")) for line in (end.out + end.err).splitlines())
+            if wrong:
+                faults += 1
+                counts["faults"] += 1
+                shutil.copytree(place, keep / place.name, dirs_exist_ok=True, symlinks=True)
+                print(f"  {keep / place.name}: {'; '.join(wrong)}", flush=True)
+            shutil.rmtree(place)
+        tried = commands * kind.inputs
+        print(
+            f"{name:28} {tried:5}  {counts[0]:6}  {counts[1]:6}  {counts[2]:6}  {refused:7}  {counts['faults']:6}",
+            flush=True,
+        )
+    shutil.rmtree(folder)
+    return int(faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Run a command in a forked process, with limits, and judge how it ended.
+
+TensorFlow takes six seconds to start.  So this process has imported what the commands need, and forks: the child calls
+the command's `main()` through `common.cli.program.run`, which is all that its program does, too.  Nothing of TensorFlow
+has run in the parent but its import, so that a fork is safe.
+"""
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from common.cli import program
+
+MEMORY, FILE, SECONDS = 4 << 30, 64 << 20, 60  # limits: bytes on top of what the parent has mapped; bytes; seconds
+NOTES = ("error: ", "warning: ", "left out: ", "  ")  # how lines on stderr start; blanks: more faults of one file
+LONGEST = 1500  # characters of a line
+
+
+class End(NamedTuple):
+    """How a command ended."""
+
+    code: int  # negative: the signal that killed it; -SIGALRM is ours, for one that takes too long
+    out: str
+    err: str
+
+
+def start(main: Callable[[], int], folder: Path, limits: bool = True, stdout: int | None = None) -> int:
+    """Start `main` in a child, in a process group of its own, and return its number; `folder` gets its output."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    if child := os.fork():
+        return child
+    try:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, name in enumerate((os.devnull, folder / "stdout", folder / "stderr")):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), number)
+        if stdout is not None:
+            os.dup2(stdout, 1)
+        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
+        (folder / "tmp").mkdir(exist_ok=True)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
+        if limits:
+            resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        program.run(main)
+    except BaseException as error:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+    raise AssertionError  # `run` ends the process
+
+
+def wait(child: int, folder: Path, seconds: float = SECONDS) -> End:
+    """Wait for a child of `start`, and kill what takes longer."""
+    deadline, code = time.monotonic() + seconds, None
+    while code is None:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+        elif time.monotonic() > deadline:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            code = -signal.SIGALRM
+        else:
+            time.sleep(0.005)
+    out, err = ((folder / name).read_text(errors="surrogateescape") for name in ("stdout", "stderr"))
+    return End(code, out, err)
+
+
+def judge(end: End, folder: Path, before: set[Path]) -> list[str]:
+    """Return what is wrong with the end of a command that ran in `folder`, where `before` were the files."""
+    lines, faults = [line for line in end.err.splitlines() if line.strip()], []
+    errors = [line for line in lines if line.startswith("error: ")]
+    if end.code not in (0, 1, 2):
+        faults.append(f"exit code {end.code}")
+    if "Traceback" in end.err + end.out:
+        faults.append(f"traceback: {lines[-1]}")
+    else:
+        faults += [f"noise: {line[:200]}" for line in lines if not line.startswith(NOTES)][:1]
+        faults += [f"{len(errors)} lines of errors" for _ in [0] if end.code == 2 and len(errors) != 1]
+        faults += [f"a line of {len(line)} characters: {line[:200]}" for line in lines if len(line) > LONGEST][:1]
+        faults += [f"not printable: {line!r:.200}" for line in errors if not line.isprintable()][:1]
+    new = files_in(folder) - before
+    faults += [f"left behind: {path}" for path in leftovers(folder, end.err)]
+    return faults + [f"{path}: not whole" for path in sorted(new) if not is_whole(folder / path)]
+
+
+def files_in(folder: Path) -> set[Path]:
+    """Return the files in a folder, without the runner's own."""
+    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return {path for path in found if path.parts[0] not in ("stdout", "stderr")}
+
+
+def leftovers(folder: Path, said: str = "") -> list[str]:
+    """Return temporary files, locks and processes that are left; not those that the program has named."""
+    paths = [path.relative_to(folder) for path in folder.rglob("*")]
+    found = [str(path) for path in paths if path.name.startswith((".part-", ".lock")) and path.name not in said]
+    found += [str(path) for path in paths if path.parts[0] == "tmp" and len(path.parts) > 1]
+    return found + [f"process {number}" for number in processes(folder)]
+
+
+def processes(folder: Path) -> list[int]:
+    """Return the processes that have this folder among their variables, as all have that a child starts."""
+    mark, found = f"TMPDIR={folder / 'tmp'}\0".encode(), []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environ.read_bytes():
+                found.append(int(environ.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a file can be read to its end, by its suffix."""
+    try:
+        if path.suffix == ".csv":
+            with open(path, newline="", errors="surrogateescape") as file:
+                return len({len(row) for row in csv.reader(file, delimiter=";" if "logs" in path.name else ",")}) == 1
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".h5":
+            with h5py.File(path) as file:
+                file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
+        elif path.suffix in (".png", ".avif", ".jpg"):
+            with Image.open(path) as image:
+                image.load()
+        elif path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                for name in file.files:
+                    file[name]
+        elif path.suffix in (".mp4", ".mkv", ".264"):
+            import imageio_ffmpeg
+
+            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "null", "-"]
+            done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+            return not done.returncode and not done.stderr
+        return True
+    except Exception:
+        return False
