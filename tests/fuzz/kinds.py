@@ -259,7 +259,7 @@ class Labels:
         words = ["test", "--data_dir", root, "--model_weights_path", made.weights, "--result_path", "out"]
         return draw.choice(
             (
-                lambda: prepare.main(["check", "--data_dir", str(root)]),
+                lambda: prepare.main(["check", str(root)]),
                 lambda: run_script("", small.SMALL, arguments=[*map(str, words)]),
                 lambda: train(root),
             )
@@ -277,7 +277,7 @@ class Tables:
             root = shutil.copytree(made.prepared / "set", folder / "in")
             file = root / "manifest.csv"
             file.write_bytes(mutations.in_text(file.read_text(), draw))
-            return lambda: prepare.main(["check", "--data_dir", str(root)])
+            return lambda: prepare.main(["check", str(root)])
         if kind == 1:
             rows = [f"{name.name},{20 + number},30,40" for number, name in enumerate(sorted(made.clips.iterdir()))]
             mutations.write(folder / "in.csv", mutations.in_text("\n".join(["name,JND1,JND2,JND3", *rows[:3]]), draw))
