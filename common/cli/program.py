@@ -30,15 +30,20 @@ def run(main: Callable[[], int]) -> NoReturn:
     startup.settle_program()
     stopping.hooks.append(startup.remove_home)
     try:
-        stopping.begin()
-        code, line = main(), None
-        sys.stdout.flush()
+        try:
+            stopping.begin()
+            code, line = main(), None
+            sys.stdout.flush()
+        except BaseException as error:
+            if isinstance(error, SystemExit) and not stopping.stopped():  # argparse has said why
+                stopping.clean()
+                raise
+            code, line = _describe(error)
+        stopping.end(code, line)
     except BaseException as error:
-        if isinstance(error, SystemExit) and not stopping.stopped():  # argparse has said why
-            stopping.clean()
-            raise
-        code, line = _describe(error)
-    stopping.end(code, line)
+        if stopping.stopped():  # while it was ending
+            stopping.end(*_describe(error))
+        raise
 
 
 def _describe(error: BaseException) -> tuple[int, str | None]:

@@ -14,7 +14,7 @@ from common.core.errors import UserError
 from common.core.files import PART, naming_errors
 from common.core.locks import lock_open_file
 from common.core.names import one_line
-from common.core.stopping import kept
+from common.core.stopping import kept, scratch
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -92,16 +92,13 @@ class RowFile:
         new = self._part.with_name(f"{self._part.name}.new")
         file = open(new, "a", newline="", encoding="utf-8", errors="surrogateescape")
         self._lock(file)
-        try:
+        with scratch(new):
             self._refuse_second_run()
             file.truncate(0)
             if self.path.suffix == ".csv":
                 csv.writer(file).writerow(self.columns)
             self._write(file, self.kept_rows)
             os.replace(new, self._part)
-        except (OSError, UserError):
-            new.unlink(missing_ok=True)
-            raise
         self._note()
         return file
 

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import filelock
 
@@ -37,7 +37,18 @@ kept: dict[object, str] = {}
 """{whose: what is kept where the program ends early, and how to go on}, for messages."""
 
 _scratch: set[Path] = set()
-_state: dict = {"signal": None, "time": 0.0, "folder": None}
+_state: dict = {"signal": None, "time": 0.0, "folder": None, "starter": None}
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Hold `lock` while the block starts a process and makes it known to `hooks`; a signal waits until it has."""
+    with lock:
+        _state["starter"] = threading.current_thread()
+        try:
+            yield
+        finally:
+            _state["starter"] = None
 
 
 @contextlib.contextmanager
@@ -85,6 +96,7 @@ def begin() -> None:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=[reading], daemon=True).start()
+    sys.unraisablehook = _swallowed
     if (parent := os.environ.get(PARENT)) and sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG: not to outlive a killed parent
         if os.getppid() != int(parent):
@@ -125,6 +137,8 @@ def _lock_folder(folder: str | Path, keep: bool = False) -> bool:
 
 def _stop(number: int, frame: object) -> None:
     """Handle a signal."""
+    if _state["starter"] is threading.main_thread():
+        return  # `_watch` sends it again
     if _state["signal"]:
         if time.monotonic() > _state["time"] + APART:
             end(128 + number)
@@ -133,6 +147,17 @@ def _stop(number: int, frame: object) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + number)
+
+
+def _swallowed(unraisable: Any) -> None:
+    """Report an exception that Python cannot raise: in a destructor or a weakref's callback, which run at any moment.
+
+    Where it is a signal's, the signal comes again, from `_watch`.  Others after a signal follow from it.
+    """
+    if not _state["signal"]:
+        sys.__unraisablehook__(unraisable)
+    elif issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
+        _state["signal"] = None
 
 
 def _watch(signals: int) -> None:
@@ -145,7 +170,7 @@ def _watch(signals: int) -> None:
     deadline = time.monotonic() + GRACE
     while time.monotonic() < deadline:
         time.sleep(APART / 2)
-        if not _state["signal"]:  # it came as the main thread was about to wait for others, which Python then overlooks
+        if not _state["signal"]:  # put off, swallowed, or it came as the main thread began to wait: Python overlooks it
             signal.pthread_kill(threading.main_thread().ident or 0, number)
     _state["signal"] = _state["signal"] or signal.Signals(number)
     end(128 + number)
@@ -179,7 +204,8 @@ def end(code: int, line: str | None = None) -> NoReturn:
 def clean() -> None:
     """End the processes that this one has started, and remove what is half written and temporary."""
     for hook in hooks:
-        hook()
-    for path in (*_scratch, *filter(None, [_state["folder"]])):
+        with contextlib.suppress(Exception):
+            hook()
+    for path in (*filter(None, [_state["folder"]]), *_scratch):
         with contextlib.suppress(OSError):
             discard(Path(path))

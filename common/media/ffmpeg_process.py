@@ -86,7 +86,7 @@ def start(graph: Stream, **pipes: Any) -> subprocess.Popen:
     flags = ["-nostdin", "-hide_banner", "-nostats", "-y", "-loglevel", "repeat+level+info"]
     command = graph.compile([binary, *flags])
     command[1:1] = [] if SEAMED.intersection(command) else ["-xerror"]
-    with stopping.lock:
+    with stopping.starting():
         try:
             process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
         except OSError as error:

@@ -79,6 +79,64 @@ def test_a_program_that_takes_long_to_save_is_ended(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]
 
 
+@pytest.mark.parametrize(
+    "swallows", ["x = type('X', (), {'__del__': stop_now})()", "x = type('X', (), {})(); y = weakref.ref(x, stop_now)"]
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_where_python_cannot_raise_comes_again(tmp_path, number, swallows):
+    """As in the callbacks of import locks, of which an import of TensorFlow runs thousands: "Exception ignored in"."""
+    program = start(
+        tmp_path,
+        f"""
+        import weakref
+        def stop_now(_):
+            os.kill(os.getpid(), {int(number)})
+            return sum(1 for _ in range(1000))
+        {swallows}
+        del x
+        try:
+            time.sleep(60)
+        finally:
+            (folder / "saved").touch()
+        """,
+    )
+    _, said = program.communicate(timeout=50)
+    assert program.returncode == 128 + number and said.count("\n") == 2 and "what was saved is kept" in said, said
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["saved", "tmp"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_as_it_ends(tmp_path, number):
+    program = start(tmp_path, f"stopping.hooks.append(lambda: os.kill(os.getpid(), {int(number)}))")
+    _, said = program.communicate(timeout=50)
+    assert program.returncode == 128 + number and said.count("\n") == 2 and "what was saved is kept" in said, said
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_stop_as_a_process_starts(tmp_path):
+    """It must be known before the exception comes, or nobody ends it."""
+    sleep = tmp_path / "ffmpeg"
+    sleep.write_text("#!/bin/sh\necho started\nexec sleep 40\n")
+    sleep.chmod(0o755)
+    body = """
+        import ffmpeg, subprocess
+        from common.media.ffmpeg_process import run, start
+        class Stopped(subprocess.Popen):
+            def __init__(self, *words, **settings):
+                super().__init__(*words, **settings)
+                os.kill(os.getpid(), signal.SIGTERM)
+                [None for _ in range(1000)]
+        subprocess.Popen = Stopped
+        os.environ["FFMPEG"] = str(folder / "ffmpeg")
+        start(ffmpeg.input("x").output("y"))
+        time.sleep(60)
+    """
+    program = start(tmp_path, body)
+    began = time.monotonic()
+    assert program.stdout.read() in ("", "started\n")  # ends when both have
+    assert program.wait() == 143 and time.monotonic() - began < 20
+
+
 def test_what_is_kept_is_named(tmp_path):
     """Rows so far lie in a hidden file, which nobody would find."""
     rows = """
