@@ -40,14 +40,19 @@ def build_on_others(shape):
     return build(shape, frozen_seed=2)
 
 
-def build_on_both(shape):
+def build_on_both(shape, others=build_on_others):
     """A part that learns on both."""
     image = keras.Input(shape, name="picture")
-    one, other = (f(shape).get_layer("frozen") for f in (build, build_on_others))
+    one, other = (f(shape).get_layer("frozen") for f in (build, others))
     other = layers.Conv2D.from_config(other.get_config() | {"name": "other"})
     x = layers.Flatten()(layers.Concatenate()([layers.Conv2D.from_config(one.get_config())(image), other(image)]))
     qp = layers.Dense(1, bias_initializer=TWENTY, name="JND_output")(x)
     return keras.Model(image, qp, name="small")
+
+
+def build_on_twice_the_same(shape):
+    """A part that learns on two frozen layers with the same weights."""
+    return build_on_both(shape, build)
 
 
 def build_normalized(shape):

@@ -154,7 +154,7 @@ def open_runtime(file: Path, format_name: str, precision: str = "float32") -> Ru
     except ModuleNotFoundError:
         raise UserError(f"{file}: needs {module} to run; pip install {requirement}") from None
     except Exception as error:  # a runtime's own, of any kind
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).replace(f"from {file} failed", "failed").split())[:200]
         raise UserError(f"{file}: {module} cannot run it ({reason}); export or copy it again") from None
 
 

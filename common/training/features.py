@@ -83,8 +83,10 @@ def compute(
         shapes[name] = [(orientations[name] * len(paths), *part.output.shape[1:]) for part in parts]
 
     def missing():
-        lacking = ((name, number) for name in files for number in range(len(parts)))
-        return [(name, n) for name, n in lacking if not _is_whole(files[name][n], shapes[name][n])]
+        every = [(name, number) for name, several in files.items() for number in range(len(several))]
+        # Parts that are alike, such as two autoencoders with the same weights, share a file.
+        distinct = {files[name][number]: (name, number) for name, number in every}
+        return [(name, n) for name, n in distinct.values() if not _is_whole(files[name][n], shapes[name][n])]
 
     lacking = missing()
     size = sum(4 * int(np.prod(shapes[name][number])) for name, number in lacking)

@@ -156,6 +156,12 @@ def test_models_share_the_features_that_they_have_in_common(rootdir, tmp_path):
     pd.testing.assert_frame_equal(log_of(tmp_path / "both"), log_of(tmp_path / "off"), rtol=1e-5)
 
 
+def test_frozen_layers_that_are_alike_share_their_features(rootdir, tmp_path):
+    """As two autoencoders with the same weights do."""
+    small.train(rootdir, tmp_path, epochs=1, build=small.build_on_twice_the_same)
+    assert len(list((tmp_path / "features").iterdir())) == 2
+
+
 def test_features_that_were_cut_off_or_changed_are_computed_again_and_that_is_said(rootdir, tmp_path, capsys):
     settings = {"epochs": 1, "overwrite": True, "feature_cache": tmp_path / "cache"}
     small.train(rootdir, tmp_path, **settings)
