@@ -218,7 +218,7 @@ def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
     down = -(-len(runs) // across)
     with png_figure(target, "Mean absolute error (QP) of each epoch", (max(5, 3.2 * across), 2.6 * down)) as figure:
         panels = figure.subplots(down, across, squeeze=False).flat
-        for axes, run in zip(panels, runs):
+        for run, axes in zip(runs, panels):  # in this order: a panel that is taken is drawn
             log = pd.read_csv(experiment.files(run).log, sep=";")
             outputs = [output for output in run.spec.at(run.level) if output.target == "label"]
             several = len(run.spec.outputs) > 1
@@ -230,6 +230,7 @@ def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
             axes.axhline(median, color="0.6", linewidth=1, linestyle="--", label="median")
             axes.set_title(run.name, fontsize=8)
             axes.set_ylim(0, None)
+            axes.locator_params(axis="x", integer=True)
             axes.tick_params(labelsize=7)
             axes.legend(fontsize=6)
         for axes in panels:  # those left over
@@ -241,7 +242,7 @@ def draw_reconstructions(experiment, runs, target: Path) -> None:
     """Draw photographs of packages, each beside what the autoencoders make of it."""
     folder = experiment.examples
     originals = [folder / "test" / name for name in EXAMPLES]
-    size = 2.6 * (len(runs) + 1), 1.7 * len(originals)
+    size = 2 * (len(runs) + 1), 1.3 * len(originals)
     with png_figure(target, "Originals and reconstructions", size) as figure:
         for row, path in zip(figure.subplots(len(originals), len(runs) + 1, squeeze=False), originals):
             files = [folder / run.spec.name / path.with_suffix(".png").name for run in runs]
