@@ -91,6 +91,16 @@ def test_rows_are_on_disk_at_once_and_one_run_writes_them(tmp_path):
     assert RowFile(tmp_path / "a.csv", ["path", "JND1"], resume=True).kept_paths == {"a.png"}
 
 
+def test_rows_that_are_stopped_as_their_file_is_made_leave_none(monkeypatch, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        RowFile(tmp_path / "a.csv", ["path"]).write([{"path": "a.png"}])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("suffix", "half"), [("csv", "c"), ("jsonl", '{"path": "c", "JND')])
 def test_the_last_row_of_a_killed_run_is_computed_again(suffix, half, tmp_path):
     first = RowFile(tmp_path / f"a.{suffix}", ["path", "JND1"])
