@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 
+__version__ = "0.9.0"
+
 _WHERE = {
     "load": "prediction.predictor",
     "Predictor": "prediction.predictor",

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from common.cli import program
+from common.core import stopping
 from common.core.errors import UserError
 from common.core.files import write_text
 from common.core.plotting import png_figure
@@ -44,8 +45,8 @@ the JND1 level of {test} crops of photographs that it had not seen.
 {verdict}
 
 What to do next:
-  your own picture   python3 LAT.py predict PICTURE.jpg --model_weights_path {weights}
-  your own data      docs/own-data.md, then docs/training.md: what to expect of which training
+  your own image     python3 LAT.py predict IMAGE.jpg --model_weights_path {weights}
+  your own data      docs/own-data.md, docs/train.md, then docs/training.md: what to expect
   the papers' models python3 -m common.weights fetch
 """
 
@@ -80,8 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
     folder = parser.parse_args(arguments).folder
     collect(folder / "photographs")
-    run_steps(folder)
-    show(folder)
+    with stopping.keeping(f"{folder}; the same command does the steps that are missing"):
+        run_steps(folder)
+        show(folder)
     return 0
 
 

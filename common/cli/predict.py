@@ -53,7 +53,7 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
         output.forget_changed(stamps)
     files = [(number, path) for number, path in enumerate(paths) if not output or str(path) not in output.kept_paths]
     encoding = _open_encoding(options, levels, places, output)
-    table, bad, warned = Table([path for _, path in files], columns), 0, 0
+    table, bad, warned, distorted = Table([path for _, path in files], columns), 0, 0, False
     results = _results(spec, weights, files, config)
     bar = tqdm(results, total=len(files), unit="file", desc=spec.name, disable=None)
     with bar, contextlib.closing(results):
@@ -66,6 +66,7 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
                 row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": by(str(path))}
                 row[STAMP] = stamps.get(str(path), "")
             warned += any(row["warning"] for row in rows)
+            distorted |= any("than it is" in row["warning"] for row in rows)
             table.print(rows)
             if output:
                 output.write(rows)
@@ -75,7 +76,8 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     if len(files) < len(paths):
         print(f"{len(paths) - len(files)} files were done before")
     if warned:
-        print(f"{warned} with a warning: check their levels")
+        advice = "; for images of another shape, 4:3 or 3:2, try --fit crop" if distorted else ""
+        print(f"{warned} with a warning: check their levels{advice}")
     if output:
         output.finish()
         print(f"results: {options.output}")

@@ -114,6 +114,8 @@ def _weight_files() -> Any:
 
 def _find(path: Path, names: Sequence[str], owner: str) -> Path:
     expected = f"{owner}'s weights, {' or '.join(names)}"
+    if any(name.startswith("BestModel") for name in names):
+        expected += " (the name that train gives)"
     if path.is_file():
         own, wanted = (re.search("JND[123]", name) for name in (path.name, names[0]))
         if own and wanted and own[0] != wanted[0]:
@@ -124,7 +126,7 @@ def _find(path: Path, names: Sequence[str], owner: str) -> Path:
     matches = sorted(match for name in names for match in path.rglob(name) if match.is_file())
     if not matches:
         others = sorted({other.name for other in path.rglob("*.h5")})
-        if path == PRETRAINED:
+        if path.resolve() == PRETRAINED:
             expected += "; python3 -m common.weights fetch downloads the released files"
         present = f"only {', '.join(others[:6])}{' ...' if len(others) > 6 else ''}" if others else "no .h5 file"
         raise UserError(f"{path}: {present} in or below this folder; expected {expected}")

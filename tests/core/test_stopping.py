@@ -202,3 +202,16 @@ def test_a_users_own_program_keeps_its_ctrl_c(tmp_path):
         text=True,
     )
     assert done.stdout == "True\n"
+
+
+def test_a_stopped_demo_says_how_it_goes_on(tmp_path):
+    body = """
+        from common import demo
+        demo.STEPS = (("-c __import__('time').sleep(60)", "never"),)
+        stop(signal.SIGINT, 2)
+        demo.main(["--folder", str(folder / "demo")])
+    """
+    process = start(tmp_path, body)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert errors.endswith(f"kept: {tmp_path / 'demo'}; the same command does the steps that are missing\n")

@@ -12,6 +12,7 @@ from conftest import PROJECT
 
 import LAT
 from common.core.errors import UserError
+from common.models import weight_search
 from common.models.autoencoder import build_autoencoder
 from common.models.released import identify
 from common.models.weight_files import load, save
@@ -126,11 +127,20 @@ def test_a_keras_3_file_is_refused(autoencoder, tmp_path):
     assert "not in the Keras 2 layout" in refused(load, autoencoder, tmp_path / "new.weights.h5")
 
 
+def test_an_empty_pretrained_says_how_to_fill_it_however_it_is_written(tmp_path, monkeypatch):
+    (tmp_path / "pretrained").mkdir()
+    monkeypatch.setattr(weight_search, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.chdir(tmp_path)
+    for path in ("pretrained/", tmp_path / "pretrained"):
+        assert "weights fetch downloads" in refused(find, path, ["LATJND1.h5"], "LAT")
+    assert "weights fetch" not in refused(find, tmp_path, ["LATJND1.h5"], "LAT")
+
+
 def test_a_folder_is_searched_below(small_weights, tmp_path):
     names = ["LATJND1.h5", "BestModelJND1.h5"]
     assert "no such file or folder" in refused(find, tmp_path / "nowhere", names, "LAT JND1")
     message = refused(find, tmp_path, names, "LAT JND1")
-    assert "no .h5 file" in message and "LATJND1.h5 or BestModelJND1.h5" in message
+    assert "no .h5 file" in message and "LATJND1.h5 or BestModelJND1.h5 (the name that train gives)" in message
 
     (tmp_path / "a" / "b").mkdir(parents=True)
     file = tmp_path / "a" / "b" / "LATJND1.h5"

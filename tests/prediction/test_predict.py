@@ -121,8 +121,10 @@ def test_json_lines_hold_the_same_as_csv(predict_small, photographs, tmp_path):
 def test_what_an_image_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
     printed = predict(photographs)[1].out
     assert "400x600 to 640x352; unlike the training images: seen 2.67 times wider than it is\n" in printed
+    assert "with a warning: check their levels; for images of another shape, 4:3 or 3:2, try --fit crop\n" in printed
     printed = predict(photographs / "deep", "--fit", "crop")[1].out
     assert "middle 400x225 to 640x352; unlike the training images: enlarged 1.6 times" in printed
+    assert "1 with a warning: check their levels\n" in printed
     halves = data.coffee()[:360, :600], data.astronaut()[100:460, np.r_[:512, :88]]
     big = np.concatenate(halves, axis=1).repeat(2, axis=0)  # 720 x 1200
     write_png(tmp_path / "big.png", big)
