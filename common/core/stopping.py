@@ -150,9 +150,10 @@ def _stop(number: int, frame: object) -> None:
 
 
 def _swallowed(unraisable: Any) -> None:
-    """Report an exception that Python cannot raise: in a destructor or a weakref's callback, which run at any moment.
+    """Report an exception that Python cannot raise: in a destructor or a weakref's callback.
 
-    Where it is a signal's, the signal comes again, from `_watch`.  Others after a signal follow from it.
+    Where it is a signal's, the signal comes again, from `_watch`; others after a signal follow from it.  That is not
+    rare: the first that handles a signal which came during a garbage collection is a callback that this runs.
     """
     if not _state["signal"]:
         sys.__unraisablehook__(unraisable)

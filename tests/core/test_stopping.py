@@ -84,7 +84,7 @@ def test_a_program_that_takes_long_to_save_is_ended(tmp_path):
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_where_python_cannot_raise_comes_again(tmp_path, number, swallows):
-    """As in the callbacks of import locks, of which an import of TensorFlow runs thousands: "Exception ignored in"."""
+    """As in what a garbage collection calls at its end: "Exception ignored in", a traceback, and the stop was lost."""
     program = start(
         tmp_path,
         f"""
