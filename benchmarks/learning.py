@@ -155,10 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if experiment.files(run).checkpoint.is_file():
                 predict(run, experiment)
     rivals.measure(experiment.rootdir, experiment.output / "rivals")
-    lat = next(run for run in RUNS if run.name == "LAT JND1")
-    if experiment.files(lat).checkpoint.is_file():
+    lats = [run for run in RUNS if run.model == "LAT"]
+    for lat in [run for run in lats if experiment.files(run).checkpoint.is_file()][:1]:
         weights = experiment.files(lat).checkpoint
-        rivals.time_prediction(experiment.rootdir, "LAT", "JND1", weights, experiment.output / "rivals")
+        rivals.time_prediction(experiment.rootdir, "LAT", lat.level, weights, experiment.output / "rivals")
+    lat = lats[0]  # for JND1
     if experiment.result(lat).is_file():
         rivals.encode_at_predictions(experiment.rootdir, experiment.result(lat), experiment.output / "rivals")
     learning_report.write(experiment, RUNS, experiment.output / "report")

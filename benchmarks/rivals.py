@@ -63,10 +63,10 @@ def time_prediction(rootdir: Path, model: str, level: str | None, weights: Path,
         return
     images = load_splits(rootdir, ["test"], decode=False)["test"].images[:TIMED]
     predictor = load(model, level, weights)
-    predictor.predict(images[:1])
+    predictor(images[0])
     started = time.perf_counter()
     for image in images:
-        predictor.predict([image])
+        predictor(image)
     write_json(file, {**seconds, model: (time.perf_counter() - started) / len(images)})
 
 
