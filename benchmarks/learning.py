@@ -13,9 +13,7 @@ night or in pieces: --runs takes some of the trainings, --hours ends each after 
 import json
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,16 +218,11 @@ def train(run: Run, experiment: Experiment, hours: float | None, changes: dict[s
         command += _backbone(run, experiment)
     command += [*flags, "--resume"]
     print(f"\n$ python3 {shlex.join(map(str, command))}", flush=True)
-    with subprocess.Popen([sys.executable, *map(str, command)]) as process:
-        try:
-            code = process.wait(hours and hours * 3600)
-        except subprocess.TimeoutExpired:
-            print(f"\n{run.name}: {hours:g} hours are over; the same command goes on", flush=True)
-            process.send_signal(signal.SIGTERM)  # it saves its state
-            code = process.wait() and 0
-        except BaseException:
-            process.wait()
-            raise
+    try:
+        code = run_python(*command, seconds=hours and hours * 3600)
+    except subprocess.TimeoutExpired:
+        print(f"\n{run.name}: {hours:g} hours are over; the same command goes on", flush=True)
+        return
     if code:
         raise UserError(f"the command above ended with code {code}; mend what it says and run this again")
 

@@ -179,8 +179,11 @@ def file_stamp(path: str | Path) -> str:
         status = os.stat(path)
     except OSError:
         return ""
-    changed = datetime.fromtimestamp(status.st_mtime, timezone.utc)
-    return f"{status.st_size} bytes {changed:%Y-%m-%dT%H:%M:%S.%fZ}"
+    try:
+        changed = f"{datetime.fromtimestamp(status.st_mtime, timezone.utc):%Y-%m-%dT%H:%M:%S.%fZ}"
+    except (ValueError, OverflowError, OSError):  # a damaged file system's: no year from 1 to 9999
+        changed = str(status.st_mtime_ns)
+    return f"{status.st_size} bytes {changed}"
 
 
 def sha256(path: str | Path) -> str:

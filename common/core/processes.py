@@ -8,16 +8,23 @@ import sys
 from common.core.stopping import PARENT
 
 
-def run_python(*arguments: object, **settings) -> int:
-    """Run `python ARGUMENTS...` and return its exit code.  settings: of subprocess.Popen.
+def run_python(*arguments: object, seconds: float | None = None, **settings) -> int:
+    """Run `python ARGUMENTS...` and return its exit code.
 
     Where this program is stopped, so is the other, and saves what it has; subprocess.run would kill it after Ctrl-C.
+
+    Args:
+        seconds: After these it is stopped too.
+        settings: Of subprocess.Popen.
+
+    Raises:
+        subprocess.TimeoutExpired: The seconds were over.
     """
     environment = {**os.environ, PARENT: str(os.getpid())}
     with subprocess.Popen([sys.executable, *map(str, arguments)], env=environment, **settings) as process:
         try:
-            return process.wait()
-        except (KeyboardInterrupt, SystemExit) as stop:
+            return process.wait(seconds)
+        except (KeyboardInterrupt, SystemExit, subprocess.TimeoutExpired) as stop:
             process.send_signal(signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
             process.wait()
             raise

@@ -64,11 +64,12 @@ def scratch(path: Path) -> Iterator[Path]:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it is there and can be removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Windows removes no open file, such as that of a lock
+            path.unlink()
 
 
 @contextlib.contextmanager
@@ -97,7 +98,7 @@ def begin() -> None:
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=[reading], daemon=True).start()
     sys.unraisablehook = _swallowed
-    if (parent := os.environ.get(PARENT)) and sys.platform == "linux":
+    if (parent := os.environ.pop(PARENT, None)) and sys.platform == "linux":  # not inherited by what this one starts
         ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG: not to outlive a killed parent
         if os.getppid() != int(parent):
             os._exit(143)
@@ -111,12 +112,13 @@ def _make_folder() -> str:
     common = Path(tempfile.gettempdir())
     for path in common.glob(f"{FOLDER}*"):
         with contextlib.suppress(OSError):
-            if path.lstat().st_uid == os.getuid() and _lock_folder(path):
-                shutil.rmtree(path, ignore_errors=True)
+            if path.lstat().st_uid == os.getuid() and (handle := _lock_folder(path)) is not None:
+                shutil.rmtree(path, ignore_errors=True)  # locked, so that nobody takes it who has just made it
+                os.close(handle)
     while True:
         folder = tempfile.mkdtemp(prefix=FOLDER, dir=common)
         try:
-            if _lock_folder(folder, keep=True) and os.path.isdir(folder):
+            if _lock_folder(folder) is not None and os.path.isdir(folder):  # locked until this process ends
                 return folder
         except FileNotFoundError:  # another program has just taken it for that of a killed one
             continue
@@ -124,14 +126,14 @@ def _make_folder() -> str:
             return folder
 
 
-def _lock_folder(folder: str | Path, keep: bool = False) -> bool:
-    """Return whether a folder could be locked.  keep: It stays so until the process ends."""
+def _lock_folder(folder: str | Path) -> int | None:
+    """Return a descriptor that locks a folder until it is closed; None where another process holds the lock."""
     handle, locked = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), False
     try:
         locked = filelock.lock_descriptor(handle, blocking=False)
-        return locked
+        return handle if locked else None
     finally:
-        if not (keep and locked):
+        if not locked:
             os.close(handle)
 
 

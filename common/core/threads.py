@@ -6,12 +6,15 @@ import ctypes
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 CORES: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """How many cores this process may use.  A Dask worker sets its own share: read it as `threads.CORES`, when needed."""
+
+_filling = threading.Lock()
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,11 +67,12 @@ def keep_freed_memory(large: bool = False) -> None:
 def filled_memory(value: int) -> Iterator[None]:
     """Let glibc fill the memory that is taken in the block with a byte, 1 to 255: what is never written there shows."""
     keep_freed_memory()  # else large arrays are zero, whatever this says
-    _mallopt(-6, value)  # M_PERTURB
-    try:
-        yield
-    finally:
-        _mallopt(-6, 0)
+    with _filling:  # it is the process's: another thread must not end it within the block
+        _mallopt(-6, value)  # M_PERTURB
+        try:
+            yield
+        finally:
+            _mallopt(-6, 0)
 
 
 def _mallopt(parameter: int, value: int) -> None:

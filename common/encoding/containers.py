@@ -74,7 +74,7 @@ def choose_container(path: str | Path, encoder: Encoder) -> Container:
         kinds = [(format, suffix) for format, suffixes in own.items() if suffix in suffixes]
         kinds += [(format, suffixes[0]) for format, suffixes in list(own.items())[:1]]
         others, best, firsts = source.others(), None, {}
-        for packet in itertools.islice(source.file.demux(*others), _SAMPLE if others else 0):
+        for packet in itertools.islice(source.demux(*others), _SAMPLE if others else 0):
             firsts.setdefault(packet.stream_index, packet)
         known = kinds or all(source.codecs[stream.index] in _MP4 for stream in others)
         fallbacks = _FALLBACKS if known else _FALLBACKS[::-1]

@@ -67,8 +67,15 @@ class Source:
         if not covers:
             return {}
         with Source(self.path) as again:
-            packets = itertools.islice(again.file.demux(covers), len(covers))
+            packets = itertools.islice(again.demux(*covers), len(covers))
             return {packet.stream_index: bytes(packet) for packet in packets}
+
+    def demux(self, *streams: Any) -> Iterator[av.Packet]:
+        """Yield the packets of streams, by default of all.  Raises UserError where the file is damaged."""
+        try:
+            yield from self.file.demux(*streams)
+        except (FFmpegError, OSError) as error:
+            raise UserError(f"{self.path}: damaged ({error.strerror}); copy the clip again") from None
 
     def packets(self) -> Iterator[tuple[av.Packet, Fraction]]:
         """Yield its packets in the order of the file, and for each the seconds that put it on one clock.
@@ -76,7 +83,7 @@ class Source:
         That is the file's own clock; one that starts anywhere begins at 0, and its jumps are taken out.
         """
         offset, ends = Fraction(-(self.file.start_time or 0), av.time_base) if self.free_clock else Fraction(0), {}
-        for packet in self.file.demux():
+        for packet in self.demux():
             if not packet.size:  # the last of a stream
                 continue
             if packet.pts is None and packet.dts is None:  # a cover image

@@ -154,8 +154,9 @@ def clip_input(path: str | Path) -> Stream:
         path.encode()
     except UnicodeEncodeError:  # which ffmpeg-python cannot pass on
         raise UserError(f"{path}: a name that is not UTF-8; rename the file") from None
-    if Path(path).suffix.lower() in (".ts", ".m2ts", ".mts") and _has_seams(path, os.stat(path).st_mtime_ns):
-        SEAMED.add(path)
+    if Path(path).suffix.lower() in (".ts", ".m2ts", ".mts"):
+        seamed = _has_seams(path, os.stat(path).st_mtime_ns)
+        (SEAMED.add if seamed else SEAMED.discard)(path)  # another file may have had its name
     return _first_video(path)
 
 
@@ -178,7 +179,7 @@ def _has_seams(path: str, modified: int) -> bool:
         table = run(graph, f"reading {path}", timeout=CLIP_TIMEOUT)[0].decode()
     except UserError:
         table = ""  # it will be said again
-    SEAMED.remove(path)
+    SEAMED.discard(path)
     packets = [
         (int(time) / 90000, int(flags or "1", 16))
         for time, flags in re.findall(r"^\d+, *(-?\d+),(?:.*?, F=0x(\w+))?", table, re.MULTILINE)

@@ -219,9 +219,11 @@ def _read_onnx(file):
 
 
 def _varint(stream: BinaryIO) -> int:
-    """Read a protobuf number: seven bits a byte, the lowest first."""
+    """Read a protobuf number: seven bits a byte, the lowest first, of ten bytes at most."""
     number = shift = 0
     while byte := stream.read(1):
+        if shift > 63:
+            raise ValueError
         number |= (byte[0] & 127) << shift
         if byte[0] < 128:
             return number

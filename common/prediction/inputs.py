@@ -78,13 +78,14 @@ def _matches(pattern: str) -> tuple[list[Path], Path]:
     Unlike glob's, "**" enters no linked folder, which may be a loop.  The name of a folder that is there is no pattern,
     as in "set [2024]/*.png".
     """
-    root, given, start = Path(pattern).anchor, list(Path(pattern).parts), Path()
+    root, given, start = Path(pattern).anchor, Path(pattern).parts, Path()
+    parts = list(given)
     for number, part in enumerate(given):
         if not (start / part).exists():
             break
         start /= part
-        given[number] = glob.escape(part)
-    escaped = str(Path(*given))
+        parts[number] = glob.escape(part)
+    escaped = str(Path(*parts))
     try:
         matches = [
             path

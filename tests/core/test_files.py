@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,17 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
             temporary.write_text("half")
             raise error
     assert json.loads(path.read_text()) == {"a": 1} and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("seconds", [10**12, -(10**11)])
+def test_a_file_of_an_impossible_time_has_a_stamp(seconds, tmp_path, monkeypatch):
+    """As damaged file systems give them; few file systems let one set them."""
+    (tmp_path / "x").write_text("x")
+    times = SimpleNamespace(st_size=1, st_mtime=float(seconds), st_mtime_ns=seconds * 10**9)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda path: times)
+        assert files.file_stamp(tmp_path / "x") == f"1 bytes {seconds}000000000"
+    assert files.file_stamp(tmp_path / "x").endswith("Z")
 
 
 def test_a_full_disk_names_the_file(tmp_path):

@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT
@@ -29,6 +30,19 @@ with exclusive_lock(Path({str(tmp_path)!r}, "a", "b", ".lock")):
     with subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, **pipes) as process:
         assert process.stdout.readline() == "held\n"
         yield process
+
+
+def test_a_lock_file_that_cannot_be_removed_stops_nothing(tmp_path, monkeypatch):
+    """As on Windows, which removes no open file."""
+
+    def refuse(path, missing_ok=False):
+        raise PermissionError(errno.EACCES, "used by another process")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with exclusive_lock(tmp_path / ".lock", "busy"):
+        pass
+    with exclusive_lock(tmp_path / ".lock", "busy"):
+        pass
 
 
 def test_a_second_process_is_refused_in_one_line(another, tmp_path):

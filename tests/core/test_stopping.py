@@ -1,14 +1,19 @@
 """What a stop leaves and says, whenever it comes; `make stops` tries random moments."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
 import pytest
 from conftest import PROJECT
+
+from common.core import stopping
+from common.core.processes import run_python
 
 HEAD = """
 import os, signal, sys, threading, time
@@ -179,6 +184,38 @@ def test_programs_that_it_started_end_too(tmp_path, number):
     program.wait(timeout=20)
     assert program.stdout.read() == ""  # which comes when the inner one, that has it too, has ended
     wait_for(lambda: number == signal.SIGKILL or not list((tmp_path / "tmp").iterdir()))
+
+
+def test_a_program_may_be_started_by_one_that_was_started(tmp_path):
+    """It has another parent than the one that the first was told of."""
+    inner = "from common.cli.program import run; run(lambda: 7)"
+    command = f"subprocess.run([sys.executable, '-c', {inner!r}]).returncode"
+    outer = f"import subprocess, sys; from common.cli.program import run; run(lambda: {command})"
+    program = start(tmp_path, f"from common.core.processes import run_python; return run_python('-c', {outer!r})")
+    assert program.wait(timeout=60) == 7
+
+
+def test_a_program_is_stopped_when_its_seconds_are_over():
+    started = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_python("-c", "import time; time.sleep(60)", seconds=0.5)
+    assert time.monotonic() - started < 30
+
+
+def test_a_folder_is_locked_while_it_is_removed(tmp_path, monkeypatch):
+    """Else a program that has just made it would take it for its own."""
+    (tmp_path / f"{stopping.FOLDER}left").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    remove, free = shutil.rmtree, []
+
+    def watched(path, **settings):
+        free.append(stopping._lock_folder(path))
+        remove(path, **settings)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    own = stopping._make_folder()
+    assert free == [None] and [str(path) for path in tmp_path.iterdir()] == [own]
+    assert stopping._lock_folder(own) is None
 
 
 @pytest.mark.parametrize("program", [["-m", "common.prepare"], ["LAT.py"]])

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from common.core.parallel import parallel_map
-from common.core.threads import prefetch
+from common.core.threads import filled_memory, prefetch
 
 
 def test_prefetched_results_come_in_order_and_few_wait():
@@ -38,3 +38,19 @@ def test_the_first_error_stops_what_runs_and_drops_what_waits():
         parallel_map(work, range(100), jobs=3, unit="item", stop=stopped.set)
     assert len(done) < 10
     assert parallel_map(str, range(5), jobs=2, unit="item") == ["0", "1", "2", "3", "4"]
+
+
+def test_memory_is_filled_for_one_thread_at_a_time():
+    """The first would end it for the second, which then takes a damaged TIFF for a whole one."""
+    entered = threading.Event()
+
+    def fill():
+        with filled_memory(2):
+            entered.set()
+
+    other = threading.Thread(target=fill)
+    with filled_memory(1):
+        other.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(30)
+    other.join()

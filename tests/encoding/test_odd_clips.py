@@ -1,9 +1,16 @@
 """Clips that play, but are odd, are predicted and encoded with each frame and sound in its place (see odd_clips.py)."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 import small
+from av.error import InvalidDataError
 from odd_clips import CLIPS, check
+
+from common.core.errors import UserError
+from common.encoding.sources import Source
 
 HANDFUL = ("clip #1.mp4", "raw in.mp4", "joined.ts", "flash of two.mp4", "windows.wmv", "cut off.mkv")
 
@@ -11,6 +18,19 @@ HANDFUL = ("clip #1.mp4", "raw in.mp4", "joined.ts", "flash of two.mp4", "window
 @pytest.mark.parametrize("odd", [pytest.param(odd, id=odd.name[:30]) for odd in CLIPS])
 def test_an_odd_clip(tmp_path, odd):
     check(odd, tmp_path)
+
+
+def test_damage_among_the_packets_is_said_in_a_line():
+    """It must not end a run over many clips, as a byte that was wrong in an FLV did."""
+
+    def demux(*streams):
+        yield "packet"
+        raise InvalidDataError(0, "Invalid data found when processing input")
+
+    source = Source.__new__(Source)
+    source.path, source.file = Path("x.flv"), SimpleNamespace(demux=demux)
+    with pytest.raises(UserError, match=r"^x\.flv: damaged \(Invalid data found .*\); copy the clip again$"):
+        list(source.demux())
 
 
 def test_a_handful_through_the_command(tmp_path, small_weights, capsys):

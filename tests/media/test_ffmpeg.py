@@ -270,3 +270,13 @@ def test_ffmpeg_that_cannot_be_found_or_run(tmp_path, monkeypatch):
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", nothing)
     with pytest.raises(UserError, match="pip install imageio-ffmpeg"):
         find_ffmpeg()
+
+
+def test_seams_are_of_a_file_and_not_of_its_name(tmp_path, monkeypatch):
+    """A damaged clip that replaces a joined one must not be read as one."""
+    path = tmp_path / "x.ts"
+    path.write_bytes(b"x")
+    for seams in (True, False):
+        monkeypatch.setattr(ffmpeg, "_has_seams", lambda path, modified, seams=seams: seams)
+        ffmpeg.clip_input(path)
+        assert (str(path) in ffmpeg_process.SEAMED) == seams

@@ -1,6 +1,7 @@
 """Exported networks in place of weights: predict, test, load and evaluate without TensorFlow and Keras."""
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -199,6 +200,13 @@ def test_what_is_not_this_models_network_is_refused_in_a_line(network, change, l
     with pytest.raises(UserError, match=line) as error:
         load("LAT", "JND1", network)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_number_without_end_is_no_protobuf():
+    """A file of 0xFF bytes, as flash memory has where nothing was written, would take hours."""
+    with pytest.raises(ValueError):
+        exported._varint(io.BytesIO(b"\xff" * 100))
+    assert exported._varint(io.BytesIO(b"\xff" * 9 + b"\x01")) == 2**64 - 1
 
 
 @pytest.mark.parametrize(

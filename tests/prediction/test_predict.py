@@ -308,6 +308,13 @@ def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, c
         inputs.find_inputs(["notes"])
 
 
+def test_folders_with_brackets_are_no_patterns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("set [2024]", ".set [2024]"):
+        write_png(Path(folder, "a.png"), data.coffee())
+        assert inputs.find_places([f"{folder}/*.png"]) == {Path(folder, "a.png"): Path("a.png")}
+
+
 def test_what_is_no_file_is_called_what_it_is(tmp_path):
     for name in ("pipe.png", "pipe.mp4"):
         os.mkfifo(tmp_path / name)
