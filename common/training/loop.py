@@ -230,7 +230,7 @@ class Run(keras.callbacks.Callback):
 
     def _save_state(self, epoch):
         arrays = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in self.variables]
-        progress = {"epoch": epoch, "attempt": self.attempt, "backend": backend_name()}
+        progress = {"epoch": epoch, "epochs": self.config.epochs, "attempt": self.attempt, "backend": backend_name()}
         runs.save_state(self.files.state, arrays, {**self.facts, **progress})
         if epoch:
             self.record.write("running", epochs=epoch, best=asdict(self.best))
@@ -239,6 +239,9 @@ class Run(keras.callbacks.Callback):
         state = self.files.state
         if difference := self.config.difference(facts["arguments"]):
             raise UserError(f"{state}: was trained with {difference}; resume with the same")
+        if self.config.decay != "none" and (before := facts.get("epochs", self.config.epochs)) != self.config.epochs:
+            falls = f"the learning rate falls until epoch {before} (--decay {self.config.decay})"
+            raise UserError(f"{state}: {falls}; resume with --epochs {before}")
         self.facts["arguments"] = facts["arguments"]  # an earlier version's have other names besides
         for name, what in (("data", "images or labels"), ("frozen", "frozen weights")):
             if self.facts[name] != facts[name]:

@@ -102,6 +102,8 @@ def test_a_falling_learning_rate_goes_on_where_it_was(whole, rootdir, tmp_path):
     assert_same(tmp_path, falling)
     changes, constant = (np.abs(np.diff(log_of(folder)["val_loss"]))[-1] for folder in (falling, whole))
     assert changes < constant / 5  # in the last epoch of eight, the rate is near 0
+    with pytest.raises(UserError, match=r"the learning rate falls until epoch 8 .*; resume with --epochs 8"):
+        small.train(rootdir, tmp_path, resume=True, epochs=9, **settings)
     with pytest.raises(UserError, match="was trained with --decay cosine, not none; resume with the same"):
         small.train(rootdir, tmp_path, resume=True, weight_decay=0.5)
 
