@@ -100,7 +100,7 @@ def test_quality_factors_are_labels_too(rootdir, small_weights, tmp_path, capsys
 def test_plain_results_are_numbers_only(rootdir, small_weights, tmp_path):
     test(rootdir, small_weights, tmp_path / "ours")
     test(rootdir, small_weights, tmp_path / "theirs", "--plain")
-    ours = pd.read_csv(tmp_path / "ours" / "test_results.csv")["JND1"]
+    ours = pd.read_csv(tmp_path / "ours" / "test_results.csv", float_precision="round_trip")["JND1"]
     assert [float(line) for line in (tmp_path / "theirs" / "test_results.csv").read_text().splitlines()] == list(ours)
 
 
