@@ -13,8 +13,7 @@ from common.core.processes import run_python
 pytestmark = pytest.mark.slow
 CROPS = 6
 run = functools.partial(run_python, cwd=PROJECT)
-RECIPE = "--learning_rate 1e-3 --weight_decay 0.1 --decay cosine --augment shifts"
-TRAINING = f"{RECIPE} --batch_size 4 --epochs 20 --overwrite".split()
+TRAINING = "--learning_rate 1e-4 --decay cosine --batch_size 4 --epochs 16 --augment flips --overwrite".split()
 
 
 @pytest.fixture(scope="module")
