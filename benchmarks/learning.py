@@ -152,14 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             train(run, experiment, options.hours, {name: value for name, value in changes.items() if value})
             if experiment.files(run).checkpoint.is_file():
                 predict(run, experiment)
-    rivals.measure(experiment.rootdir, experiment.output / "rivals")
-    lats = [run for run in RUNS if run.model == "LAT"]
-    for lat in [run for run in lats if experiment.files(run).checkpoint.is_file()][:1]:
-        weights = experiment.files(lat).checkpoint
-        rivals.time_prediction(experiment.rootdir, "LAT", lat.level, weights, experiment.output / "rivals")
-    lat = lats[0]  # for JND1
-    if experiment.result(lat).is_file():
-        rivals.encode_at_predictions(experiment.rootdir, experiment.result(lat), experiment.output / "rivals")
+    folder, lats = experiment.output / "rivals", [run for run in RUNS if run.model == "LAT"]
+    rivals.measure(experiment.rootdir, folder)
+    if trained := [run for run in lats if experiment.files(run).checkpoint.is_file()]:
+        lat = trained[0]  # of any level: they take the same time
+        rivals.time_prediction(experiment.rootdir, "LAT", lat.level, experiment.files(lat).checkpoint, folder)
+    if (jnd1 := experiment.result(lats[0])).is_file():
+        rivals.encode_at_predictions(experiment.rootdir, jnd1, folder)
     learning_report.write(experiment, RUNS, experiment.output / "report")
     return 0
 
@@ -202,12 +201,13 @@ def shuffle_labels(rootdir: Path, shuffled: Path) -> None:
 
 def train(run: Run, experiment: Experiment, hours: float | None, changes: dict[str, Any]) -> None:
     """Train, or go on with a training that did not finish, for at most `hours`."""
-    settings, before = {**run.settings, **changes}, experiment.record(run)
-    if before.get("status") == "finished" and settings["epochs"] <= before["arguments"]["epochs"]:
+    before = experiment.record(run)
+    # A learning rate that falls until an epoch cannot go on with another, nor a network with another size.
+    began = {name: value for name, value in before.get("arguments", {}).items() if name in ("epochs", "input_size")}
+    settings = {**run.settings, **{name: value for name, value in began.items() if value}, **changes}
+    if before.get("status") == "finished" and settings["epochs"] <= began["epochs"]:
         print(f"{run.name}: trained before")
         return
-    if "input_size" not in settings and before.get("arguments", {}).get("input_size"):
-        settings["input_size"] = before["arguments"]["input_size"]
     folder, flags = experiment.folder(run), []
     for name, value in settings.items():
         flags += [f"--{name}", *(value if isinstance(value, tuple | list) else [value])]

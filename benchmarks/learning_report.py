@@ -69,14 +69,10 @@ def level_table(experiment, runs, manifest: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     for run in runs:
-        measured, training, best = (
-            measure(experiment.result(run)),
-            _training(experiment, run),
-            valid_errors(experiment, run),
-        )
+        measured, training = measure(experiment.result(run)), _training(experiment, run)
         rows += [
             {"model": run.name, "level": level, **measured.get(level, {}), "valid": error, **training}
-            for level, error in best.items()
+            for level, error in valid_errors(experiment, run).items()
         ]
     for name in RIDGES:
         values = measure(experiment.output / "rivals" / f"{name}.csv")

@@ -4,24 +4,27 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from common.core.stopping import PARENT
 
 
-def run_python(*arguments: object, seconds: float | None = None, **settings) -> int:
+def run_python(
+    *arguments: object, seconds: float | None = None, env: Mapping[str, str] = os.environ, **settings
+) -> int:
     """Run `python ARGUMENTS...` and return its exit code.
 
     Where this program is stopped, so is the other, and saves what it has; subprocess.run would kill it after Ctrl-C.
 
     Args:
         seconds: After these it is stopped too.
-        settings: Of subprocess.Popen.
+        env, settings: Of subprocess.Popen.
 
     Raises:
         subprocess.TimeoutExpired: The seconds were over.
     """
-    environment = {**os.environ, PARENT: str(os.getpid())}
-    with subprocess.Popen([sys.executable, *map(str, arguments)], env=environment, **settings) as process:
+    env = {**env, PARENT: str(os.getpid())}
+    with subprocess.Popen([sys.executable, *map(str, arguments)], env=env, **settings) as process:
         try:
             return process.wait(seconds)
         except (KeyboardInterrupt, SystemExit, subprocess.TimeoutExpired) as stop:

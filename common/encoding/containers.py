@@ -195,9 +195,8 @@ def _add_streams(
             output.add_attachment(name, kind, source.covers[index])
             continue
         if codec:
-            layout = stream.layout.name.replace(
-                " channels", "c"
-            )  # the usual one of so many, where the source names none
+            # The usual layout of so many channels, where the source names none.
+            layout = stream.layout.name.replace(" channels", "c")
             copy = output.add_stream(codec, rate=stream.rate, layout=layout)
         elif source.codecs.get(index) in _HEADERLESS and not stream.codec_context:
             copy = output.add_mux_stream(source.codecs[index], time_base=stream.time_base)

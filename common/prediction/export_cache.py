@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from common.core.environment import PROJECT
 from common.core.errors import UserError
 from common.core.files import PART, megabytes, sha256
+from common.core.processes import run_python
 from common.models.exported import FORMATS
 from common.models.registry import ModelSpec
 
@@ -50,18 +52,28 @@ def _key(spec: ModelSpec, level: str | None, weights: Path, format_name: str) ->
     code = [Path(spec.script), *sorted(PROJECT.glob("common/models/*.py")), PROJECT / "common/media/images.py"]
     code += [PROJECT / "common/prediction" / name for name in ("export.py", "converters.py")]
     digest = hashlib.sha256("".join(map(sha256, [weights, *code])).encode())
-    digest.update(f"{spec.name} {level} {spec.input.shape} {format_name}".encode())
+    makers = ["tensorflow", "keras", *(module for module, _ in FORMATS[format_name].needs)]
+    digest.update(f"{spec.name} {level} {spec.input.shape} {format_name} {[*map(_version, makers)]}".encode())
     return digest.hexdigest()[:32]
 
 
+def _version(package: str) -> str:
+    """Return the version of a package; "" where it is not installed, as what only predicts need not be."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 def _export(spec: ModelSpec, level: str | None, weights: Path, format_name: str, target: Path) -> None:
-    command = [sys.executable, spec.script, "export", "--format", format_name, "--output", str(target)]
-    command += ["--model_weights_path", str(weights.absolute()), *spec.flags(level)]
-    command += ["--input_size", str(spec.input.height), str(spec.input.width)]
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
+    command = [spec.script, "export", "--format", format_name, "--output", target, *spec.flags(level)]
+    command += ["--model_weights_path", weights.absolute(), "--input_size", spec.input.height, spec.input.width]
+    env = os.environ | {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(PROJECT)}
+    with tempfile.TemporaryFile() as said:
+        code = run_python(*command, env=env, stdout=subprocess.DEVNULL, stderr=said)
+        said.seek(0)
+        lines = said.read().decode(errors="replace").strip().splitlines() or ["no message"]
+    if code:
         raise UserError(f"{weights}: cannot be exported for {format_name}: {lines[-1].removeprefix('error: ')}")
 
 

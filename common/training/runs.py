@@ -104,7 +104,8 @@ def trim_log(log: Path, epochs: int, best: tuple[int, float]) -> None:
     """
     advice = "name its own, or a new one, by --csv_log_path"
     kept, losses, bad = [], {}, None
-    lines = log.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    before = log.read_bytes()
+    lines = before.decode("utf-8", "surrogateescape").split("\n")
     names = lines[0].strip("\r").split(";")
     for number, line in enumerate(lines[1:], start=2):
         row = dict(zip(names, line.strip("\r").split(";"))) if line.count(";") == len(names) - 1 else {}
@@ -126,7 +127,7 @@ def trim_log(log: Path, epochs: int, best: tuple[int, float]) -> None:
         raise UserError(f"{log}:{bad}: no row of this log that follows the one before; mend it, or {advice}")
     text = "\n".join([lines[0], *kept, ""]) if lines != [""] else ""
     content = text.encode("utf-8", "surrogateescape")
-    if content != log.read_bytes():
+    if content != before:
         with atomic_write(log) as temporary:
             temporary.write_bytes(content)
 
