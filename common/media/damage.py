@@ -1,5 +1,8 @@
 """Damage that decoders pass over in silence: a JPEG whose data ends early, zero bytes where coded data should be.
 
+dav1d, which decodes AVIF here, makes a picture of any coded data; libaom, OpenCV's decoder, notices data that does not
+end where it should, so FFmpeg's libaom decodes an AVIF once more.  (AV1 has no checksum.)
+
 libjpeg fills with gray what is missing before the end mark, and says so only in a counter that Pillow does not show.
 So the file is decoded once more with random bytes before the end mark: pixels that change were not in the file.
 """
@@ -8,13 +11,17 @@ import io
 import random
 import re
 import struct
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import ffmpeg
 import numpy as np
 from PIL import Image
 
+from common.core.errors import UserError
 from common.core.threads import filled_memory
+from common.media import ffmpeg_process
 
 ZEROS = bytes(64)  # coded data has no such run, but for flat areas; a disk or a transfer that failed leaves one
 ENDS_IN_GRAY = (127, 128)  # of blocks that are missing
@@ -38,17 +45,37 @@ def find_damage(path: Path, image: Image.Image) -> str | None:
         if image.format == "WEBP":  # flat areas of a VP8 are short runs
             return ZEROED if bytes(max(len(ZEROS), len(data) // 8)) in data else None
         size = int.from_bytes(data[place : place + 4], "big")
-        return ZEROED if place > 0 and ZEROS in data[place + 8 : place + size if size > 8 else None] else None
-    if (
-        image.format == "TIFF" and image.info.get("compression") in FAX
-    ):  # libtiff leaves rows that are missing as they are
-        with filled_memory(random.randrange(1, 256)), Image.open(path, formats=["TIFF"]) as again:
-            return None if again.tobytes() == image.tobytes() else MISSING
+        if place > 0 and ZEROS in data[place + 8 : place + size if size > 8 else None]:
+            return ZEROED
+        return _damage_of_av1(path)
+    with open(path, "rb") as file:
+        header = file.read(18)
+    if image.format == "TIFF":
+        if header[2] == 43 and header[4:8] != b"\x08\0\0\0":  # the size of its offsets, which Pillow does not read
+            return "its header is not that of a BigTIFF"
+        if image.info.get("compression") in FAX:  # libtiff leaves rows that are missing as they are
+            with filled_memory(random.randrange(1, 256)), Image.open(path, formats=["TIFF"]) as again:
+                return None if again.tobytes() == image.tobytes() else MISSING
     if image.format == "BMP":
-        with open(path, "rb") as file:
-            start, header = struct.unpack("<10xII", file.read(18))
-        return "its pixels would start within its header" if start < 14 + header else None
+        start, size = struct.unpack("<10xII", header)
+        return "its pixels would start within its header" if start < 14 + size else None
     return None
+
+
+def _damage_of_av1(path: Path) -> str | None:
+    """Decode the first frame of an AVIF by libaom; without an FFmpeg that has libaom, nothing is noticed."""
+    # By its standard input, as a file, so that no name matters.
+    graph = ffmpeg.input("/dev/stdin", format="mov", vcodec="libaom-av1", protocol_whitelist="file")
+    graph = graph.output("-", format="null", map="0:v", vframes=1)
+    try:
+        with open(path, "rb") as file, ffmpeg_process.start(graph, stdin=file, stderr=subprocess.PIPE) as process:
+            try:
+                log = process.communicate(timeout=ffmpeg_process.TIMEOUT)[1]
+            finally:
+                process.kill()
+    except (UserError, subprocess.TimeoutExpired):
+        return None
+    return "a corrupt frame" if b"Corrupt frame detected" in log else None
 
 
 class _Scan(NamedTuple):

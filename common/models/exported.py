@@ -95,7 +95,8 @@ def find_files(folder: Path) -> list[Path]:
 
 def companion_of(file: Path) -> Path:
     """Return the second file that belongs to an exported one; the file itself where there is none."""
-    return file.with_suffix(FORMATS[str(format_of(file))].companion or file.suffix)
+    form = FORMATS.get(format_of(file) or "")
+    return file.with_suffix(form and form.companion or file.suffix)
 
 
 def describe(file: Path) -> dict[str, Any]:

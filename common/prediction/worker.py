@@ -22,6 +22,7 @@ from common.core import threads
 from common.core.environment import PROJECT
 from common.core.errors import UserError
 from common.core.files import sha256
+from common.models import exported
 from common.models.registry import ModelSpec, get_model
 from common.prediction import networks
 from common.prediction.config import PredictionConfig
@@ -52,7 +53,8 @@ def job_of(spec: ModelSpec, weights: Mapping[str | None, Path], config: Predicti
         "versions": {package: _version(package) for package in (*computing, "numpy", "pillow")},
         "backend": computing[-1],
         "model": spec.name,
-        "weights": {level: (str(file.absolute()), sha256(file)) for level, file in weights.items()},
+        "weights": {level: str(file.absolute()) for level, file in weights.items()},
+        "files": {str(file.absolute()): sha256(file) for file in {*files, *map(exported.companion_of, files)}},
         "config": asdict(config),
     }
 
@@ -129,7 +131,7 @@ def _predictor(job: dict[str, Any]) -> Predictor:
     if _loaded.get("job") == job:
         return _loaded["predictor"]
     _loaded.clear()  # before the next one is made: two would need twice the memory
-    for file, digest in job["weights"].values():
+    for file, digest in job["files"].items():
         if not os.path.exists(file):
             raise UserError(f"does not see {file}; expected a file system that all workers share")
         if sha256(file) != digest:
@@ -141,7 +143,7 @@ def _predictor(job: dict[str, Any]) -> Predictor:
         if here and there and here != there:
             raise UserError(f"has {package} {there}, where the run was started it is {here}; install the same")
     config, spec = PredictionConfig(**job["config"]), get_model(job["model"])
-    files = {level: Path(file) for level, (file, _) in job["weights"].items()}
+    files = {level: Path(file) for level, file in job["weights"].items()}
     if not networks.runtime_format(files.values(), config.backend):
         config = replace(config, backend=job["backend"])  # Keras's, which may be another one's default here
     try:

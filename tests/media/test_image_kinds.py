@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from common.core.errors import UserError
+from common.media.ffmpeg_process import find_ffmpeg
 from common.media.images import read_image
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
@@ -262,6 +264,30 @@ def test_zeros_in_an_avif_or_webp_are_named(tmp_path, suffix, options):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2].ljust(len(data), b"\0"))
     with pytest.raises(UserError, match=f"a.{suffix}: damaged|a.{suffix}: cannot be decoded"):
+        read_image(path)
+
+
+def test_an_avif_with_one_wrong_byte_is_refused(tmp_path):
+    """AV1 has no checksum, and dav1d makes a picture of anything; OpenCV's libaom refuses it."""
+    if "libaom-av1" not in subprocess.run([find_ffmpeg(), "-decoders"], capture_output=True, text=True).stdout:
+        pytest.skip("needs an FFmpeg with libaom")
+    path = tmp_path / "a: 100% ü.avif"
+    Image.fromarray(photo()).save(path, save_all=True, append_images=[Image.fromarray(photo()[::-1])])
+    read_image(path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 90
+    path.write_bytes(data)
+    np.asarray(Image.open(path))  # without a word
+    with pytest.raises(UserError, match=r"ü.avif: damaged \(a corrupt frame\)"):
+        read_image(path)
+
+
+def test_a_bigtiff_with_another_size_of_offsets_is_refused(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", texture(), 8, RGB, big=True)
+    read_image(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + b"\x04" + data[5:])
+    with pytest.raises(UserError, match="damaged .its header is not that of a BigTIFF"):
         read_image(path)
 
 

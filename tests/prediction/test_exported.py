@@ -23,7 +23,6 @@ from common.models import exported
 from common.models.weight_search import find_weights
 from common.prediction import export_cache
 from common.prediction.config import PredictionConfig
-from common.prediction.worker import job_of
 from common.weights import main as weights_command
 from LAT import LAT
 
@@ -230,9 +229,19 @@ def test_a_missing_runtime_is_named(network, monkeypatch):
 
 
 def test_a_cluster_is_asked_for_the_runtime_and_not_for_keras(network):
-    pytest.importorskip("distributed")
-    job = job_of(LAT, {"JND1": network}, PredictionConfig())
+    worker = pytest.importorskip("common.prediction.worker")
+    job = worker.job_of(LAT, {"JND1": network}, PredictionConfig())
     assert job["backend"] == "onnxruntime" and set(job["versions"]) == {"onnxruntime", "numpy", "pillow"}
+
+
+def test_a_worker_that_sees_other_weights_beside_the_network_refuses(tmp_path):
+    worker = pytest.importorskip("common.prediction.worker")
+    for suffix in (".xml", ".bin"):
+        (tmp_path / f"LATJND1{suffix}").write_text("ours")
+    job = worker.job_of(LAT, {"JND1": tmp_path / "LATJND1.xml"}, PredictionConfig())
+    (tmp_path / "LATJND1.bin").write_text("theirs")
+    with pytest.raises(UserError, match="sees another .*LATJND1.bin; expected a file system that all workers share"):
+        worker._predictor(job)
 
 
 def test_evaluate_finds_exported_networks_where_there_are_no_weights(network, tmp_path, weight_files):
