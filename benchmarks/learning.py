@@ -36,7 +36,7 @@ from common.training.config import TrainingConfig, TrainingFiles
 SHARES = ("0.7", "0.12", "0.18")  # of the photographs for train, valid and test
 CROPS = 4
 COMMON = {"batch_size": 8, "decay": "cosine"}
-LATENT = {**COMMON, "learning_rate": 1e-3, "weight_decay": 0.1, "epochs": 20, "augment": "shifts"}
+LATENT = {**COMMON, "learning_rate": 1e-3, "weight_decay": 0.1, "epochs": 16, "settle": 4, "augment": "shifts"}
 DEEP = {**COMMON, "learning_rate": 1e-4, "epochs": 30, "augment": "shifts"}
 PATCHES = {**COMMON, "learning_rate": 1e-4, "epochs": 8, "augment": "flips", "patch": (128, 160)}
 

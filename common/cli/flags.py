@@ -72,6 +72,8 @@ def training_flags(parser: argparse.ArgumentParser, defaults: Any) -> None:
     choice_flag(add, "decay", "cosine: the learning rate falls to 0 until the last of --epochs, along half a cosine")
     text = "share of each weight that a step takes off, times the learning rate, as AdamW (papers: none)"
     add("--weight_decay", type=not_negative, default=0.0, metavar="W", help=text)
+    text = "train the last N epochs with BatchNormalization as it predicts: by its moving statistics, which then stay"
+    add("--settle", type=number, default=0, metavar="N", help=text)
     add("--seed", type=_seed, default=0, help="seed of the initial weights and of the order of images")
     choice_flag(add, "precision", "precision of arithmetic; weights and outputs stay float32")
     text = (

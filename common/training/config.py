@@ -36,6 +36,8 @@ class TrainingConfig:
         epochs, batch_size, learning_rate: 0 for the paper's.
         decay: of the learning rate, "none", or "cosine": it falls to 0 along half a cosine until the last epoch.
         weight_decay: the share of each weight, times the learning rate, that a step takes off (AdamW).
+        settle: in as many last epochs BatchNormalization normalizes by its moving statistics, which then stay, as it does
+            when the network predicts, instead of by those of each batch.
         seed: of initial weights and of the order of images.
         precision: of arithmetic, "float32", "mixed_bfloat16" or "mixed_float16"; weights stay float32.
         patience: stop after as many epochs without a better one.
@@ -68,6 +70,7 @@ class TrainingConfig:
     learning_rate: float = _setting(0.0, decides=True)
     decay: str = _setting("none", decides=True, choices=("none", "cosine"))
     weight_decay: float = _setting(0.0, decides=True)
+    settle: int = _setting(0, decides=True)
     seed: int = _setting(0, decides=True)
     precision: str = _setting("float32", decides=True, choices=("float32", "mixed_bfloat16", "mixed_float16"))
     patience: int | None = _setting(None, least=1)

@@ -36,6 +36,15 @@ class Learner(keras.Model):
         one_output = {"loss": functions[0], "weighted_metrics": metrics[0]}
         self.compile(optimizer, **(several_outputs if several else one_output))
 
+    def settle(self) -> None:
+        """Normalize by the moving statistics, which stay as they are, from now on; scales and offsets learn on."""
+        for layer in self.layers:
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+                layer.trainable = False
+                for variable in filter(lambda v: v is not None, (layer.gamma, layer.beta)):
+                    variable.trainable = True
+        self.make_train_function(force=True)  # the one before has the statistics of batches
+
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Count an image once, or not at all where it only fills a batch: the weights of Batches suit the gradient."""
         if sample_weight is not None:

@@ -191,7 +191,10 @@ class Run(keras.callbacks.Callback):
         self._save_state(self.epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Draw the random numbers of an epoch alike after a --resume."""
+        """Draw the random numbers of an epoch alike after a --resume; begin the epochs that `settle` means."""
+        settles = self.config.settle and epoch >= self.config.epochs - self.config.settle
+        if settles and epoch in (self.first, self.config.epochs - self.config.settle):
+            self.learner.settle()
         if backend_name() == "torch":  # whose Dropout has no state among the variables
             seed = np.random.SeedSequence([self.config.seed + self.attempt, epoch]).generate_state(1)
             keras.utils.set_random_seed(int(seed[0]))
@@ -239,9 +242,12 @@ class Run(keras.callbacks.Callback):
         state = self.files.state
         if difference := self.config.difference(facts["arguments"]):
             raise UserError(f"{state}: was trained with {difference}; resume with the same")
-        if self.config.decay != "none" and (before := facts.get("epochs", self.config.epochs)) != self.config.epochs:
-            falls = f"the learning rate falls until epoch {before} (--decay {self.config.decay})"
-            raise UserError(f"{state}: {falls}; resume with --epochs {before}")
+        if (before := facts.get("epochs", self.config.epochs)) != self.config.epochs:
+            decay, settle = self.config.decay, self.config.settle
+            problem = f"the learning rate falls until epoch {before} (--decay {decay})" if decay != "none" else ""
+            problem = problem or (f"the statistics settle before epoch {before} (--settle {settle})" if settle else "")
+            if problem:
+                raise UserError(f"{state}: {problem}; resume with --epochs {before}")
         self.facts["arguments"] = facts["arguments"]  # an earlier version's have other names besides
         for name, what in (("data", "images or labels"), ("frozen", "frozen weights")):
             if self.facts[name] != facts[name]:

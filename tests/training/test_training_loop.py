@@ -17,6 +17,7 @@ from small import assert_same, log_of
 
 from common.core.errors import UserError
 from common.media.images import write_png
+from common.training import loop, runs
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,31 @@ def test_a_falling_learning_rate_goes_on_where_it_was(whole, rootdir, tmp_path):
         small.train(rootdir, tmp_path, resume=True, epochs=9, **settings)
     with pytest.raises(UserError, match="was trained with --decay cosine, not none; resume with the same"):
         small.train(rootdir, tmp_path, resume=True, weight_decay=0.5)
+
+
+def test_settled_epochs_train_as_the_network_predicts(rootdir, tmp_path):
+    """The moving statistics stay, what scales them learns on, and --resume in these epochs changes nothing."""
+    settings = {"build": small.build_normalized, "epochs": 4, "settle": 2}
+    one, two = tmp_path / "one", tmp_path / "two"
+    small.train(rootdir, one, **settings)
+    small.train(rootdir, tmp_path / "before", build=small.build_normalized, epochs=2)
+    after, before = (runs.load_state(folder / "state.npz")[0] for folder in (one, tmp_path / "before"))
+    gamma, beta, mean, variance = (np.array_equal(*arrays) for arrays in zip(after[:4], before[:4]))
+    assert (gamma, beta, mean, variance) == (False, False, True, True)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        end = loop.Run.on_epoch_end
+
+        def stop(run, epoch, logs=None):
+            end(run, epoch, logs)
+            if epoch == 2:  # the first of the two
+                raise KeyboardInterrupt
+
+        patch.setattr(loop.Run, "on_epoch_end", stop)
+        small.train(rootdir, two, **settings)
+    small.train(rootdir, two, resume=True, **settings)
+    pd.testing.assert_frame_equal(log_of(one), log_of(two), rtol=1e-5)
+    with pytest.raises(UserError, match=r"the statistics settle before epoch 4 .*; resume with --epochs 4"):
+        small.train(rootdir, two, resume=True, **settings | {"epochs": 5})
 
 
 def test_weight_decay_makes_weights_smaller(whole, rootdir, tmp_path):
