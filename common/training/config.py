@@ -36,8 +36,8 @@ class TrainingConfig:
         epochs, batch_size, learning_rate: 0 for the paper's.
         decay: of the learning rate, "none", or "cosine": it falls to 0 along half a cosine until the last epoch.
         weight_decay: the share of each weight, times the learning rate, that a step takes off (AdamW).
-        settle: in as many last epochs BatchNormalization normalizes by its moving statistics, which then stay, as it does
-            when the network predicts, instead of by those of each batch.
+        settle: how many of the last epochs train as the network predicts: BatchNormalization normalizes by its moving
+            statistics, which stay, instead of by those of each batch.
         seed: of initial weights and of the order of images.
         precision: of arithmetic, "float32", "mixed_bfloat16" or "mixed_float16"; weights stay float32.
         patience: stop after as many epochs without a better one.
