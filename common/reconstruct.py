@@ -104,7 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
         folder, patch = options.checkpoint_path, options.patch and tuple(options.patch)
         start = find_start(options.start_from, folder, options.target)
         spec = autoencoder_spec(options.target, dct=start == "dct")
-        print(f"{spec.name} starts from {start}")
+        if not isinstance(start, Path):
+            print(f"starts from: {start}")
         changed = {
             "checkpoint_path": folder / spec.weights,
             "start_from": start if isinstance(start, Path) else None,

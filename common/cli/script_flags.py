@@ -46,6 +46,8 @@ def train_flags(parser, specs):
     add("--checkpoint_path", required=True, metavar="C", help="folder for the best weights, or an .h5 file")
     add("--csv_log_path", required=True, metavar="L", help="folder for the log of losses, or a .csv file")
     _backbone_flag(parser, first, training=True)
+    text = "weight file of this model, or its folder, to start from instead, such as the released one"
+    add("--start_from", metavar="W", help=text)
     training_flags(parser, first.defaults)
     if any(output.target == "attention map" for spec in specs for output in spec.outputs):
         text = "weight of the attention map's loss, where each level has 1; 0 trains without maps; the VA heads only"

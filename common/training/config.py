@@ -48,7 +48,7 @@ class TrainingConfig:
         tensorboard: folder for TensorBoard.
         overwrite, resume: replace an earlier training, or go on with it.
         backbone_weights: where the backbone's weights are found; see `common.models.backbones`.
-        start_from: weight file that the whole network starts from.
+        start_from: weight file, or its folder, that the whole network starts from; the backbone's is not needed then.
         input_size: (height, width) that the network sees, None for the paper's.
         patch: (height, width) of patches to train on instead of whole images; for fully convolutional networks.
         attention_weight: of the loss of an attention map; 0 trains without that output, and needs no maps.
@@ -82,7 +82,7 @@ class TrainingConfig:
     overwrite: bool = False
     resume: bool = False
     backbone_weights: str | Path | None = PRETRAINED
-    start_from: Path | None = None
+    start_from: str | Path | None = None
     input_size: tuple[int, int] | None = _setting(None, decides=True)
     patch: tuple[int, int] | None = _setting(None, decides=True)
     attention_weight: float = _setting(1.0, decides=True)

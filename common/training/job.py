@@ -41,8 +41,9 @@ class Learner(keras.Model):
         for layer in self.layers:
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
                 layer.trainable = False
-                for variable in filter(lambda v: v is not None, (layer.gamma, layer.beta)):
-                    variable.trainable = True
+                for variable in (layer.gamma, layer.beta):
+                    if variable is not None:
+                        variable.trainable = True
         self.make_train_function(force=True)  # the one before has the statistics of batches
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -95,8 +96,6 @@ class Training:
             model = spec.build((*config.patch, 3))
         else:
             model = build_network(spec, self.backbone_weights)
-        if config.start_from:
-            weight_files.load(model, config.start_from)
         declared = [target.output.name for target in self.targets]
         if model.output_names != declared[: len(model.output_names)]:
             raise ValueError(f"{spec.name}: the network's outputs are {model.output_names}, its ModelSpec's {declared}")
@@ -108,6 +107,8 @@ class Training:
                         problem = f"{layer.name} has no bias to start at the mean label; see output_bias"
                         raise ValueError(f"{spec.name}: {problem}")
                     layer.bias.assign(np.mean(target.columns["train"], axis=0))
+        if config.start_from:  # last: it has learned these biases
+            weight_files.load(model, config.start_from)
         if spec.build_auxiliary is None or len(model.outputs) == len(declared):
             return model, model
         return keras.Model(model.input, [*model.outputs, *spec.build_auxiliary(model)]), model

@@ -13,6 +13,7 @@ from common.core.keras_backend import load_keras
 from common.core.threads import keep_freed_memory
 from common.data.dataset import load_splits
 from common.data.levels import describe_baseline
+from common.models import weight_search
 from common.models.registry import ModelSpec, get_model
 from common.training import devices
 from common.training.config import TrainingConfig, TrainingFiles
@@ -45,7 +46,15 @@ def train(model: str | ModelSpec, config: TrainingConfig | None = None, **settin
     )
     files = TrainingFiles.of(spec, config)
     check_outputs(config, files)
-    backbone_weights = spec.backbone.find(config.backbone_weights, config.level, spec.name) if spec.backbone else []
+    backbone_weights = []
+    if config.start_from:
+        start = Path(config.start_from)
+        names = spec.weight_names(config.level) if start.is_dir() else [start.name]  # a file may be another level's
+        start = weight_search.find(start, names, spec.name)
+        config = replace(config, start_from=start)
+        print(f"starts from: {start}")
+    elif spec.backbone:
+        backbone_weights = spec.backbone.find(config.backbone_weights, config.level, spec.name)
     for source in backbone_weights:
         print(f"backbone: {source}")
     outputs = [

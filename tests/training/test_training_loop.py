@@ -231,3 +231,12 @@ def test_a_resume_of_something_else_is_refused_in_one_line(whole, rootdir, tmp_p
     refused("was trained with other frozen weights", build=small.build_on_others)
     (folder / "state.npz").write_bytes(before.pop(folder / "state.npz")[:5000])
     refused(r"state\.npz: no state of a training")
+
+
+def test_a_training_that_starts_from_weights(whole, rootdir, tmp_path, capsys):
+    """All of them, also the bias of the output, which else starts at the mean label."""
+    small.train(rootdir, tmp_path, epochs=1, learning_rate=1e-9, start_from=whole / "Best.h5")
+    assert f"starts from: {whole / 'Best.h5'}" in capsys.readouterr().out
+    np.testing.assert_allclose(log_of(tmp_path)["val_loss"][0], log_of(whole)["val_loss"].min(), rtol=1e-4)
+    with pytest.raises(UserError, match="no such file or folder"):
+        small.train(rootdir, tmp_path / "other", start_from=whole / "none.h5")
