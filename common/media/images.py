@@ -4,6 +4,8 @@ The released programs read with OpenCV.  This module follows its EXIF rotation, 
 resampling, and does not need it.  Outside `InputFormat` an image is always a uint8 RGB array.
 """
 
+import contextlib
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,16 +29,28 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000", "GIF
 """Pillow's names of the formats that are read.  It knows others, and would start a program to read an EPS."""
 
 
+FOREIGN = {
+    rb".{4}ftyp.{0,60}?(hei[cimsx]|hev[cmsx])": "a HEIC image",
+    rb"\xff\x0a|\0\0\0\x0cJXL ": "a JPEG XL image",
+    rb"8BPS": "a Photoshop image",
+    rb"%PDF": "a PDF",
+    rb"\s*(<\?xml.*?\?>\s*)?(<!.*?>\s*)*<svg": "an SVG drawing",
+}
+"""{how a file begins: its name} of kinds that people try, and that are not read."""
+
+
 def open_image(path: str | Path) -> ImageFile.ImageFile:
     """Open an image file with Pillow: its header is read, its pixels are not.  Raises as `PIL.Image.open`."""
     return Image.open(path, formats=FORMATS)
 
 
 def animation_warning(path: str | Path) -> str:
-    """Say that of an animated image `read_image` reads the first frame only; "" for any other image that it reads."""
-    with open_image(path) as image:
-        count = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP", "GIF", "AVIF") else 1
-    return f"animated: only the first of its {count} frames is seen" if count > 1 else ""
+    """Say that `read_image` reads the first frame or page only; "" of an image that has one."""
+    count = 1
+    with open_image(path) as image, contextlib.suppress(Exception):  # what is not seen may be damaged
+        count = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP", "GIF", "AVIF", "TIFF") else 1
+    parts = ("", "pages") if image.format == "TIFF" else ("animated: ", "frames")
+    return f"{parts[0]}only the first of its {count} {parts[1]} is seen" if count > 1 else ""
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -44,7 +58,8 @@ def read_image(path: str | Path) -> np.ndarray:
 
     The pixels are those of OpenCV's `imread(IMREAD_COLOR)`: the EXIF orientation is applied, gray and palette are
     expanded, alpha is dropped, samples of more than 8 bits keep their high byte, and of several frames the first is
-    read.  Colour profiles are not applied.
+    read.  Colour profiles are not applied.  Unlike OpenCV, an AVIF is turned as it says, and the samples of a PNM are
+    scaled from the highest value that it states.
 
     Dropping alpha gives the colours that each pixel has where it is opaque, in every format: they are not blended with
     a background, and colours that were stored multiplied by alpha are divided by it.  (OpenCV multiplies alpha into
@@ -74,7 +89,7 @@ def read_image(path: str | Path) -> np.ndarray:
     except _UnknownKind as error:
         problem = f"{error}; save it as PNG of 8 or 16 bits"
     except UnidentifiedImageError:
-        kind = tiff.unread_kind(path)
+        kind = tiff.unread_kind(path) or _foreign_kind(path)
         problem = (
             f"{kind}; save it as PNG of 8 or 16 bits"
             if kind
@@ -93,6 +108,13 @@ def read_image(path: str | Path) -> np.ndarray:
             reason = " ".join(str(error).split()) or type(error).__name__
             problem = f"cannot be decoded ({reason}): damaged, cut short or unusual; copy it again or save it as PNG"
     raise UserError(f"{path}: {problem}")
+
+
+def _foreign_kind(path: Path) -> str | None:
+    with open(path, "rb") as file:
+        begin = file.read(500)
+    kinds = (name for start, name in FOREIGN.items() if re.match(start, begin, re.DOTALL))
+    return next((f"{name}, which is not read" for name in kinds), None)
 
 
 def _decode_plain_png(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:

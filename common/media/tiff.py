@@ -41,6 +41,8 @@ def unread_kind(path: Path) -> str | None:
 
 def unknown_kind(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str | None:
     """Return the name of a TIFF's kind where Pillow may read it wrongly, else None."""
+    if tags.get(254, 0) & 1 and tags.next:  # cameras and scanners write one before the image
+        return _named("its first page is a thumbnail")
     bits, colour, samples = tags.get(258, (1,)), tags.get(262, -1), tags.get(277, 1)
     planar, formats, packed = tags.get(284, 1) == 2, set(tags.get(339, (1,))) - {4}, tags.get(259, 1) != 1
     known = (

@@ -10,11 +10,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from common.core.errors import UserError
 from common.media.ffmpeg_process import find_ffmpeg
-from common.media.images import read_image
+from common.media.images import animation_warning, read_image
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
 
@@ -212,6 +212,47 @@ def test_a_lossy_image_is_near_the_array_that_it_was_written_from(tmp_path, name
     Image.fromarray(samples[..., 0] if channels == 1 else samples).save(tmp_path / name, **options)
     error = np.abs(read_image(tmp_path / name).astype(int) - samples[..., :3])
     assert error.mean() < 3 and error.max() < 30
+
+
+@pytest.mark.parametrize(
+    "start, said",
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image, which is not read; save it as PNG"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heix", "a HEIC image"),
+        (b"\xff\x0a\xfa", "a JPEG XL image"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+        (b'<?xml version="1.0"?>\n<!-- x -->\n<svg>', "an SVG drawing"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "not an image"),
+    ],
+)
+def test_a_kind_that_is_not_read_is_named(tmp_path, start, said):
+    (tmp_path / "a.jpg").write_bytes(start + bytes(200))
+    with pytest.raises(UserError, match=f"a.jpg: {said}"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_pages_of_a_tiff_are_said_and_a_thumbnail_is_not_taken_for_the_image(tmp_path):
+    first, second = Image.fromarray(texture()), Image.fromarray(255 - texture())
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), texture())
+    assert animation_warning(tmp_path / "a.tif") == "only the first of its 2 pages is seen"
+    thumbnail = TiffImagePlugin.ImageFileDirectory_v2()
+    thumbnail[254] = 1
+    first.save(tmp_path / "b.tif", tiffinfo=thumbnail)
+    read_image(tmp_path / "b.tif")
+    first.save(tmp_path / "b.tif", tiffinfo=thumbnail, save_all=True, append_images=[second])
+    with pytest.raises(UserError, match="b.tif: .*its first page is a thumbnail"):
+        read_image(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("highest", [1, 100, 255, 300, 65535])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_pnm_is_scaled_from_its_highest_value(tmp_path, channels, highest):
+    samples = np.rint(texture(channels) / 255 * highest).astype(">u2" if highest > 255 else "u1")
+    header = f"P{5 if channels == 1 else 6} {WIDTH} {HEIGHT} {highest}\n".encode()
+    (tmp_path / "a.ppm").write_bytes(header + samples.tobytes())
+    assert np.abs(read_image(tmp_path / "a.ppm") - samples / highest * 255).max() <= 1
 
 
 def photo():
