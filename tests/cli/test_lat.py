@@ -12,6 +12,8 @@ from common.cli import script
 from common.core.errors import UserError
 from LAT import LAT
 
+SIZE = ("--input_size", 96, 160)  # where what LAT is trained on does not matter
+
 
 def call(*arguments):
     """LAT's command line, inside this process."""
@@ -73,7 +75,7 @@ def trained(rootdir, weight_files, tmp_path_factory):
     """The folder of a short training, and what it printed."""
     folder = tmp_path_factory.mktemp("trained")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        call(*flags("train", rootdir, weight_files, folder))
+        call(*flags("train", rootdir, weight_files, folder), *SIZE)
     return folder, printed.getvalue()
 
 
@@ -86,7 +88,7 @@ def test_a_training_learns_and_its_best_epoch_can_be_tested(trained, rootdir, tm
     best = log["val_loss"].idxmin()
     assert f"best epoch {best + 1} of 2:\nJND1: error on valid {log['val_loss'][best]:.2f} QP; always" in printed
 
-    call(*flags("test", rootdir, folder, tmp_path, **{"--JND_Recon_Models_Path": None}))
+    call(*flags("test", rootdir, folder, tmp_path, **{"--JND_Recon_Models_Path": None}), *SIZE)
     assert len(pd.read_csv(tmp_path / "JND1test_results.csv")) == 3
 
 
