@@ -10,7 +10,6 @@ suggest that theirs did.  --patch trains on random patches, many times faster: t
 learns holds for whole frames.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli.flags import positive, training_flags
@@ -21,51 +20,11 @@ from common.core.files import check_writable, write_csv
 from common.data.dataset import load_splits, match_images, split_folder
 from common.media.images import TCSVT, write_png
 from common.models import weight_search
-from common.models.autoencoder import build_autoencoder, start_from_dct
-from common.models.registry import ModelSpec, Output
+from common.models.autoencoder import TARGETS, Defaults, autoencoder_spec
+from common.models.registry import ModelSpec
 from common.prediction.testing import compare, predictions
 from common.training.config import TrainingConfig
 from common.training.train import train
-
-TARGETS = ("Img", "JND1", "JND2", "JND3")
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """Ours; the papers name none."""
-
-    epochs: int = 300
-    batch_size: int = 8
-    learning_rate: float = 1e-4
-
-
-def autoencoder_spec(target: str, dct: bool = False) -> ModelSpec:
-    """The autoencoder of one of TARGETS as a model like the others.
-
-    Args:
-        dct: start as a block transform, see `common.models.autoencoder`, instead of at random.
-    """
-
-    def build(shape):
-        autoencoder = build_autoencoder(shape=shape)
-        if dct:
-            start_from_dct(autoencoder)
-        return autoencoder
-
-    name, level = f"{target}Reconstruction", None if target == "Img" else target
-    kind = "image" if level is None else "frame"
-    return ModelSpec(
-        name=name,
-        script=__file__,
-        build=build,
-        outputs=(Output("reconstruction", kind, level, loss="mse", metrics=("psnr", "ssim")),),
-        defaults=Defaults(),
-        weights=f"{name}.h5",
-        input=TCSVT,
-        checkpoint=f"{name}.h5",
-        log=f"logs{name}.csv",
-        label=name,
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -144,7 +103,8 @@ def find_start(start_from: str | None, folder: Path, target: str) -> Path | str:
         return image if target != "Img" and image.is_file() else "dct"
     if start_from in ("dct", "scratch"):
         return start_from
-    return weight_search.find(start_from, [image.name], "the autoencoder to start from")
+    names = [image.name] if Path(start_from).is_dir() else [f"{target}Reconstruction.h5" for target in TARGETS]
+    return weight_search.find(start_from, names, "the autoencoder to start from")
 
 
 def test(spec: ModelSpec, data_dir: Path, weights: Path, result_path: Path, batch_size: int = 2) -> None:

@@ -1,11 +1,16 @@
 """The pages for people: every link leads somewhere, the README stays short, versions agree."""
 
+import ast
 import re
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT
 
 import common
+from common.models import conversion
+from common.models.autoencoder import TARGETS, autoencoder_spec
+from common.models.registry import get_model, list_models
 
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), PROJECT / "pretrained" / "README.md"])
 
@@ -39,6 +44,17 @@ def test_the_first_page_is_short_and_knows_every_page():
     assert text.count("\n") <= 120
     for page in PROJECT.glob("docs/*.md"):
         assert f"(docs/{page.name})" in text, page.name
+
+
+def test_each_model_has_a_card_with_the_figure_of_its_script():
+    specs = [*map(get_model, list_models()), *(autoencoder_spec(target) for target in TARGETS)]
+    for spec in specs:
+        doc = ast.get_docstring(ast.parse(Path(spec.script).read_text()))
+        figure = re.search(r"(^    .*\n)+", f"{doc}\n", re.MULTILINE)[0]
+        assert figure in conversion.page(spec.name), spec.name
+        assert f"{spec.weights.format(jnd=1)}`" in conversion.page(spec.name)
+    text = (PROJECT / "README.md").read_text()
+    assert all(f"(docs/models/{page.name})" in text for page in PROJECT.glob("docs/models/*.md"))
 
 
 def test_versions_agree():

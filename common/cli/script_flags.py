@@ -135,7 +135,7 @@ def _batch_size_flag(parser, spec):
 
 def _weights_flag(parser, specs, exported=True):
     names = ", ".join(dict.fromkeys(spec.released_name("JND1") for spec in specs))
-    text = f"{names}{', or what export wrote of it' if exported else ''}, or a folder that holds it"
+    text = f"{names}, or what {'export or ' if exported else ''}weights convert wrote of it, or a folder that holds it"
     parser.add_argument("--model_weights_path", default=PRETRAINED, metavar="W", help=text)
 
 

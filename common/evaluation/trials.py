@@ -3,6 +3,7 @@
 Each trial is a process of its own: the memory that it needs is that of one model.
 """
 
+import contextlib
 import csv
 import re
 import shlex
@@ -16,7 +17,7 @@ from common.core.files import write_text
 from common.core.processes import run_python
 from common.data.dataset import Split
 from common.data.labels import LABEL_FILE
-from common.models import exported, released
+from common.models import exported, released, weight_files
 from common.models.registry import LEVELS, ModelSpec, get_model, list_models
 from common.models.weight_search import level_names
 
@@ -62,22 +63,29 @@ def _identify(file: Path, shown: str) -> tuple[ModelSpec, str | None] | None:
         exported.check(file, spec, level)
         return spec, level
     spec = _identify_weights(file, shown)
-    match = re.search("JND[123]", file.name) if spec and spec.needs_level else None
+    match = re.search("JND[123]", _name(file)) if spec and spec.needs_level else None
     if spec and spec.needs_level and not match:
         raise UserError(f"{shown}: {spec.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
     return spec and (spec, match[0] if match else None)
 
 
+def _name(file: Path) -> str:
+    """The name of a weight file; the one as released where the file says it."""
+    with contextlib.suppress(UserError):  # damaged, which others say
+        return weight_files.describe(file).get("file", file.name)
+    return file.name
+
+
 def _identify_weights(file: Path, shown: str) -> ModelSpec | None:
     papers = {entry.model for entry in released.RELEASED}
     for spec in map(get_model, list_models()):
-        if spec.name not in papers and file.name in map(spec.released_name, LEVELS):
+        if spec.name not in papers and _name(file) in map(spec.released_name, LEVELS):
             return spec
     network, line = released.describe(file, shown)
     if network is None:
         raise UserError(line)
     models = [entry.model for entry in released.RELEASED if entry.network is network]
-    marked = re.search(r"(?<![A-Za-z])VA(?![A-Za-z])", shown)
+    marked = re.search(r"(?<![A-Za-z])VA(?![A-Za-z])", shown if _name(file) == file.name else _name(file))
     name = next((name for name in models if marked and name.endswith("VA")), models[0])
     return None if name == "autoencoder" else get_model(name)
 

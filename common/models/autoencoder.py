@@ -15,16 +15,21 @@ Source: Nami et al., "Lightweight Multitask Learning for Robust JND Prediction u
 Frames", IEEE TCSVT 2024.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from common.core import keras
+from common.media.images import TCSVT
+from common.models.registry import ModelSpec, Output
 
 FILTERS = 128
 LATENT_FILTERS = 192
 SLOPE = 0.05  # of the LeakyReLU
 SHAPE = (352, 640, 3)
+TARGETS = ("Img", "JND1", "JND2", "JND3")
+"""What the weight files of this network reconstruct, TARGETReconstruction.h5."""
 
 
 def build_autoencoder(inputs: Any = None, *, shape: tuple = SHAPE, prefix: str = "") -> Any:
@@ -164,3 +169,41 @@ def _set_kernel(model: Any, name: str, kernel: np.ndarray, reads: int, writes: i
     # With stride 2 and "same", a 5 x 5 kernel reads from one pixel before its 2 x 2 block.
     whole[1:3, 1:3, : kernel.shape[2], : kernel.shape[3]] = kernel
     layer.set_weights([whole, *bias])
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Ours; the papers name none."""
+
+    epochs: int = 300
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+
+
+def autoencoder_spec(target: str, dct: bool = False) -> ModelSpec:
+    """The autoencoder of one of TARGETS as a model like the others, which no registry lists.
+
+    Args:
+        dct: start as a block transform, see `start_from_dct`, instead of at random.
+    """
+
+    def build(shape):
+        autoencoder = build_autoencoder(shape=shape)
+        if dct:
+            start_from_dct(autoencoder)
+        return autoencoder
+
+    name, level = f"{target}Reconstruction", None if target == "Img" else target
+    kind = "image" if level is None else "frame"
+    return ModelSpec(
+        name=name,
+        script=__file__,
+        build=build,
+        outputs=(Output("reconstruction", kind, level, loss="mse", metrics=("psnr", "ssim")),),
+        defaults=Defaults(),
+        weights=f"{name}.h5",
+        input=TCSVT,
+        checkpoint=f"{name}.h5",
+        log=f"logs{name}.csv",
+        label=name,
+    )

@@ -72,7 +72,7 @@ class Released:
 
     def matches(self, path: Path, network: Network | None) -> bool:
         """Return whether the file at `path`, whose shapes are those of `network`, counts as this one."""
-        return self.name == path.name if self.name else self.network is network
+        return self.name == path.name if self.name else self.network is network and path.suffix == ".h5"
 
 
 TCSVT_2024 = Archive(11080876, "FALCON_IEEETCSVT2024_WP3_v1.0.zip")
@@ -141,20 +141,23 @@ def describe(path: Path, shown: str | Path | None = None) -> tuple[Network | Non
         network = identify(path)
     except UserError as error:
         return None, f"{shown}: {str(error).removeprefix(f'{path}: ')}"
-    line = f"{shown}: {model_names(network)}, {network.parameters:,} parameters"
+    about = weight_files.describe(path)
+    names = f"{about['model']} {about['level'] or ''}".rstrip() if about else model_names(network)
+    line = f"{shown}: {names}, {network.parameters:,} parameters"
     for entry in RELEASED:
-        if entry.name == path.name and entry.network is not network:
+        if entry.name in (path.name, about.get("file")) and entry.network is not network:
             return None, f"{line}, but its name is that of {entry.model}'s file; rename it or fetch it again"
     return network, line
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Return the .h5 files in and below `folder`, sorted; raise UserError where there is no such folder."""
+    """Return the .h5 and .safetensors files in and below `folder`, sorted; raise UserError where it is no folder."""
     if not folder.is_dir():
         what = "a file" if folder.exists() else "no such folder"
         raise UserError(f"{folder}: {what}; expected the folder that holds the weight files (.h5)")
+    files = sorted(path for path in (*folder.rglob("*.h5"), *folder.rglob("*.safetensors")) if path.is_file())
     # PART: being written, or left by a process that was killed
-    return sorted(path for path in folder.rglob("*.h5") if path.is_file() and not path.name.startswith(PART))
+    return [path for path in files if not any(part.startswith(PART) for part in path.relative_to(folder).parts)]
 
 
 def describe_all(folder: Path) -> dict[Path, tuple[Network | None, str]]:

@@ -1,27 +1,27 @@
-"""Weight files in the layout of the released ones: Keras 2 HDF5, weights only, matched by the order of layers.
+"""Weight files, each matched by the order of its layers: in the layout of the released ones, and as safetensors.
 
-Such a file has a group a layer, listed in order in the attribute `layer_names`; each group lists its arrays in
-`weight_names`.  Names do not matter when a file is read, order and shapes do.  A file is data of a stranger: no other
-file that it refers to is opened, and no array is read before its type and shape are known to be right.
+The layouts themselves are described in `weight_layouts`, which opens the files.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import safetensors.numpy
 
 from common.core.errors import UserError
 from common.core.files import atomic_write
+from common.models.weight_layouts import ABOUT, KERAS_SUFFIX, SAFETENSORS, open_file, read_about, read_layers
 
 if TYPE_CHECKING:
     import keras
 
-KERAS_VERSION = b"2.9.0"  # whose layout this is; Keras converts the arrays of files that say 1
-LARGEST_PIECE = 2**20  # numbers; HDF5 makes room for a whole piece of an array to read a part of it
-STRANGE = "no Keras writes such weight files, and this one is not read; fetch or copy it again, from whom you trust"
+KERAS_VERSION = b"2.9.0"  # whose layout the released one is; Keras converts the arrays of files that say 1
 
 
 def load(model: "keras.Model", path: str | Path, owner: str | None = None) -> None:
@@ -36,17 +36,25 @@ def load(model: "keras.Model", path: str | Path, owner: str | None = None) -> No
     owner = owner or model.name
     path = Path(path)
     layers = [layer for layer in model.layers if layer.weights]
-    with _open(path) as stored:
+    with open_file(path) as file:
+        stored, about = read_layers(path, file), read_about(path, file)
         _compare(path, stored, layers, owner)
         arrays = [[dataset[()] for dataset in datasets] for _, datasets in stored]
         names = [name for name, _ in stored]
     with np.errstate(over="ignore"):
         arrays = [[array.astype("float32", copy=False) for array in several] for several in arrays]
+    _check_numbers(path, names, arrays, about)
+    for several, layer in zip(arrays, layers):
+        layer.set_weights(several)
+
+
+def _check_numbers(path: Path, names: Iterable[str], arrays: list[list[np.ndarray]], about: Mapping[str, Any]) -> None:
+    """Raise UserError where the arrays of a file, a list for each layer, are no numbers, or not those it says."""
     for name, several in zip(names, arrays):
         if not all(np.isfinite(array).all() for array in several):
             raise UserError(f"{path}: layer {name} holds NaN or infinite weights; its training has failed")
-    for several, layer in zip(arrays, layers):
-        layer.set_weights(several)
+    if about and digest(itertools.chain(*arrays)) != about["sha256"]:
+        raise UserError(f"{path}: damaged: its numbers are not those of its SHA-256; convert or copy it again")
 
 
 def _compare(path: Path, stored: list[tuple[str, list[h5py.Dataset]]], layers: Sequence[Any], owner: str) -> None:
@@ -82,23 +90,96 @@ def whole_model(layers: Sequence[tuple[str, list]], expected: int) -> str:
     )
 
 
-def save(model: "keras.Model", path: str | Path, note: str = "") -> None:
-    """Write the weights of `model` to `path` in the released layout, whole or not at all.
+def is_keras(path: Path) -> bool:
+    """Return whether a file is in Keras's own layout; raise UserError where it is damaged."""
+    with open_file(path) as file:
+        return isinstance(file, h5py.File) and "layers" in file and "layer_names" not in file.attrs
 
-    note: How they came about, kept in an attribute that Keras does not read.
+
+def load_keras(model: "keras.Model", path: Path) -> None:
+    """Give `model` the weights of a file in Keras's own layout, whose name ends in .weights.h5.
+
+    Raises:
+        UserError: The file is damaged or for another network, which may have changed the model.
     """
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
-        if note:
-            file.attrs["training"] = note
-        file.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
-        file.attrs["backend"] = np.bytes_("tensorflow")
-        file.attrs["keras_version"] = np.bytes_(KERAS_VERSION)
-        for layer in model.layers:
-            group = file.create_group(layer.name)
-            names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
-            group.attrs["weight_names"] = np.array([name.encode() for name in names], dtype="S")
-            for name, array in zip(names, layer.get_weights()):
-                group.create_dataset(name, data=array)
+    with open_file(path) as file:
+        arrays: list[h5py.Dataset] = []
+        file.visititems(lambda name, item: arrays.append(item) if isinstance(item, h5py.Dataset) else None)
+        about, count = read_about(path, file), len(arrays)
+        if count != len(model.weights) or {array.dtype for array in arrays} != {np.dtype("float32")}:
+            what = f"holds {count} arrays, {model.name} expects {len(model.weights)}, all float32"
+            raise UserError(f"{path}: {what}; is this a file for another model?")
+        if not path.name.endswith(KERAS_SUFFIX):
+            raise UserError(
+                f"{path}: in Keras's own layout, which Keras reads by name only; rename it to end in .weights.h5"
+            )
+        try:
+            model.load_weights(path)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{path}: does not fit {model.name} ({reason}); is this a file for another model?"
+            ) from None
+    _check_numbers(path, [layer.name for layer in model.layers], [layer.get_weights() for layer in model.layers], about)
+
+
+def weights_of(model: "keras.Model") -> Iterator[np.ndarray]:
+    """Yield the arrays of a model in the order of its layers."""
+    return itertools.chain.from_iterable(layer.get_weights() for layer in model.layers)
+
+
+def digest(arrays: Iterable[np.ndarray]) -> str:
+    """Return the SHA-256 of the bytes of arrays, float32, little-endian, in C order, one after the other."""
+    sha256 = hashlib.sha256()
+    for array in arrays:
+        sha256.update(np.ascontiguousarray(array, "<f4").reshape(-1).data)
+    return sha256.hexdigest()
+
+
+def save(model: "keras.Model", path: str | Path, note: str = "", about: Mapping[str, Any] | None = None) -> None:
+    """Write the weights of `model` to `path`, whole or not at all.
+
+    The name decides the layout: .safetensors, Keras's own (.weights.h5), or the released one.
+
+    Args:
+        note: How they came about, kept in an attribute of HDF5 that Keras does not read.
+        about: What the file says of them, FIELDS.
+    """
+    path = Path(path)
+    is_keras = path.name.endswith(KERAS_SUFFIX)
+    with atomic_write(path) as temporary:
+        if path.suffix == SAFETENSORS:
+            _write_safetensors(model, temporary, {**(about or {}), **({"training": note} if note else {})})
+            return
+        if is_keras:
+            model.save_weights(temporary)
+        with h5py.File(temporary, "r+" if is_keras else "w") as file:
+            if note:
+                file.attrs["training"] = note
+            if about:
+                file.attrs[ABOUT] = json.dumps(about)
+            if not is_keras:
+                _write_layers(model, file)
+
+
+def _write_safetensors(model: "keras.Model", path: Path, about: Mapping[str, Any]) -> None:
+    names = [f"{layer.name}/{weight.name}" for layer in model.layers for weight in layer.weights]
+    # One key: of several, safetensors writes any first, and the same weights would be another file each time.
+    metadata = {ABOUT: json.dumps({**about, "order": names})}
+    # By save_file, nobody else might read it.
+    path.write_bytes(safetensors.numpy.save(dict(zip(names, weights_of(model), strict=True)), metadata))
+
+
+def _write_layers(model: "keras.Model", file: h5py.File) -> None:
+    file.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
+    file.attrs["backend"] = np.bytes_("tensorflow")
+    file.attrs["keras_version"] = np.bytes_(KERAS_VERSION)
+    for layer in model.layers:
+        group = file.create_group(layer.name)
+        names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
+        group.attrs["weight_names"] = np.array([name.encode() for name in names], dtype="S")
+        for name, array in zip(names, layer.get_weights()):
+            group.create_dataset(name, data=array)
 
 
 def layout(path: str | Path) -> list[tuple[str, list[tuple[int, ...]]]]:
@@ -106,61 +187,21 @@ def layout(path: str | Path) -> list[tuple[str, list[tuple[int, ...]]]]:
 
     Raises UserError where the file is damaged or no weight file of this layout.
     """
-    with _open(Path(path)) as stored:
-        return [(name, [dataset.shape for dataset in datasets]) for name, datasets in stored]
+    path = Path(path)
+    with open_file(path) as file:
+        return [(name, [array.shape for array in arrays]) for name, arrays in read_layers(path, file)]
 
 
 def note(path: str | Path) -> str:
-    """Return the note that `save` put into a file; raise OSError or KeyError where there is none."""
+    """Return the note that `save` put into an HDF5 file, "" where there is none; raise OSError where it is no such."""
     with h5py.File(path, "r") as file:
-        return str(file.attrs["training"])
+        return str(file.attrs.get("training", ""))
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[list[tuple[str, list[h5py.Dataset]]]]:
-    """Give the block the layers with weights, in order: (name, datasets, of which nothing was read)."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if not h5py.is_hdf5(path):
-        raise UserError(f"{path}: not an HDF5 file ({path.stat().st_size} bytes); expected a Keras weight file (.h5)")
-    try:
-        with h5py.File(path, "r") as file:
-            _refuse_links(path, file)
-            # A whole model saved by Keras 2 keeps its weights in a group of their own.
-            root: Any = file.get("model_weights", file)
-            again = "load it with the Keras that wrote it and write it with common.models.weight_files.save"
-            if "layer_names0" in root.attrs:
-                raise UserError(
-                    f"{path}: its list of layers is split into layer_names0, layer_names1 ..., as Keras does above "
-                    f"64 KB, which no released file has; is this a file for another model? Else {again}"
-                )
-            if "layer_names" not in root.attrs:
-                problem = "not in the Keras 2 layout of the released weights (no layer_names)"
-                raise UserError(f"{path}: HDF5, but {problem}; {again}")
-            layers = []
-            for name in map(_text, root.attrs["layer_names"]):
-                if "weight_names0" in root[name].attrs:
-                    raise UserError(
-                        f"{path}: the list of the arrays of {name} is split into weight_names0 ..., as Keras does "
-                        f"above 64 KB: a whole model in one layer; {again}"
-                    )
-                layers.append((name, [root[name][_text(key)] for key in root[name].attrs["weight_names"]]))
-                for dataset in layers[-1][1]:
-                    if dataset.external or dataset.is_virtual:
-                        raise UserError(f"{path}: {dataset.name} lies in another file; {STRANGE}")
-                    if dataset.chunks and np.prod(dataset.chunks) > max(dataset.size or 0, LARGEST_PIECE):
-                        raise UserError(f"{path}: {dataset.name} is stored in pieces larger than itself; {STRANGE}")
-            yield [(name, datasets) for name, datasets in layers if datasets]
-    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged or cut off ({error}); fetch or copy it again") from None
+def describe(path: str | Path) -> dict[str, Any]:
+    """Return what a file says of its weights, FIELDS; {} of an HDF5 file that says nothing.
 
-
-def _refuse_links(path: Path, file: h5py.File) -> None:
-    """Raise UserError where anything in a file is a link to another file."""
-    name = file.visititems_links(lambda name, link: name if isinstance(link, h5py.ExternalLink) else None)
-    if name is not None:
-        raise UserError(f"{path}: /{name} is a link to another file; {STRANGE}")
-
-
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
+    Raises UserError where the file is damaged, or is a safetensors file that says nothing.
+    """
+    with open_file(Path(path)) as file:
+        return read_about(Path(path), file)

@@ -19,8 +19,8 @@ from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.threads import prefetch
 from common.media.ffmpeg import QP_RANGE
-from common.models.registry import LEVELS, ModelSpec, get_model
-from common.models.weight_search import find_weights, level_names
+from common.models.registry import LEVELS, ModelSpec, get_model, list_models
+from common.models.weight_search import described_model, find_weights, level_names
 from common.prediction import networks, resize_modes
 from common.prediction.config import PredictorConfig
 from common.prediction.inputs import Frame
@@ -178,7 +178,7 @@ class Predictor:
 
 
 def load(
-    model: str | ModelSpec,
+    model: str | os.PathLike | ModelSpec,
     level: int | str | None = None,
     weights: str | os.PathLike = PRETRAINED,
     *,
@@ -189,6 +189,7 @@ def load(
 
     Args:
         model: Its name in the papers, "LAT", "E2E-REC", "MJ-LAT", "MT_1LJND_VA" ...; `common.list_models()` has all.
+            Or a folder or file that `common.weights convert` wrote, which says its model, level and size of input.
         level: "JND1" to "JND3", or 1 to 3; None for all three, or as many as have weights there.
         weights: The weight file, or a network that `export` wrote, or a folder that holds it anywhere in or below.
         fit: The older name of `resize_mode`.
@@ -204,7 +205,14 @@ def load(
         UserError: Weights are missing, damaged or another model's; one line for a person.
         ValueError: An argument has a value that the model does not take.
     """
-    spec = model if isinstance(model, ModelSpec) else get_model(model)
+    if isinstance(model, ModelSpec):
+        spec = model
+    elif str(model) not in list_models() and Path(model).exists():
+        if weights != PRETRAINED:
+            raise ValueError(f"weights {str(weights)!r}: {model} holds weights already; leave them out")
+        spec, weights = described_model(Path(model))
+    else:
+        spec = get_model(str(model))
     if fit:
         settings["resize_mode"] = fit
     config = PredictorConfig(**settings)
