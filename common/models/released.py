@@ -145,7 +145,7 @@ def describe(path: Path, shown: str | Path | None = None) -> tuple[Network | Non
     names = f"{about['model']} {about['level'] or ''}".rstrip() if about else model_names(network)
     line = f"{shown}: {names}, {network.parameters:,} parameters"
     for entry in RELEASED:
-        if entry.name in (path.name, about.get("file")) and entry.network is not network:
+        if entry.name and entry.name in (path.name, about.get("file")) and entry.network is not network:
             return None, f"{line}, but its name is that of {entry.model}'s file; rename it or fetch it again"
     return network, line
 
