@@ -139,17 +139,18 @@ def digest(arrays: Iterable[np.ndarray]) -> str:
 def save(model: "keras.Model", path: str | Path, note: str = "", about: Mapping[str, Any] | None = None) -> None:
     """Write the weights of `model` to `path`, whole or not at all.
 
-    The name decides the layout: .safetensors, Keras's own (.weights.h5), or the released one.
+    The layout is the released one.  Where the file is to say what they are, its name decides: .safetensors; Keras's
+    own layout, .weights.h5; the released one.
 
     Args:
         note: How they came about, kept in an attribute of HDF5 that Keras does not read.
         about: What the file says of them, FIELDS.
     """
     path = Path(path)
-    is_keras = path.name.endswith(KERAS_SUFFIX)
+    is_keras = bool(about) and path.name.endswith(KERAS_SUFFIX)  # not what a training is told to write
     with atomic_write(path) as temporary:
-        if path.suffix == SAFETENSORS:
-            _write_safetensors(model, temporary, {**(about or {}), **({"training": note} if note else {})})
+        if about and path.suffix == SAFETENSORS:
+            _write_safetensors(model, temporary, {**about, **({"training": note} if note else {})})
             return
         if is_keras:
             model.save_weights(temporary)

@@ -171,7 +171,7 @@ def _weight_files() -> Any:
     try:
         from common.models import weight_files  # it imports h5py, for which --help does not wait
     except ModuleNotFoundError as error:
-        needs = f"weight files (.h5, .safetensors) need {error.name}: pip install -r requirements.txt"
+        needs = f"weight files (.h5) need {error.name}: pip install -r requirements.txt"
         raise UserError(f"{needs}; or give a network that `export` wrote") from None
     return weight_files
 
