@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """E2E-LAT: a JND level and its frame, learned end to end from the latent (Nami et al., IEEE TCSVT 2024).
 
     image (B, 352, 640, 3), B, G, R, 0..255

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """E2E-REC: a JND level and its frame, the level learned from the frame, end to end (Nami et al., IEEE TCSVT 2024).
 
     image (B, 352, 640, 3), B, G, R, 0..255

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """LAT: one JND level from the latent of the JND autoencoder (Nami et al., IEEE TCSVT 2024, the latent-based method).
 
     image (B, 352, 640, 3), B, G, R, 0..255

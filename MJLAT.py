@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """MJ-LAT: all three JND levels jointly, from the latents of three JND autoencoders (Nami et al., IEEE TCSVT 2024).
 
     image (B, 352, 640, 3), B, G, R, 0..255

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """MJ-REC: all three JND levels jointly, from three reconstructed frames (Nami et al., IEEE TCSVT 2024).
 
     image (B, 352, 640, 3), B, G, R, 0..255

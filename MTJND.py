@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """MTJND: JND levels from a VGG16 backbone (Nami et al., ICIP 2023): MT_3LJND, MT_1LJND_VA, MT_3LJND_VA.
 
     image (B, 270, 480, 3), B, G, R, 0..1, no mean subtracted

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """REC: one JND level from the frame that the JND autoencoder reconstructs (Nami et al., IEEE TCSVT 2024).
 
     image (B, 352, 640, 3), B, G, R, 0..255

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The main job from photographs to a table, on photographs that installed packages contain: python3 -m common.demo
 
 Prepares a dataset, trains the JND1 autoencoder and LAT on it, and tests LAT.  Each step prints its command, so that you
@@ -17,9 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from common.cli import program
+from common.cli.flags import groups
 from common.core import stopping
 from common.core.errors import UserError
 from common.core.files import write_text
+from common.core.messages import note
 from common.core.plotting import png_figure
 from common.core.processes import run_python
 from common.media.images import read_image
@@ -77,8 +80,9 @@ STEPS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the steps that are not complete yet and print the table; return the exit code."""
-    parser = program.Parser(prog="python3 -m common.demo", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
+    parser = program.Parser(["", "--folder try/"], prog="python3 -m common.demo", description=__doc__)
+    _, writes, *_ = groups(parser)
+    writes.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
     folder = parser.parse_args(arguments).folder
     collect(folder / "photographs")
     with stopping.keeping(f"{folder}; the same command does the steps that are missing"):
@@ -110,10 +114,10 @@ def run_steps(folder: Path) -> None:
         arguments = [part.format(folder=folder) for part in step.split()]
         command = shlex.join(["python3", *arguments])
         if complete[number : number + 1] == [command] and (folder / output).is_file():
-            print(f"done before: {command}")
+            note(f"done before: {command}")
             continue
         complete = complete[:number]  # what follows a step that runs again runs again
-        print(f"\n$ {command}", flush=True)
+        note(f"\n$ {command}")
         code = run_python(*arguments)
         if code:
             raise UserError(f"the command above ended with code {code}; mend what it says and run this again")
@@ -144,7 +148,7 @@ def show(folder: Path) -> None:
     verdict = f"Its error is {100 * measured['skill']:.0f} % smaller than the median's (95 %: {low:.0f} to {high:.0f})"
     verdict += ": it has learned." if low > 0 else ": with so few photographs, that may be chance."
     weights = folder / "weights" / "BestModelJND1.h5"
-    print(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights))
+    note(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights))
 
 
 def draw(table, folder: Path, errors: str, target: Path) -> None:

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The papers' tables from one command:
 
     python3 -m common.evaluate --data_dir ROOT/ --weights pretrained/ --output results/
@@ -28,20 +29,24 @@ from common.evaluation.config import EvaluationConfig
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 1 where a weight file had to be left out."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = program.Parser(prog="python3 -m common.evaluate", description=__doc__)
-    add = parser.add_argument
-    add("--data_dir", type=Path, required=True, metavar="ROOT", help="the rootdir; test/ needs labels in QP")
-    add("--weights", type=Path, default=EvaluationConfig.weights, metavar="W", help="the folder of weight files")
-    add("--output", type=Path, required=True, metavar="O", help="the folder for the results of this dataset")
-    add("--psnr", choices=("luma", "rgb"), default=EvaluationConfig.psnr, help="what PSNR is computed of")
+    parser = program.Parser(
+        ["--data_dir ROOT/ --output results/", "--data_dir ROOT/ --weights C/ --output results/ --complexity"],
+        prog="python3 -m common.evaluate",
+        description=__doc__,
+    )
+    needs, writes, computes, rare = (group.add_argument for group in flags.groups(parser))
+    needs("--data_dir", type=Path, required=True, metavar="ROOT", help="the rootdir; test/ needs labels in QP")
+    needs("--weights", type=Path, default=EvaluationConfig.weights, metavar="W", help="the folder of weight files")
     sheets = "VideoSet's label sheets: their samples give satisfied subjects (those of MCL-JCI are in the manifest)"
-    add("--sheets", type=Path, metavar="S", help=sheets)
-    count = flags.positive(int)
-    images = "how many images the page shows"
-    add("--pictures", dest="images", metavar="N", type=count, default=EvaluationConfig.images, help=images)
-    complexity = "measure what each model costs, where complexity.csv in --output does not have it yet"
-    add("--complexity", action="store_true", help=complexity)
-    add("--jobs", type=count, default=EvaluationConfig.jobs, help="images encoded at a time")
+    needs("--sheets", type=Path, metavar="S", help=sheets)
+    text = "the folder for the results of this dataset"
+    writes("--output", type=Path, required=True, metavar="O", help=text)
+    count, text = flags.positive(int), "how many images the page shows"
+    writes("--pictures", dest="images", metavar="N", type=count, default=EvaluationConfig.images, help=text)
+    computes("--psnr", choices=("luma", "rgb"), default=EvaluationConfig.psnr, help="what PSNR is computed of")
+    text = "measure what each model costs, unless complexity.csv in O has it"
+    computes("--complexity", action="store_true", help=text)
+    rare("--jobs", type=count, default=EvaluationConfig.jobs, metavar="N", help="images encoded at a time")
     config = program.config_from(EvaluationConfig, parser.parse_args(arguments))
 
     from common.evaluation.pipeline import evaluate

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Levels for other shares of viewers than three quarters: a model of the population, not of the image.
 
 A JND level is VideoSet's `jnd`: the lower quartile of its subjects' samples, so that three quarters of the viewers are
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.cli import program
+from common.cli.flags import groups
 from common.core.errors import UserError
 from common.data.levels import QUARTILE, SHARES, SHIFTS, satisfied
 
@@ -158,8 +160,9 @@ def count_definitions(levels: Iterable[Level]) -> tuple[int, dict[str, int]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Derive the table, print it, and say how well it holds; return the exit code."""
-    parser = program.Parser(prog="python3 -m common.population", description=__doc__)
-    parser.add_argument("sheet_dir", type=Path, metavar="SHEETS", help="the folder of VideoSet's label sheets")
+    parser = program.Parser(["SHEETS/"], prog="python3 -m common.population", description=__doc__)
+    needs, *_ = groups(parser)
+    needs.add_argument("sheet_dir", type=Path, metavar="SHEETS", help="the folder of VideoSet's label sheets")
     levels = read_levels(parser.parse_args(arguments).sheet_dir)
     rows, agreeing = count_definitions(level for by_size in levels.values() for level in by_size.values())
     print(f"`jnd` of {rows} rows is the samples' ...")

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Train and try the autoencoders: python3 -m common.reconstruct train|test
 
 Four weight files of one network (common/models/autoencoder.py): ImgReconstruction.h5 reconstructs the image itself,
@@ -11,12 +12,14 @@ learns holds for whole frames.
 """
 
 from pathlib import Path
+from typing import Any
 
-from common.cli.flags import positive, training_flags
+from common.cli.flags import groups, positive, training_flags
 from common.cli.program import Parser, config_from, run
 from common.core import startup
 from common.core.errors import UserError
 from common.core.files import check_writable, write_csv
+from common.core.messages import note
 from common.data.dataset import load_splits, match_images, split_folder
 from common.media.images import TCSVT, write_png
 from common.models import weight_search
@@ -29,33 +32,40 @@ from common.training.train import train
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = Parser(prog="python3 -m common.reconstruct", description=__doc__)
+    train_example = "--target JND1 --data_dir ROOT/ --checkpoint_path R/"
+    test_example = "--target JND1 --data_dir ROOT/ --model_weights_path R/ --result_path OUT/"
+    parser = Parser([f"train {train_example}"], prog="python3 -m common.reconstruct", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    command = commands.add_parser("train", help="train one weight file")
-    _common_flags(command)
-    command.add_argument("--checkpoint_path", type=Path, required=True, metavar="R", help="folder for the weights")
-    command.add_argument("--csv_log_path", metavar="L", help="folder for the CSV log; by default --checkpoint_path")
-    command.add_argument(
-        "--start_from",
-        metavar="FILE",
-        help="weights to start from, `dct` (a block transform, see docs/training.md), or `scratch` (random); by "
-        "default R/ImgReconstruction.h5 if it is there and --target is another, else dct",
+    text, examples = "train one weight file", [train_example, f"{train_example} --patch 96 160"]
+    command = commands.add_parser("train", help=text, description="Train one weight file.", examples=examples)
+    needs, writes, computes, rare = groups(command)
+    _common_flags(needs)
+    text = "folder for the weights"
+    writes.add_argument("--checkpoint_path", type=Path, required=True, metavar="R", help=text)
+    text = "folder for the CSV log (default: R, where the weights are)"
+    writes.add_argument("--csv_log_path", metavar="L", help=text)
+    text = (
+        "weights to start from: a file, `dct` (a block transform, see docs/training.md), or `scratch` (random) "
+        "(default: R/ImgReconstruction.h5 if it is there and another file is trained, else dct)"
     )
-    command.add_argument(
-        "--patch",
-        type=positive(int),
-        nargs=2,
-        metavar=("H", "W"),
-        help="train on random patches, multiples of 16, instead of whole frames",
-    )
-    training_flags(command, Defaults())
+    computes.add_argument("--start_from", metavar="FILE", help=text)
+    text = "train on random patches of this size, multiples of 16, instead of whole frames"
+    computes.add_argument("--patch", type=positive(int), nargs=2, metavar=("H", "W"), help=text)
+    training_flags(writes, computes, rare, Defaults())
 
-    command = commands.add_parser("test", help="reconstruct ROOT/test; PSNR and SSIM")
-    _common_flags(command)
-    command.add_argument("--model_weights_path", required=True, metavar="R", help="the file, or a folder that holds it")
-    command.add_argument("--result_path", type=Path, required=True, metavar="OUT", help="folder for images and CSV")
-    command.add_argument("--batch_size", type=positive(int), default=2, help="images reconstructed at once")
+    text = "Reconstruct ROOT/test; PSNR and SSIM."
+    command = commands.add_parser(
+        "test", help="reconstruct ROOT/test; PSNR and SSIM", description=text, examples=[test_example]
+    )
+    needs, writes, computes, _ = groups(command)
+    _common_flags(needs)
+    text = "the file, or a folder that holds it"
+    needs.add_argument("--model_weights_path", required=True, metavar="R", help=text)
+    text = "folder for images and CSV"
+    writes.add_argument("--result_path", type=Path, required=True, metavar="OUT", help=text)
+    text = "images reconstructed at once"
+    computes.add_argument("--batch_size", type=positive(int), default=2, metavar="N", help=text)
 
     options = parser.parse_args(arguments)
     if options.command == "train":
@@ -64,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         start = find_start(options.start_from, folder, options.target)
         spec = autoencoder_spec(options.target, dct=start == "dct")
         if not isinstance(start, Path):
-            print(f"starts from: {start}")
+            note(f"starts from: {start}")
         changed = {
             "checkpoint_path": folder / spec.weights,
             "start_from": start if isinstance(start, Path) else None,
@@ -78,16 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _common_flags(parser: Parser) -> None:
-    parser.add_argument(
-        "--target",
-        choices=TARGETS,
-        required=True,
-        help="Img: the image itself; JND1 to JND3: the frame coded at that level",
-    )
-    parser.add_argument(
-        "--data_dir", type=Path, required=True, metavar="ROOT", help="the dataset; JND1 needs jnd1train/ and jnd1valid/"
-    )
+def _common_flags(needs: Any) -> None:
+    text = "Img: the image itself; JND1 to JND3: the frame coded at that level"
+    needs.add_argument("--target", choices=TARGETS, required=True, help=text)
+    text = "the dataset; JND1 needs jnd1train/ and jnd1valid/"
+    needs.add_argument("--data_dir", type=Path, required=True, metavar="ROOT", help=text)
 
 
 def _check_patch(patch: list[int] | None) -> None:
@@ -134,7 +139,7 @@ def test(spec: ModelSpec, data_dir: Path, weights: Path, result_path: Path, batc
 
     table = pd.DataFrame(rows)
     write_csv(table, result)
-    print(f"{len(table)} images of {split.folder}, weights {file}")
+    note(f"{len(table)} images of {split.folder}, weights {file}")
     if "PSNR" in table:
         against = "images" if output.target == "image" else f"{output.level} frames"
         print(f"against the {against}: PSNR {table['PSNR'].mean():.2f} dB, SSIM {table['SSIM'].mean():.4f}")

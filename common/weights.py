@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`python3 -m common.weights fetch|list|verify|convert|cache`: the weight files that came with the papers.
 
 `fetch` downloads the two Zenodo archives and unpacks their weight files; `list` says what is there, for which model and
@@ -12,7 +13,7 @@ of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.
 import os
 from pathlib import Path
 
-from common.cli.flags import form, positive
+from common.cli.flags import form, groups, positive
 from common.cli.program import Parser, run
 from common.core.environment import PRETRAINED
 from common.models import conversion, released
@@ -22,49 +23,54 @@ from common.prediction import export_cache
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = Parser(prog="python3 -m common.weights", description=__doc__)
+    parser = Parser(["fetch", "list"], prog="python3 -m common.weights", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name, text, *examples):
+        """Add a command; return the functions that add flags to its groups."""
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", examples=examples)
+        return [group.add_argument for group in groups(added)]
+
     folder = {"type": Path, "default": PRETRAINED, "metavar": "F", "help": "the folder of weights"}
-
-    command = commands.add_parser("fetch", help="download the released weights from Zenodo")
-    command.add_argument("--folder", **folder)
     records = [archive.record for archive in released.ARCHIVES]
-    command.add_argument("--record", type=int, nargs="+", choices=records, help="only these records")
-    command.add_argument(
-        "--zenodo",
-        default=os.environ.get("ZENODO_URL", released.ZENODO),
-        metavar="URL",
-        help="or a mirror; also $ZENODO_URL",
+    needs, writes, _, rare = command(
+        "fetch", "download the released weights from Zenodo", "", f"--record {records[0]} --folder weights/"
     )
-    command = commands.add_parser("list", help="what is there, and what is missing")
-    command.add_argument("--folder", **folder)
-    command = commands.add_parser("verify", help="which model a weight file fits")
-    command.add_argument("path", type=Path, metavar="PATH", help="a weight file, or a folder to search for them")
+    needs("--record", type=int, nargs="+", choices=records, help="only these records (default: all)")
+    writes("--folder", **folder)
+    zenodo = os.environ.get("ZENODO_URL", released.ZENODO)
+    text = "address of Zenodo, or of a mirror; also $ZENODO_URL"
+    rare("--zenodo", default=zenodo, metavar="URL", help=text)
 
-    command = commands.add_parser(
+    needs, *_ = command("list", "say which weight files are there, and which are missing", "", "--folder weights/")
+    needs("--folder", **folder)
+    needs, *_ = command("verify", "say which model a weight file fits", "C/BestModelJND1.h5", "weights/")
+    needs("path", type=Path, metavar="PATH", help="a weight file, or a folder to search for them")
+    needs, writes, _, rare = command(
         "convert",
-        help="write weights in another layout, with the same numbers",
-        description="Write weights in another layout, with the same numbers bit for bit.  The source may be in any of "
-        "these, and says which model it is, or its shapes and its name do; see pretrained/README.md.",
+        "write weights in another layout, with the same numbers bit for bit",
+        "C/BestModelJND1.h5 LATJND1.safetensors",
+        "C/BestModelJND1.h5 LAT-JND1 --model LAT --jnd_value JND1 --license apache-2.0",
     )
-    command.add_argument("source", type=Path, metavar="SOURCE", help="a weight file, or a folder that convert wrote")
+    needs("source", type=Path, metavar="SOURCE", help="a weight file, or a folder that convert wrote")
+    text = "the model, such as LAT, MT_3LJND_VA or JND1Reconstruction (default: as the source says, or its shapes)"
+    needs("--model", metavar="NAME", help=text)
+    text = "the level, where one file has one (default: as the source says, or its name)"
+    needs("--jnd_value", dest="level", choices=LEVELS, help=text)
     text = (
         "a name ending in .safetensors, .weights.h5 (Keras's own layout) or .h5 (the released one); without suffix: a "
+        "folder with a model card, ready for a model hub"
     )
-    text += "folder with a model card, ready for a model hub"
-    command.add_argument("destination", type=Path, metavar="DESTINATION", help=text)
-    command.add_argument("--model", metavar="NAME", help="such as LAT, MT_3LJND_VA or JND1Reconstruction")
-    command.add_argument("--jnd_value", dest="level", choices=LEVELS, help="the level, where one file has one")
-    text = "height and width of the network's input; by default the paper's"
-    command.add_argument("--input_size", type=positive(int), nargs=2, metavar=("H", "W"), help=text)
+    writes("destination", type=Path, metavar="DESTINATION", help=text)
     licence = form(r"[a-z0-9][a-z0-9.-]*", "an identifier such as apache-2.0 or cc-by-4.0")
-    command.add_argument(
-        "--license", dest="licence", type=licence, metavar="ID", help="by default the source's, or unknown"
-    )
-    command.add_argument("--overwrite", action="store_true", help="replace the destination")
-
-    command = commands.add_parser("cache", help="what --backend onnxruntime or openvino exported and kept")
-    command.add_argument("--clear", action="store_true", help="remove it")
+    text = "licence of the weights (default: the source's, or unknown)"
+    writes("--license", dest="licence", type=licence, metavar="ID", help=text)
+    writes("--overwrite", action="store_true", help="replace the destination")
+    text = "height and width of the network's input (default: the paper's)"
+    rare("--input_size", type=positive(int), nargs=2, metavar=("H", "W"), help=text)
+    text = "say which networks were exported for the backends onnxruntime and openvino, and kept"
+    _, writes, *_ = command("cache", text, "", "--clear")
+    writes("--clear", action="store_true", help="remove them")
 
     options = parser.parse_args(arguments)
     if options.command == "cache":

@@ -57,42 +57,65 @@ def not_negative(text: str) -> float:
     return 0.0 if re.fullmatch(r"0+\.?0*|\.0+", text) else positive(float)(text)
 
 
-def choice_flag(add: Callable, name: str, text: str) -> None:
+def groups(parser: argparse.ArgumentParser, *more: str) -> list[Any]:
+    """Add the groups in which every command shows its flags; return them in the order of the help.
+
+    more: Titles of groups that this command has before the last one.
+    """
+    titles = ("what it needs", "what it writes", "how it computes", *more, "rarely needed")
+    return [parser.add_argument_group(title) for title in titles]
+
+
+def earlier_flags(group: Any, overwrite: str, resume: str) -> None:
+    """Add --resume and --overwrite with their help; only one of them can be given."""
+    earlier = group.add_mutually_exclusive_group()
+    earlier.add_argument("--resume", action="store_true", help=resume)
+    earlier.add_argument("--overwrite", action="store_true", help=overwrite)
+
+
+def choice_flag(group: Any, name: str, text: str) -> None:
     """Add the flag of a setting of TrainingConfig that has choices, with its help `text`."""
     setting = TrainingConfig.__dataclass_fields__[name]
-    add(f"--{name}", choices=setting.metadata["choices"], default=setting.default, help=text)
+    group.add_argument(f"--{name}", choices=setting.metadata["choices"], default=setting.default, help=text)
 
 
-def training_flags(parser: argparse.ArgumentParser, defaults: Any) -> None:
-    """Add the flags that every training shares; `defaults` has `epochs`, `batch_size` and `learning_rate`."""
-    add, number = parser.add_argument, positive(int)
-    add("--epochs", type=number, default=defaults.epochs, help="how often each training image is seen")
-    add("--batch_size", type=number, default=defaults.batch_size, help="images per training step")
-    add("--learning_rate", type=positive(float), default=defaults.learning_rate, help="learning rate of Adam")
-    choice_flag(add, "decay", "cosine: the learning rate falls to 0 until the last of --epochs, along half a cosine")
-    text = "share of each weight that a step takes off, times the learning rate, as AdamW (papers: none)"
+def training_flags(writes: Any, computes: Any, rare: Any, defaults: Any) -> None:
+    """Add the flags that every training shares to three of its groups.
+
+    defaults: Has `epochs`, `batch_size` and `learning_rate`.
+    """
+    add, number = computes.add_argument, positive(int)
+    text = "go on with an earlier training where it stopped or ended"
+    earlier_flags(writes, "replace weights and log of an earlier training", text)
+    add("--epochs", type=number, default=defaults.epochs, metavar="N", help="how often each training image is seen")
+    add("--batch_size", type=number, default=defaults.batch_size, metavar="N", help="images in a training step")
+    text = "learning rate of Adam"
+    add("--learning_rate", type=positive(float), default=defaults.learning_rate, metavar="X", help=text)
+    choice_flag(computes, "decay", "cosine: the learning rate falls to 0 until the last epoch, along half a cosine")
+    text = "each step takes this share of each weight off, times the learning rate (AdamW); the papers have 0"
     add("--weight_decay", type=not_negative, default=0.0, metavar="W", help=text)
     text = "train the last N epochs with BatchNormalization as it predicts: by its moving statistics, which then stay"
     add("--settle", type=number, default=0, metavar="N", help=text)
-    add("--seed", type=_seed, default=0, help="seed of the initial weights and of the order of images")
-    choice_flag(add, "precision", "precision of arithmetic; weights and outputs stay float32")
     text = (
-        "mirror: each epoch sees each image as it is or mirrored; flips: upside down, too; shifts: mirrored and moved, "
+        "how each epoch changes the training images. mirror: some are mirrored; flips: upside down too; shifts: "
+        "mirrored and moved, what leaves on one side comes in on the other"
     )
-    choice_flag(add, "augment", text + "what leaves on one side comes in on the other")
+    choice_flag(computes, "augment", text)
     add("--patience", type=number, metavar="N", help="stop after N epochs without a better one")
-    text = "change the weights only after N batches, by their mean gradient: N times the batch in the memory of one"
-    add("--accumulate", type=number, default=1, metavar="N", help=text)
-    text = "all: each GPU of the machine takes its share of a batch; or some, such as GPU:0,GPU:2; or one"
-    add("--devices", type=_devices, default="one", help=text)
-    text = "where an output has the same value for every image from the start: try other seeds, or stop"
-    choice_flag(add, "on_dead", text)
-    text = "where to keep the features of frozen layers, or `off`; by default next to the checkpoint"
+    add("--seed", type=_seed, default=0, metavar="N", help="decides the initial weights and the order of images")
+    choice_flag(computes, "precision", "of the arithmetic; weights and outputs stay float32")
+    text = (
+        "one: the first GPU, or the processor; all: each GPU takes its share of a batch; or names such as GPU:0,GPU:2"
+    )
+    add("--devices", type=_devices, default="one", metavar="D", help=text)
+    add = rare.add_argument
+    text = "change the weights after N batches, by their mean gradient: like batches N times as large, without the "
+    add("--accumulate", type=number, default=1, metavar="N", help=f"{text}memory for them")
+    text = "what to do where an output has the same value for every image from the start: try other seeds, or stop"
+    choice_flag(rare, "on_dead", text)
+    text = "folder for the features of frozen layers, or `off` (default: features/ in the folder of the weights)"
     add("--feature_cache", metavar="DIR", help=text)
-    add("--tensorboard", metavar="DIR", help="write losses for TensorBoard there too")
-    earlier = parser.add_mutually_exclusive_group()
-    earlier.add_argument("--overwrite", action="store_true", help="replace weights and log of an earlier training")
-    earlier.add_argument("--resume", action="store_true", help="go on where an earlier training was killed or ended")
+    add("--tensorboard", metavar="DIR", help="folder for the losses as TensorBoard reads them")
 
 
 def _devices(text):

@@ -7,16 +7,17 @@ import itertools
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
 from common.cli.program import config_from
 from common.core.errors import UserError
 from common.core.files import check_writable, file_stamp
+from common.core.messages import note
 from common.core.names import one_line
-from common.core.row_file import STAMP, RowFile
-from common.core.terminal import Listing
+from common.core.row_file import STAMP, RowFile, RowStream
+from common.core.terminal import Listing, progress
 from common.data.levels import at_sur
 from common.encoding.config import EncodingConfig
 from common.media.clips import is_clip
@@ -30,11 +31,20 @@ from common.prediction.predictor import Predictor, Result, predict_files
 if TYPE_CHECKING:
     from common.encoding.job import EncodingJob
 
+STANDARD_OUTPUT = "-"
 DISTRIBUTED = "distributed==2026.8.0"
 
 
 def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     """Predict the levels of the inputs, print them and write them; return the exit code, 1 where one has an error."""
+    stdout = sys.stdout
+    to_stdout = options.output == STANDARD_OUTPUT  # then what is for a person goes to stderr
+    with contextlib.redirect_stdout(sys.stderr if to_stdout else stdout):
+        return _predict(spec, options, stdout)
+
+
+def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> int:
+    """Do what `predict` does.  stdout: Where rows go with --output -, while sys.stdout is another stream."""
     config = config_from(PredictionConfig, options)
     weights = find_weights(spec, config.level, config.model_weights_path)
     spec, levels = networks.with_input_of(spec, weights.values(), config.backend), level_names(spec, weights)
@@ -45,7 +55,7 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
         digests=[networks.weights_digest(file) for file in weights.values()],
         precision=networks.stored_precision(next(iter(weights.values())), config.precision),
     )
-    output = _open_output(options, columns, by)
+    output = _open_output(options, columns, by, stdout)
     places = find_places(options.inputs, exclude=options.encode)
     paths = list(places)
     stamps = {str(path): file_stamp(path) for path in paths if output}  # before they are read
@@ -55,7 +65,7 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     encoding = _open_encoding(options, levels, places, output)
     table, bad, warned, distorted = Table([path for _, path in files], columns), 0, 0, False
     results = _results(spec, weights, files, config)
-    bar = tqdm(results, total=len(files), unit="file", desc=spec.name, disable=None)
+    bar = progress(results, total=len(files), unit="file", desc=spec.name)
     with bar, contextlib.closing(results):
         for path, rows in bar:
             if isinstance(rows, UserError):
@@ -67,33 +77,37 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
                 row[STAMP] = stamps.get(str(path), "")
             warned += any(row["warning"] for row in rows)
             distorted |= any("than it is" in row["warning"] for row in rows)
-            table.print(rows)
+            if not isinstance(output, RowStream):
+                table.print(rows)
             if output:
                 output.write(rows)
             if encoding:
                 encoding.add(rows)
-    print(f"{len(files) - bad} of {len(files)} files, weights {', '.join(map(str, weights.values()))}")
+    note(f"{len(files) - bad} of {len(files)} files, weights {', '.join(map(str, weights.values()))}")
     if len(files) < len(paths):
-        print(f"{len(paths) - len(files)} files were done before")
+        note(f"{len(paths) - len(files)} files were done before")
     if warned:
         advice = "; for images of another shape, 4:3 or 3:2, try --fit crop" if distorted else ""
-        print(f"{warned} with a warning: check their levels{advice}")
+        note(f"{warned} with a warning: check their levels{advice}")
     if output:
         output.finish()
+    if isinstance(output, RowFile):
         print(f"results: {options.output}")
     if encoding:
         bad += encoding.run()
     return 1 if bad else 0
 
 
-def _open_output(options: argparse.Namespace, levels: Sequence[str], by: Callable[[str], str]) -> RowFile | None:
-    """Return the file of --output; raise UserError where it holds rows that this run would not write."""
-    if not options.output:
-        if options.resume and not options.encode:
-            raise UserError("--resume: there is nothing to go on with; give --output too")
-        return None
-    check_writable(options.output)
+def _open_output(
+    options: argparse.Namespace, levels: Sequence[str], by: Callable[[str], str], stdout: TextIO
+) -> RowFile | RowStream | None:
+    """Return where --output goes; raise UserError where that is a file with rows that this run would not write."""
     columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning", "by", STAMP)
+    if options.output in (None, STANDARD_OUTPUT):
+        if options.resume and not options.encode:
+            raise UserError("--resume: there is nothing to go on with; give --output FILE too")
+        return RowStream(stdout, columns) if options.output else None
+    check_writable(options.output)
     output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
     for row in output.kept_rows:
         if row["by"] != by(row["path"]):
@@ -105,7 +119,7 @@ def _open_output(options: argparse.Namespace, levels: Sequence[str], by: Callabl
 
 
 def _open_encoding(
-    options: argparse.Namespace, levels: Sequence[str], places: Mapping[Path, Path], output: RowFile | None
+    options: argparse.Namespace, levels: Sequence[str], places: Mapping[Path, Path], output: RowFile | RowStream | None
 ) -> "EncodingJob | None":
     """The job of --encode, with the rows of an earlier run."""
     if not options.encode:

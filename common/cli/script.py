@@ -1,21 +1,41 @@
 """The command line of the scripts: from arguments to a command."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from common.cli import script_flags
 from common.cli.program import Parser, config_from, run
 from common.core import startup
+from common.core.messages import warn
 from common.models.registry import ModelSpec
 from common.training.config import TrainingConfig
 
 COMMANDS = {
-    "train": "train on ROOT/train, keep the epoch best on ROOT/valid",
-    "test": "predict the levels of ROOT/test",
-    "predict": "the levels of any images and clips",
-    "export": "write the network as a file of another runtime: ONNX, OpenVINO, LiteRT, SavedModel",
+    "train": (
+        "train on ROOT/train, keep the epoch that is best on ROOT/valid",
+        "{model} --data_dir ROOT/ --checkpoint_path C/ --csv_log_path C/",
+        "{model} --data_dir ROOT/ --checkpoint_path C/ --csv_log_path C/ --resume",
+        "{model} --data_dir ROOT/ --checkpoint_path C/ --csv_log_path C/ \\\n"
+        "      --epochs 100 --patience 20 --augment mirror",
+    ),
+    "test": (
+        "predict the levels of ROOT/test, and their error where there are labels",
+        "{model} --data_dir ROOT/ --result_path results/",
+        "{model} --data_dir ROOT/ --result_path results/ --model_weights_path C/",
+    ),
+    "predict": (
+        "predict the levels of any images and clips",
+        "{head}photo.jpg holiday/ clip.mp4",
+        "{head}holiday/ --fit crop --output levels.csv",
+        "{head}'holiday/*.png' --encode coded/ --codec av1",
+        "{head}holiday/ --quiet --output - | jq .JND1",
+    ),
+    "export": (
+        "write the network as a file of another runtime: ONNX, OpenVINO, LiteRT, SavedModel",
+        "{model} --format onnx --output exported/",
+    ),
 }
+"""{command: (what it does, examples)}."""
 
 
 def main(doc: str | None, *specs: ModelSpec) -> None:
@@ -28,14 +48,18 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
 
     doc: The script's docstring, its help.  specs: The model, or several, among which `--head` chooses.
     """
-    parser = Parser(description=doc)
+    first, *_ = specs
+    head = "".join(f"{flag} " for flag in first.flags(None))
+    model = " ".join(first.flags("JND1" if first.needs_level else None))
+    examples = {name: [line.format(head=head, model=model) for line in lines[1:]] for name, lines in COMMANDS.items()}
+    parser = Parser([f"predict {examples['predict'][0]}", "predict --help"], description=doc)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, purpose in COMMANDS.items():
-        getattr(script_flags, f"{name}_flags")(commands.add_parser(name, help=purpose), specs)
-    options, unknown = parser.parse_known_args(arguments)
+    for name, (purpose, *_) in COMMANDS.items():
+        description = f"{purpose[0].upper()}{purpose[1:]}."
+        command = commands.add_parser(name, help=purpose, description=description, examples=examples[name])
+        getattr(script_flags, f"{name}_flags")(command, specs)
+    options = parser.parse_args(arguments)
     parser = commands.choices[options.command]
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     spec = next(spec for spec in specs if len(specs) == 1 or spec.name == options.head)
     if options.command == "predict" and not options.encode:
         for flag in options.of_encoding:
@@ -65,7 +89,7 @@ def _set_level(parser: argparse.ArgumentParser, options: argparse.Namespace, spe
             return
         parser.error(f"{spec.name} has one level: --jnd_value JND1, JND2 or JND3 is missing")
     if options.level and not spec.needs_level:
-        print(f"{spec.name} has all three levels at once; {options.level} changes nothing", file=sys.stderr)
+        warn(f"{spec.name} has all three levels at once; {options.level} changes nothing")
         options.level = None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-from common.core import startup
+from common.core import messages, startup
 from common.core.errors import UserError
 
 PREDICT_ONLY = ("openvino", "numpy")
@@ -100,6 +100,7 @@ def load_keras(training: bool = False, cpus: int = 1, threads: int | None = None
         advice = "install it, or choose another (--backend, $KERAS_BACKEND)"
         raise UserError(f"backend {backend}: {error}; {advice}") from None
     loaded = True
+    messages.detail(f"Keras {version('keras')} on {backend} {version(backend)}")
 
 
 def has_pyplot() -> bool:

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
+
+from common.core.terminal import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,7 +28,7 @@ def parallel_map(
     pool = ThreadPoolExecutor(jobs)
     try:
         futures = [pool.submit(work, item) for item in items]
-        for future in tqdm(as_completed(futures), total=len(futures), unit=unit, disable=None):
+        for future in progress(as_completed(futures), total=len(futures), unit=unit):
             future.result()
         pool.shutdown()
         return [future.result() for future in futures]
@@ -51,7 +52,7 @@ def batch_map(
 
     Memory does not grow with the number of images, `total`.
     """
-    with tqdm(total=total, unit="image", desc=name, disable=None) as bar:
+    with progress(total=total, unit="image", desc=name) as bar:
         while batch := list(itertools.islice(images, batch_size)):
             yield from zip(*compute(np.stack(batch)))
             bar.update(len(batch))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from common.core import messages
 from common.core.stopping import PARENT
 
 
@@ -23,7 +24,7 @@ def run_python(
     Raises:
         subprocess.TimeoutExpired: The seconds were over.
     """
-    env = {**env, PARENT: str(os.getpid())}
+    env = {**env, PARENT: str(os.getpid()), messages.VARIABLE: str(messages.level)}
     with subprocess.Popen([sys.executable, *map(str, arguments)], env=env, **settings) as process:
         try:
             return process.wait(seconds)

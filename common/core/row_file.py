@@ -5,14 +5,14 @@ import csv
 import functools
 import json
 import os
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
 from common.core.errors import UserError
 from common.core.files import PART, naming_errors
 from common.core.locks import lock_open_file
+from common.core.messages import warn
 from common.core.names import one_line
 from common.core.stopping import kept, scratch
 
@@ -21,6 +21,32 @@ SUFFIXES = (".csv", ".jsonl")
 
 STAMP = "file"
 """The column of `file_stamp`, the last; versions before it kept rows by the files' names alone."""
+
+
+def _json_lines(rows: Iterable[dict], columns: Sequence[str]) -> Iterator[str]:
+    for row in rows:
+        yield f"{json.dumps({name: row.get(name) for name in columns})}\n"
+
+
+class RowStream:
+    """Rows as JSON lines on a stream, each when it is known, with the methods of a RowFile that keeps none."""
+
+    kept_rows: Sequence[dict] = ()
+    kept_paths: Collection[str] = ()
+
+    def __init__(self, stream: TextIO, columns: Sequence[str]):
+        self.stream, self.columns = stream, columns
+
+    def write(self, rows: Iterable[dict]) -> None:
+        """Write rows; the reader has them when this returns."""
+        self.stream.writelines(_json_lines(rows, self.columns))
+        self.stream.flush()
+
+    def forget_changed(self, stamps: Mapping[str, str]) -> None:
+        """Do nothing: no rows of an earlier run are kept."""
+
+    def finish(self) -> None:
+        """Do nothing: every row has been written."""
 
 
 class RowFile:
@@ -63,12 +89,12 @@ class RowFile:
         earlier = {row["path"]: row[STAMP] for row in self.kept_rows}
         if "" in earlier.values():
             line = "rows of an earlier version, which does not say of which files: kept by their names"
-            print(f"{self.path}: {line}", file=sys.stderr)
+            warn(f"{self.path}: {line}")
         changed = [path for path, stamp in earlier.items() if stamp and stamps.get(path, "") not in ("", stamp)]
         if changed:
             others = f" and {len(changed) - 1} others" if changed[1:] else ""
             line = f"changed since {self.path} was written: done again"
-            print(f"{one_line(changed[0])}{others}: {line}", file=sys.stderr)
+            warn(f"{one_line(changed[0])}{others}: {line}")
         self.forget(changed)
 
     def write(self, rows: Iterable[dict]) -> None:
@@ -114,7 +140,7 @@ class RowFile:
         if self.path.suffix == ".csv":
             csv.DictWriter(file, self.columns, restval="").writerows(rows)
         else:
-            file.writelines(f"{json.dumps({name: row.get(name) for name in self.columns})}\n" for row in rows)
+            file.writelines(_json_lines(rows, self.columns))
         file.flush()
 
     def _read(self, file: Path) -> list[dict]:

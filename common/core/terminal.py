@@ -4,13 +4,25 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 from tqdm import tqdm
 
+from common.core import messages
 from common.core.names import one_line
 
 LONGEST_NAME = 100  # columns; what follows a longer name moves to the right
 SHORTEST_NAME = 20  # columns that a name gets on the narrowest terminal
+
+
+def progress(items: Iterable | None = None, **settings: Any) -> tqdm:
+    """Return a progress bar, which a terminal shows unless the program is quiet.  settings: Of tqdm."""
+    return tqdm(items, disable=not shows_bars(), **settings)
+
+
+def shows_bars() -> bool:
+    """Return whether there is somebody to look at progress bars."""
+    return messages.level > messages.QUIET and sys.stderr.isatty()
 
 
 class Listing:

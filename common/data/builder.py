@@ -28,6 +28,7 @@ import pandas as pd
 
 from common.core.errors import UserError
 from common.core.files import read_json, walk, write_csv, write_json
+from common.core.messages import note
 from common.core.names import composed, natural_key, one_line
 from common.core.parallel import parallel_map
 from common.core.stopping import keeping, scratch
@@ -178,7 +179,7 @@ class DatasetBuilder:
             write_labels(self.root / str(split), part["image"], part[list(LEVELS)].to_numpy())
         new = len(todo) - len(failed)
         print(f"{self.root}: {describe(rows)}\n{self._summary(table)}")
-        print(f"{new} {self.unit_noun}s made, {len(made) - new} were there; {time.monotonic() - self.started:.0f} s")
+        note(f"{new} {self.unit_noun}s made, {len(made) - new} were there; {time.monotonic() - self.started:.0f} s")
         empty = [f"{split}/" for split in SPLITS if failed and split not in set(table["split"])]
         if empty:
             print(

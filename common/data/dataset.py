@@ -5,7 +5,6 @@ rootdir/jnd1train/  the images of train/ coded at JND1, under the same names; li
 """
 
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from common.core import threads
 from common.core.errors import UserError
+from common.core.messages import warn
 from common.core.names import composed, natural_key
 from common.core.parallel import parallel_map
 from common.data.labels import LABEL_FILE, LINES_SHOWN, Unit, read_labels
@@ -66,7 +66,7 @@ def load_splits(
     """Return the splits of `read_splits` by name, and print its warnings to stderr."""
     splits, warnings = read_splits(root, names, labels=labels, unit=unit, decode=decode)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(f"warning: {warning}")
     return splits
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from tqdm import tqdm
 
 from common.core.errors import UserError
 from common.core.files import atomic_write
+from common.core.terminal import progress
 from common.data.levels import nearest_qp
 from common.encoding import scenes
 from common.encoding.codecs import H264, Encoder, find_encoder, match_quality
@@ -141,7 +141,7 @@ def encode_clip(
     encoder, clip = find_encoder(codec, clip=True), scenes.analyse_clip(path)
     chosen_qps, baseline_qp = scene_qps(clip.scenes, qps, scene_qp, down), _whole(baseline)
     task = f"encoding {path} in {encoder.title}"
-    bar = tqdm(total=2 * len(clip.times), unit="frame", desc=Path(path).name, disable=None, leave=False)
+    bar = progress(total=2 * len(clip.times), unit="frame", desc=Path(path).name, leave=False)
     with Source(path) as source, atomic_write(target) as temporary, bar:
         kind = choose_container(path, encoder)
         warning = "; ".join(filter(None, (clip.warning, *kind.changes)))

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.core import messages
 from common.core.errors import UserError
 from common.core.files import check_writable, file_stamp
+from common.core.messages import note
 from common.core.names import one_line
 from common.core.row_file import STAMP, RowFile
+from common.core.terminal import progress
 from common.core.threads import prefetch
 from common.data.levels import LOWEST_QP, nearest_qp, sur_column
 from common.encoding.codecs import find_encoder
@@ -104,7 +107,7 @@ class EncodingJob:
             except UserError as error:
                 return error
 
-        with tqdm(total=len(left), unit="file", desc=f"encoding at {self.level}", disable=None) as bar:
+        with progress(total=len(left), unit="file", desc=f"encoding at {self.level}") as bar:
             try:
                 for clips, group in itertools.groupby(left, is_clip):
                     # An image is encoded on one core, a clip on all of them.
@@ -123,7 +126,7 @@ class EncodingJob:
         self.report.finish()
         table.print_sum()
         if self.config.codec != "h264":
-            print("each setting is the coarsest that is as good, by PSNR, as H.264 at the QP: `mapping` in the report")
+            note("each setting is the coarsest that is as good, by PSNR, as H.264 at the QP: `mapping` in the report")
         print(f"report: {self.report.path}")
         return failures
 
@@ -180,4 +183,5 @@ class EncodingJob:
 
 
 def _warn(path: str | Path, warning: str) -> None:
-    tqdm.write(f"warning: {one_line(str(path))}: {warning}", file=sys.stderr)
+    if messages.level > messages.QUIET:
+        tqdm.write(f"warning: {one_line(str(path))}: {warning}", file=sys.stderr)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from common.core.environment import PROJECT
 from common.core.errors import UserError
+from common.core.messages import note
 from common.core.processes import run_python
 from common.data.tables import read_table
 from common.evaluation.report import Table
@@ -29,7 +30,7 @@ def read_costs(models: Sequence[str], file: Path, *, measure: bool) -> pd.DataFr
     lacking = [model for model in models if model not in set(costs["model"])]
     if measure and lacking:
         arguments = ["-m", "benchmarks.complexity", "--csv", str(file.absolute()), "--models", *lacking]
-        print(f"$ {shlex.join(['python3', *arguments])}", flush=True)
+        note(f"$ {shlex.join(['python3', *arguments])}")
         code = run_python(*arguments, cwd=PROJECT, stdout=subprocess.DEVNULL)
         if code:
             raise UserError(f"benchmarks.complexity ended with exit code {code}; leave out --complexity")

@@ -14,6 +14,7 @@ from pathlib import Path
 from common.core.environment import PROJECT
 from common.core.errors import UserError
 from common.core.files import write_text
+from common.core.messages import note
 from common.core.processes import run_python
 from common.data.dataset import Split
 from common.data.labels import LABEL_FILE
@@ -133,15 +134,15 @@ def run_trial(trial: Trial, split: Split) -> None:
 
     Raises UserError where the command failed, which has printed the reason.
     """
-    command, note = shlex.join(["python3", *trial.command]), trial.result.with_suffix(".txt")
-    if _is_current(trial, split) and note.is_file() and note.read_text() == f"{command}\n":
-        print(f"{trial.name}: done before")
+    command, record = shlex.join(["python3", *trial.command]), trial.result.with_suffix(".txt")
+    if _is_current(trial, split) and record.is_file() and record.read_text() == f"{command}\n":
+        note(f"{trial.name}: done before")
         return
-    print(f"$ {command}", flush=True)
+    note(f"$ {command}")
     code = run_python(PROJECT / trial.command[0], *trial.command[1:], stdout=subprocess.DEVNULL)
     if code:
         raise UserError(f"its test ended with exit code {code}, for the reason that it gives above")
-    write_text(note, f"{command}\n")
+    write_text(record, f"{command}\n")
 
 
 def _is_current(trial, split):

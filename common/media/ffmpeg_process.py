@@ -7,6 +7,7 @@ and UserError is raised where ffmpeg is not there, fails, or takes too long.
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,7 @@ try:
 except ImportError:  # not in requirements-predict.txt, being 165 MB
     imageio_ffmpeg = None
 
-from common.core import stopping
+from common.core import messages, stopping
 from common.core.errors import UserError
 
 TIMEOUT = 60  # seconds for one frame, which takes 0.1
@@ -86,6 +87,7 @@ def start(graph: Stream, **pipes: Any) -> subprocess.Popen:
     flags = ["-nostdin", "-hide_banner", "-nostats", "-y", "-loglevel", "repeat+level+info"]
     command = graph.compile([binary, *flags])
     command[1:1] = [] if SEAMED.intersection(command) else ["-xerror"]
+    messages.detail(shlex.join(map(str, command)))
     with stopping.starting():
         try:
             process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})

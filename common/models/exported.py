@@ -5,7 +5,6 @@ Nothing here needs Keras, TensorFlow, or the package that made a file.
 
 import json
 import os
-import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from common.core import threads
 from common.core.environment import SLOW_BFLOAT16, has_bfloat16
 from common.core.errors import UserError
 from common.core.files import PART
+from common.core.messages import warn
 from common.media.images import InputFormat, resize
 from common.models.registry import ModelSpec
 
@@ -148,7 +148,7 @@ def open_runtime(file: Path, format_name: str, precision: str = "float32") -> Ru
         if format_name != "openvino":
             raise UserError(f"{file}: its runtime computes in float32; --precision bfloat16 is for OpenVINO's files")
         if has_bfloat16() is False:
-            print(SLOW_BFLOAT16, file=sys.stderr)
+            warn(SLOW_BFLOAT16)
     module, requirement = cast(tuple[str, str], FORMATS[format_name].runs_on)
     try:
         return _OPENERS[format_name](file, precision)

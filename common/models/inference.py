@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 
 from common.core.environment import SLOW_BFLOAT16, has_bfloat16
+from common.core.messages import warn
 from common.models import weight_files
 from common.models.backbones import build_network
 from common.models.registry import ModelSpec
@@ -40,7 +40,7 @@ def warn_of_slow_bfloat16() -> None:
     """Say on stderr where the processor computes in bfloat16 without having instructions for it."""
     on_cpu = "cpu" in str(getattr(ops.zeros(1), "device", "cpu")).lower()
     if on_cpu and has_bfloat16() is False:
-        print(SLOW_BFLOAT16, file=sys.stderr)
+        warn(SLOW_BFLOAT16)
 
 
 def for_prediction(

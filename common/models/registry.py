@@ -7,7 +7,6 @@ training, `common.load`, `common.evaluate`, the benchmarks and the Dask workers 
 import functools
 import importlib
 import re
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.core.environment import PROJECT
+from common.core.messages import warn
 from common.media.images import InputFormat
 
 LEVELS = ("JND1", "JND2", "JND3")
@@ -218,4 +218,4 @@ def _import_scripts() -> None:
             try:
                 importlib.import_module(file.stem)
             except Exception as error:  # somebody's draft
-                print(f"warning: {file.name}: its models are left out ({error})", file=sys.stderr)
+                warn(f"warning: {file.name}: its models are left out ({error})")

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -20,11 +19,12 @@ from typing import Any
 
 import pooch
 import requests
-from tqdm import tqdm
 
 from common.core.errors import UserError
 from common.core.files import PART, atomic_write, check_disk_space, megabytes, read_json, sha256, write_json
 from common.core.locks import exclusive_lock
+from common.core.messages import note
+from common.core.terminal import progress, shows_bars
 from common.models.released import ARCHIVES, RELEASED, ZENODO, Archive, describe, describe_all, find_files
 
 RECEIPT = "fetched.json"  # in an unpacked archive's folder: {file: SHA-256}
@@ -51,7 +51,7 @@ def fetch(folder: Path, records: Collection[int] | None = None, zenodo: str = ZE
             continue
         files = _complete_files(folder, archive)
         if files:
-            print(f"{archive.name}: there already, nothing to download")
+            note(f"{archive.name}: there already, nothing to download")
         else:
             try:
                 files = fetch_archive(archive, folder, zenodo.rstrip("/"))
@@ -108,11 +108,11 @@ def fetch_archive(archive: Archive, folder: Path, zenodo: str) -> list[Path]:
             response.raise_for_status()
         url, checksum, size = _read_record(response, archive, zenodo)
         check_disk_space(folder, size, f"{archive.name} takes", "give another --folder")
-        print(f"{archive.name}: {megabytes(size)} from {url}", flush=True)
+        note(f"{archive.name}: {megabytes(size)} from {url}")
         try:
             with _download_errors(url, archive):
                 # Any: pooch's own type of a downloader does not fit its own downloaders.
-                http: Any = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 20, headers=headers)
+                http: Any = pooch.HTTPDownloader(progressbar=shows_bars(), chunk_size=1 << 20, headers=headers)
                 pooch.retrieve(url, checksum, archive.name, temporary, downloader=http)
             names = unpack(temporary / archive.name, target)
         finally:
@@ -175,7 +175,7 @@ def unpack(path: Path, target: Path) -> list[str]:
             members = _safe_members(archive)
             total = sum(info.file_size for info in members)
             check_disk_space(path.parent, total, f"what {path.name} holds takes", "give another --folder")
-            for number, info in enumerate(tqdm(members, unit="file", desc="unpacking", disable=None, leave=False)):
+            for number, info in enumerate(progress(members, unit="file", desc="unpacking", leave=False)):
                 with archive.open(info) as source, open(path.parent / str(number), "wb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)  # at most the size that it says
                     if file.tell() != info.file_size:

@@ -10,7 +10,6 @@ import importlib.util
 import itertools
 import logging
 import pickle
-import sys
 import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -22,9 +21,9 @@ from typing import Any
 import dask.config
 import distributed
 from distributed.versions import VersionMismatchWarning, get_versions
-from tqdm import tqdm
 
 from common.core.errors import UserError
+from common.core.messages import warn
 from common.media.clips import is_clip
 from common.models.registry import ModelSpec
 from common.prediction import worker
@@ -225,7 +224,7 @@ class Run:
             if self.workers:
                 return
             state = f"all {len(workers)} workers paused, short of memory" if workers else "no workers"
-            tqdm.write(f"{self.address}: {state}; waiting for one: dask worker {self.address}", file=sys.stderr)
+            warn(f"{self.address}: {state}; waiting for one: dask worker {self.address}")
             try:
                 self.client.wait_for_workers(1, WORKER_SECONDS)
             except distributed.TimeoutError:

@@ -12,6 +12,7 @@ from typing import Any
 from common.core.errors import UserError
 from common.core.files import atomic_group, check_writable, sha256
 from common.core.keras_backend import load_keras, require_tensorflow, silent_stderr
+from common.core.messages import note
 from common.models import weight_search
 from common.models.exported import FORMATS, INPUT, INTERFACE, RUNTIMES
 from common.models.registry import ModelSpec
@@ -62,7 +63,7 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
             comparison = f"its levels are Keras's within {difference:.1g} QP"
     size = sum(file.stat().st_size for part in parts for file in (part, *part.rglob("*")))
     print(f"{target}: {size / 1e6:.1f} MB, weights {weights}; {comparison}")
-    print(f"what goes in and comes out: {_description_file(target)}; how to run it: docs/export.md")
+    note(f"what goes in and comes out: {_description_file(target)}; how to run it: docs/export.md")
 
 
 def describe(spec: ModelSpec, config: ExportConfig, weights: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from common.core.environment import PROJECT
 from common.core.errors import UserError
 from common.core.files import PART, megabytes, sha256
+from common.core.messages import warn
 from common.core.processes import run_python
 from common.models.exported import FORMATS
 from common.models.registry import ModelSpec
@@ -34,7 +34,7 @@ def find(spec: ModelSpec, level: str | None, weights: Path, format_name: str) ->
     name = Path(spec.released_name(level)).with_suffix(FORMATS[format_name].suffix).name
     entry = folder() / _key(spec, level, weights, format_name)
     if not (entry / name).is_file():
-        print(f"exporting {weights} for {format_name}, once; kept in {entry.parent}", file=sys.stderr, flush=True)
+        warn(f"exporting {weights} for {format_name}, once; kept in {entry.parent}")
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=PART, dir=entry.parent) as part:
             made = Path(part, entry.name)

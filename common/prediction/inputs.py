@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.core.errors import UserError
 from common.core.files import walk
+from common.core.messages import warn
 from common.core.names import natural_key
 from common.core.threads import prefetch
 from common.media.clips import CLIP_SUFFIXES, extract_frames, format_warning, is_clip, probe
@@ -63,7 +64,7 @@ def find_places(names: Iterable[str], exclude: str | None = None) -> dict[Path, 
     if others:
         kinds = collections.Counter(others.values()).most_common()
         listed = ", ".join(f"{kind} {count}" for kind, count in kinds[:8]) + (" ..." if kinds[8:] else "")
-        print(f"left out: {len(others)} of other kinds ({listed})", file=sys.stderr)
+        warn(f"left out: {len(others)} of other kinds ({listed})")
     if not files:
         raise UserError(f"{' '.join(names)}: no image and no clip; expected files, folders or patterns")
     unique: dict[str, tuple[Path, Path]] = {}
@@ -104,11 +105,11 @@ def _is_within(path: Path, folder: str | None) -> bool:
 def _files_below(folder: Path, others: dict[str, str], exclude: str | None) -> list[Path]:
     """The images and clips in and below a folder; the kind of each other file goes into `others`."""
 
-    def warn(error):
-        print(f"warning: {error.filename}: {error.strerror}; this folder is left out", file=sys.stderr)
+    def leave_out(error):
+        warn(f"warning: {error.filename}: {error.strerror}; this folder is left out")
 
     files = []
-    for place, folders, names in walk(folder, warn):
+    for place, folders, names in walk(folder, leave_out):
         folders[:] = [name for name in folders if not (name.startswith(".") or _is_within(Path(place, name), exclude))]
         for file in (Path(place, name) for name in names if not name.startswith(".")):
             kind = file.suffix.lower()

@@ -10,6 +10,7 @@ import numpy as np
 from common.core.errors import UserError
 from common.core.files import sha256
 from common.core.keras_backend import backend_name, load_keras, use_backend
+from common.core.messages import detail
 from common.models import exported
 from common.models.registry import ModelSpec
 from common.prediction import export_cache
@@ -67,6 +68,7 @@ def open_network(
         UserError: The file is damaged or another model's, or what should compute is missing.
     """
     format_name = runtime_format([file], backend)
+    detail(f"{spec.name} from {file}, {precision}, on {format_name or 'Keras'}")
     if not format_name:
         from common.models.inference import compute_with, load_network
 

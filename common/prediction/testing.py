@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from common.core.errors import UserError
 from common.core.files import atomic_write, check_writable, file_or_default
+from common.core.messages import note, warn
 from common.core.names import composed
 from common.core.parallel import batch_map
 from common.core.threads import prefetch
@@ -68,7 +68,7 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     for output in spec.at(config.level):
         folder = root / split_folder("test", output.level or "")
         if output.target == "frame" and folder.is_dir() and has_levels_only:
-            print(f"warning: {folder}: an exported network gives no frames; no PSNR, no SSIM", file=sys.stderr)
+            warn(f"warning: {folder}: an exported network gives no frames; no PSNR, no SSIM")
         elif output.target == "frame" and folder.is_dir() and (matched := match_some(split, folder)):
             frames[output.name] = matched
     result = file_or_default(config.result_path, spec.result_name(config.level))
@@ -90,7 +90,7 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
             load_splits(root, ("test",), labels="optional", unit=config.label_unit)
             raise
     write_results(result, split, list(levels.values()), qps, config.plain)
-    print(f"{len(split)} images of {split.folder}, weights {file}")
+    note(f"{len(split)} images of {split.folder}, weights {file}")
     if quality:
         psnr, ssim = np.mean(quality, axis=0)
         print(f"reconstructed {config.level} frames: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")
@@ -108,7 +108,7 @@ def match_some(split: Split, folder: Path) -> dict[Path, Path]:
     images = tuple(image for image in split.images if composed(image.stem) in present)
     if len(images) < len(split):
         rest = "PSNR and SSIM are theirs" if images else "no PSNR, no SSIM"
-        print(f"warning: {folder}: frames of {len(images)} of {len(split)} images; {rest}", file=sys.stderr)
+        warn(f"warning: {folder}: frames of {len(images)} of {len(split)} images; {rest}")
     return dict(zip(images, match_images(replace(split, images=images), folder))) if images else {}
 
 

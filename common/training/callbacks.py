@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 import pandas as pd
-from tqdm import tqdm
 
 from common.core.errors import UserError
+from common.core.messages import note
 from common.core.plotting import png_figure
+from common.core.terminal import progress
 
 
 class Progress(keras.callbacks.Callback):
@@ -19,12 +20,11 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, run: Any, epochs: int, steps: int):
         super().__init__()
         self.run, self.epochs, self.started = run, epochs, time.monotonic()
-        self.bar = tqdm(
+        self.bar = progress(
             total=epochs * steps,
             initial=run.first * steps,
             unit="step",
             desc=run.training.spec.name,
-            disable=None,
             smoothing=0.05,
         )
 
@@ -38,7 +38,7 @@ class Progress(keras.callbacks.Callback):
         if self.bar.disable:
             spent = time.monotonic() - self.started
             left = spent / (epoch + 1 - self.run.first) * (self.epochs - epoch - 1)
-            print(f"epoch {epoch + 1}/{self.epochs}: {text}; {tqdm.format_interval(left)} left", flush=True)
+            note(f"epoch {epoch + 1}/{self.epochs}: {text}; {self.bar.format_interval(left)} left")
 
     def on_train_end(self, logs=None):
         self.bar.close()

@@ -9,6 +9,7 @@ from typing import Any
 from common.core import keras
 from common.core.errors import UserError
 from common.core.keras_backend import backend_name
+from common.core.messages import warn
 from common.training.config import TrainingConfig
 
 
@@ -53,7 +54,7 @@ def strategy(config: TrainingConfig) -> Any:
     if wanted == ["all"]:
         wanted = [name for name in present if name.startswith("GPU")]
         if len(wanted) < 2:
-            print(f"--devices all: {len(wanted) or 'no'} GPU here; trains on {(wanted or present)[0]}", file=sys.stderr)
+            warn(f"--devices all: {len(wanted) or 'no'} GPU here; trains on {(wanted or present)[0]}")
             return None
     _refuse_several(text, f" sees {', '.join(present)} and")
     if missing := sorted(set(wanted) - set(present)):

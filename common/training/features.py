@@ -9,7 +9,6 @@ share frozen layers share the file: MJ-LAT takes what LAT computed for each leve
 import contextlib
 import hashlib
 import itertools
-import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from common.core.files import atomic_write, check_disk_space
 from common.core.locks import exclusive_lock
+from common.core.messages import warn
 from common.core.parallel import batch_map
 from common.core.threads import prefetch
 from common.media.images import InputFormat
@@ -99,7 +99,7 @@ def compute(
             numbers = [number for _, number in of_name]
             for file in (files[name][number] for number in numbers):
                 if file.exists():
-                    print(f"warning: {file}: not as it was written; computed again", file=sys.stderr)
+                    warn(f"warning: {file}: not as it was written; computed again")
             turned = itertools.product(range(orientations[name]), images[name])
             network = keras.Model(extractor.input, [parts[number].output for number in numbers])
             chosen = [files[name][number] for number in numbers], [shapes[name][number] for number in numbers]

@@ -15,6 +15,7 @@ from common.core.errors import UserError
 from common.core.files import content_digest
 from common.core.keras_backend import backend_name
 from common.core.locks import exclusive_lock
+from common.core.messages import note, warn
 from common.models import weight_files
 from common.training import devices, features, health_checks, memory, runs
 from common.training.batches import ORIENTATIONS, Batches
@@ -59,7 +60,7 @@ def _fit(training: Training) -> Best:
                 if config.on_dead == "stop" or attempt > RESTARTS:
                     tried = f", as with {run.attempt} other seeds" if config.on_dead == "restart" else ""
                     raise UserError(f"{dead}{tried}; lower --learning_rate, or leave --output_bias at mean") from None
-                print(f"{dead}; starts again with seed {config.seed + attempt}", file=sys.stderr)
+                warn(f"{dead}; starts again with seed {config.seed + attempt}")
         record.write("finished", best=asdict(best))
         return best
     except BaseException as error:
@@ -90,7 +91,7 @@ class Run(keras.callbacks.Callback):
             if self.files.state.is_file():
                 arrays, facts = runs.load_state(self.files.state)
             else:
-                print(f"{self.files.state}: not there, nothing to resume; starts from the first epoch")
+                note(f"{self.files.state}: not there, nothing to resume; starts from the first epoch")
         self.attempt = facts.get("attempt", attempt or 0)
         keras.utils.set_random_seed(config.seed + self.attempt)
         strategy = devices.strategy(config)
@@ -129,7 +130,7 @@ class Run(keras.callbacks.Callback):
             inputs = features.compute(
                 extractor, spec.input, training.images, self.digests, Path(folder), config.batch_size, orientations
             )
-            print(f"features of the frozen layers: {folder}")
+            note(f"features of the frozen layers: {folder}")
             memory.check_disk(written)  # they may lie on the same one
 
         def batches(name, **options):
@@ -209,14 +210,14 @@ class Run(keras.callbacks.Callback):
             raise Dead(f"epoch {self.epoch}: {message}")
         if logs["val_loss"] < self.best.loss:
             self.best = Best(float(logs["val_loss"]), self.epoch, {key: float(value) for key, value in logs.items()})
-            note = json.dumps({"run": self._identity(), **asdict(self.best)})
-            weight_files.save(self.kept, self.files.checkpoint, note)
+            identity = json.dumps({"run": self._identity(), **asdict(self.best)})
+            weight_files.save(self.kept, self.files.checkpoint, identity)
         self.save_state(self.epoch)
         self.draw()
         if self._finished(self.epoch):
             self.learner.stop_training = True
             if self.epoch < self.config.epochs:
-                print(f"stops after epoch {self.epoch}: none was better than {self.best.epoch}'s (--patience)")
+                note(f"stops after epoch {self.epoch}: none was better than {self.best.epoch}'s (--patience)")
 
     def _identity(self) -> str:
         """Stands in the checkpoint too, so that a state finds its own best epoch there, and no other training's."""
@@ -272,7 +273,7 @@ class Run(keras.callbacks.Callback):
                 "put that file back, or train anew with --overwrite"
             )
         self.record.resume()
-        print(f"goes on after epoch {self.first} of {self.config.epochs}; best so far: epoch {self.best.epoch}")
+        note(f"goes on after epoch {self.first} of {self.config.epochs}; best so far: epoch {self.best.epoch}")
 
     def _draw(self):
         if self.files.log.is_file():
@@ -280,4 +281,4 @@ class Run(keras.callbacks.Callback):
             try:
                 draw_curves(self.files.log, target, lines, unit, self.training.spec.name)
             except Exception as error:  # a log that another model shares, say: no plot is worth a training
-                print(f"warning: {target}: not drawn ({' '.join(str(error).split())})", file=sys.stderr)
+                warn(f"warning: {target}: not drawn ({' '.join(str(error).split())})")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.core.keras_backend import load_keras
+from common.core.messages import note
 from common.core.threads import keep_freed_memory
 from common.data.dataset import load_splits
 from common.data.levels import describe_baseline
@@ -52,11 +53,11 @@ def train(model: str | ModelSpec, config: TrainingConfig | None = None, **settin
         names = spec.weight_names(config.level) if start.is_dir() else [start.name]  # a file may be another level's
         start = weight_search.find(start, names, spec.name)
         config = replace(config, start_from=start)
-        print(f"starts from: {start}")
+        note(f"starts from: {start}")
     elif spec.backbone:
         backbone_weights = spec.backbone.find(config.backbone_weights, config.level, spec.name)
     for source in backbone_weights:
-        print(f"backbone: {source}")
+        note(f"backbone: {source}")
     outputs = [
         replace(output, weight=config.attention_weight) if output.target == "attention map" else output
         for output in spec.at(config.level)

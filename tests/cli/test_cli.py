@@ -1,5 +1,7 @@
 """How a program ends, as its caller sees it."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -64,38 +66,145 @@ def test_flags_of_encoding_need_encode(capsys):
 
 
 HELP = """
-import argparse, contextlib, io, runpy, sys
+import argparse, contextlib, io, json, os, runpy, shlex, sys
 
-commands, add_parser = [], argparse._SubParsersAction.add_parser
+parsers, add_parser, programs = {}, argparse._SubParsersAction.add_parser, sys.argv[1:]
 def noted(self, name, **settings):
-    commands.append(name)
-    return add_parser(self, name, **settings)
+    parsers[name] = add_parser(self, name, **settings)
+    return parsers[name]
 argparse._SubParsersAction.add_parser = noted
 
-def help_of(*arguments):
-    sys.argv = [*arguments, "--help"]
+def run(*arguments):
+    sys.argv = [*arguments]
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
         runpy.run_path(arguments[0], run_name="__main__")
-    assert printed.getvalue().startswith("usage: ")
-    heavy = {"tensorflow", "keras", "pandas", "skimage", "matplotlib", "pooch", "requests"} & set(sys.modules)
-    assert not heavy, f"{arguments}: {heavy}"
-    print(*arguments)
+    return printed.getvalue()
 
-for program in sys.argv[1:]:
-    commands.clear()
-    help_of(program)
-    for command in list(commands):
-        help_of(program, command)
+os.environ["COLUMNS"] = "100"
+for program in programs:
+    parsers.clear()
+    helps = {"": run(program, "--help")}
+    for name, parser in list(parsers.items()):
+        helps[name] = run(program, name, "--help")
+        texts = {action.option_strings[-1]: action.help for action in parser._actions if action.option_strings}
+        _, _, examples = parser.epilog.partition("examples:")
+        for line in examples.split("exit codes")[0].replace("\\\n", "").split("\n")[1:-2]:
+            words = shlex.split(line, comments=True)
+            words = words[: words.index("|")] if "|" in words else words
+            parser.parse_args(words[len(parser.prog.removeprefix("python3 ").split()) + 1 :])
+        print(json.dumps({"command": f"{program} {name}", "flags": texts, "examples": examples.count("python3 ")}))
+    for name, help in helps.items():
+        print(json.dumps({"command": f"{program} {name}".strip(), "help": help}))
+    heavy = {"tensorflow", "keras", "pandas", "skimage", "matplotlib", "pooch", "requests"} & set(sys.modules)
+    assert not heavy, f"{program}: {heavy}"
 """
 
 
-def test_help_waits_for_nothing_heavy(run):
-    """Of any program and command, in one process, where what one of them imports stays."""
+@pytest.fixture(scope="module")
+def helps(run):
+    """{command: what --help prints}, and {command: what its parser knows}, of every program and command.
+
+    In one process, where what one of them imports stays; the examples of each have been parsed.
+    """
     programs = [*PROJECT.glob("*.py"), *(PROJECT / "common").glob("[!_]*.py")]
     done = run("-c", HELP, *programs, PYTHONPATH=str(PROJECT))
     assert done.returncode == 0, done.stderr
-    helped = {line.removeprefix(f"{PROJECT}/") for line in done.stdout.splitlines()}
-    assert {"LAT.py train", "MTJND.py export", "common/demo.py", "common/prepare.py mcl-jci"} <= helped
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    texts = {row["command"].removeprefix(f"{PROJECT}/"): row["help"] for row in rows if "help" in row}
+    return texts, {row["command"].removeprefix(f"{PROJECT}/"): row for row in rows if "flags" in row}
+
+
+def test_help_waits_for_nothing_heavy_and_ends_with_examples_that_parse(helps):
+    texts, parsers = helps
+    assert {"LAT.py train", "MTJND.py export", "common/demo.py", "common/prepare.py mcl-jci"} <= set(texts)
+    for command, text in texts.items():
+        assert text.startswith("usage: ") and "\nexamples:\n  python3 " in text, command
+        assert "\nexit codes: 0 " in text and "--quiet" in text and "--verbose" in text, command
+    assert all(row["examples"] for row in parsers.values())
+
+
+def test_help_fits_two_screens_and_explains_no_flag_by_another(helps):
+    texts, parsers = helps
+    for command, text in texts.items():
+        lines = text.splitlines()
+        assert len(lines) <= 100, command
+        if command in parsers:
+            assert "\nwhat it " in text and max(map(len, lines)) <= 120, command
+    for command, row in parsers.items():
+        assert {flag: text for flag, text in row["flags"].items() if "--" in text} == {}, command
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("LAT.py tr", {"train"}),
+        ("LAT.py predict --fit ", {"stretch", "crop", "tiles"}),
+        ("LAT.py train --on", {"--on_dead"}),
+        ("-m common.weights ", {"fetch", "list", "verify", "cache"}),
+    ],
+)
+def test_a_shell_completes_commands_flags_and_choices(line, words, run, tmp_path):
+    """As argcomplete's function in a shell asks a program; it finds the program by a line at the file's start."""
+    program, skipped = line.split()[0], 2 if line.startswith("-m") else 1
+    asked = f"python3 {line}"
+    shell = {"_ARGCOMPLETE": str(skipped + 1), "_ARGCOMPLETE_SHELL": "bash", "IFS": "\v", "COMP_LINE": asked}
+    out = tmp_path / "words"
+    done = run(
+        *([program] if skipped == 1 else line.split()[:2]),
+        **shell,
+        COMP_POINT=str(len(asked)),
+        _ARGCOMPLETE_STDOUT_FILENAME=str(out),
+    )
+    assert done.returncode == 0, done.stderr
+    assert words <= {word.strip() for word in out.read_text().split("\v")}
+
+
+def test_every_program_can_be_completed():
+    programs = [*PROJECT.glob("*.py"), *(PROJECT / "common").glob("[!_]*.py")]
+    assert len(programs) >= 13
+    for file in programs:
+        assert file.read_text().startswith("# PYTHON_ARGCOMPLETE_OK\n"), file
+
+
+@pytest.mark.parametrize(
+    ("flag", "stdout", "stderr"),
+    [
+        ([], "result\nnote\n", "warning\n"),
+        (["--quiet"], "result\n", ""),
+        (["--verbose"], "result\nnote\n", "warning\n"),
+    ],
+)
+def test_a_program_says_as_much_as_its_user_wants(flag, stdout, stderr):
+    """Also one that it starts."""
+    body = f"""
+    import os
+    from common.cli.program import Parser
+    from common.core import messages, processes
+    child = len(sys.argv) > 1
+    if not child:
+        Parser().parse_args({flag})
+        return processes.run_python("-c", os.environ["PROGRAM"], "child", env={{**os.environ}})
+    Parser().parse_args([])
+    print("result")
+    messages.note("note")
+    messages.warn("warning")
+    messages.detail("detail")
+    raise UserError("mistake")
+    """
+    program = textwrap.dedent(f"""
+import sys
+from common.cli.program import run
+from common.core.errors import UserError
+def main():
+{textwrap.indent(textwrap.dedent(body), "    ")}
+run(main)
+""")
+    done = ends(body, env={**os.environ, "PROGRAM": program})
+    assert done.returncode == 2 and done.stdout == stdout and done.stderr.endswith("error: mistake\n")
+    if flag == ["--verbose"]:
+        assert " s] detail\n" in done.stderr and "Traceback" in done.stderr and "Python 3." in done.stderr
+    else:
+        assert done.stderr == f"{stderr}error: mistake\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
