@@ -65,7 +65,7 @@ def test_flags_of_encoding_need_encode(capsys):
         assert f"{flags[0]}: only for encoding; add --encode DIR" in capsys.readouterr().err
 
 
-HELP = """
+HELP = r"""
 import argparse, contextlib, io, json, os, runpy, shlex, sys
 
 parsers, add_parser, programs = {}, argparse._SubParsersAction.add_parser, sys.argv[1:]
