@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     needs, writes, computes, rare = (group.add_argument for group in flags.groups(parser))
     needs("--data_dir", type=Path, required=True, metavar="ROOT", help="the rootdir; test/ needs labels in QP")
     needs("--weights", type=Path, default=EvaluationConfig.weights, metavar="W", help="the folder of weight files")
-    sheets = "VideoSet's label sheets: their samples give satisfied subjects (those of MCL-JCI are in the manifest)"
+    sheets = "VideoSet's label sheets: their samples give satisfied subjects (those of others are in the manifest)"
     needs("--sheets", type=Path, metavar="S", help=sheets)
     text = "the folder for the results of this dataset"
     writes("--output", type=Path, required=True, metavar="O", help=text)

@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """`python3 -m common.prepare COMMAND ...`: make datasets in the rootdir layout (see `common.data.dataset`), check them.
 
-`videoset` and `mcl-jci` convert one of the two datasets as they are downloaded, `photos` and `clips` a user's own
+`videoset`, `mcl-jci` and `konjnd` convert one of these datasets as it is downloaded, `photos` and `clips` a user's own
 images and videos; `attention` adds computed attention maps; `check` says whether a dataset is fit to train on.  The
 flags are here; each command is a function of `common.data` whose parameters have their names.
 """
@@ -107,6 +107,21 @@ def build_parser() -> argparse.ArgumentParser:
     _dataset_flags(writes, computes, rare, "images", None, "instead of folds")
 
     needs, writes, computes, rare = command(
+        "konjnd",
+        "make a dataset from KonJND-1k's images and ratings",
+        "KonJND-1k's images, their coded images at the level, and labels: JND1 only, in QP of BPG, or in JPEG quality "
+        "factors (QF), where higher is better. The same command goes on where it was interrupted.",
+        "KONJND/ --data_dir ROOT/",
+        "KONJND/ --data_dir ROOT/ --codec JPEG --label mean",
+    )
+    needs("konjnd_dir", metavar="KONJND_DIR", help="folder of subjective_ratings.csv, source_image/, bpg/ and jpeg/")
+    text = "which images: those coded by BPG, labels in QP, or by JPEG, labels in QF"
+    computes("--codec", choices=("BPG", "JPEG"), default="BPG", help=text)
+    text = "quartile: three quarters of the subjects see no difference before it; or their median or mean"
+    computes("--label", choices=("quartile", "median", "mean"), default="quartile", help=text)
+    _dataset_flags(writes, computes, rare, "images")
+
+    needs, writes, computes, rare = command(
         "photos",
         "a folder of photographs, with pseudo-labels by VMAF",
         "Crops of photographs as 640x360 images with pseudo-labels, not human ones: the largest QP at which VMAF stays "
@@ -196,11 +211,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command line; return its exit code."""
     flags = vars(build_parser().parse_args(arguments))
     # Not before a command runs: they need pandas and scikit-image.
-    from common.data import attention_maps, check, mcl_jci, photographs, videos, videoset
+    from common.data import attention_maps, check, konjnd, mcl_jci, photographs, videos, videoset
 
     commands = {
         "videoset": videoset.build_videoset,
         "mcl-jci": mcl_jci.build_mcl_jci,
+        "konjnd": konjnd.build_konjnd,
         "photos": photographs.build_photos,
         "clips": videos.build_clips,
         "attention": attention_maps.make_maps,

@@ -155,7 +155,8 @@ class DatasetBuilder:
         Args:
             units: {name: function}.  The function writes what belongs to `root` into the folder that it is given, in
                 the same subfolders, and returns the unit's rows of the manifest: dicts with at least split, image and
-                the levels.  It is called in threads.  Where it raises UserError, the unit is left out.
+                the levels (all rows of a dataset may have None for JND2 and JND3).  It is called in threads.  Where it
+                raises UserError, the unit is left out.
             describe: Given all rows, it says for a person what the labels are.
 
         Returns:
@@ -176,7 +177,7 @@ class DatasetBuilder:
         table = pd.DataFrame(rows)
         write_csv(table, self.root / MANIFEST)
         for split, part in table.groupby("split"):
-            write_labels(self.root / str(split), part["image"], part[list(LEVELS)].to_numpy())
+            write_labels(self.root / str(split), part["image"], part[list(LEVELS)].to_numpy(float))
         new = len(todo) - len(failed)
         print(f"{self.root}: {describe(rows)}\n{self._summary(table)}")
         note(f"{new} {self.unit_noun}s made, {len(made) - new} were there; {time.monotonic() - self.started:.0f} s")
@@ -196,13 +197,14 @@ class DatasetBuilder:
 
     def _summary(self, table):
         """The table of counts and levels of each split, as text."""
-        lines = [f"        frames  {self.noun + 's':>13}" + "".join(f"   {level} mean, SD, range" for level in LEVELS)]
+        levels = [level for level in LEVELS if table[level].notna().all()]
+        lines = [f"        frames  {self.noun + 's':>13}" + "".join(f"   {level} mean, SD, range" for level in levels)]
         for split in (*SPLITS, "all"):
             part = table if split == "all" else table[table["split"] == split]
             if len(part):
                 cells = [
                     f"   {labels.mean():5.1f} {labels.std(ddof=0):4.1f}  {f'{labels.min():.0f}-{labels.max():.0f}':>7}"
-                    for _, labels in part[list(LEVELS)].items()
+                    for _, labels in part[levels].items()
                 ]
                 sources = part[source_column(table) or "image"].nunique()
                 lines.append(f"{split:8}{len(part):6}  {sources:13}" + "".join(cells))
@@ -285,7 +287,8 @@ def _read_record(file: Path) -> dict[str, list] | None:
             and all(
                 row["split"] in SPLITS
                 and isinstance(row["image"], str)
-                and all(0 <= row[level] <= 100 for level in LEVELS)
+                and 0 <= row["JND1"] <= 100
+                and all(row[level] is None or 0 <= row[level] <= 100 for level in LEVELS[1:])
                 for row in record["rows"]
             )
         )

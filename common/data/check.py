@@ -57,6 +57,7 @@ def check_dataset(
     _check_sizes(inspections, report)
     _check_labels(splits, manifest, report)
     labels = {name: split.labels for name, split in splits.items() if split.labels is not None}
+    levels = [level for level in LEVELS if any(level in split.levels for split in splits.values())]
     usual = usual_excess(inspections)
     for name, rows in labels.items():
         _check_order(splits[name], unit, report)
@@ -66,8 +67,8 @@ def check_dataset(
     print(_images_table(splits, inspections))
     if labels:
         target = Path(plot or root / "check.png")
-        print(_labels_table(labels, unit))
-        _draw(labels, unit, f"{root.resolve().name}: labels {kinds}", target)
+        print(_labels_table(labels, levels, unit))
+        _draw(labels, levels, unit, f"{root.resolve().name}: labels {kinds}", target)
         print(f"histogram: {target}")
     for line in report.remarks:
         print(f"remark: {line}")
@@ -147,8 +148,9 @@ def _check_labels(splits, manifest, report):
         unlisted += [f"{name}/{image.name}" for key, image in zip(keys, split.images) if listed and key not in listed]
         if split.labels is None:
             continue
-        zeros += [f"{name}/{image.name}" for image, row in zip(split.images, split.labels) if not row.any()]
-        if name == "train" and len(split) > 3 and (split.labels == split.labels[0]).all() and split.labels.any():
+        levels = np.nan_to_num(split.labels)  # where JND2 and JND3 are not known
+        zeros += [f"{name}/{image.name}" for image, row in zip(split.images, levels) if not row.any()]
+        if name == "train" and len(split) > 3 and (levels == levels[0]).all() and levels.any():
             row = " ".join(f"{value:g}" for value in split.labels[0])
             report.faults.append(
                 f"{split.folder / LABEL_FILE}: all {len(split)} rows are {row}; nothing can be learned"
@@ -197,12 +199,12 @@ def _images_table(splits, inspections):
     return "\n".join(lines)
 
 
-def _labels_table(labels, unit):
+def _labels_table(labels, levels, unit):
     """The table of each level and split, with the error of the median baseline, as text."""
     lines = [
         f"level  split    mean    SD  median     range   baseline ({unit}: error of always predicting train's median)"
     ]
-    for index, level in enumerate(LEVELS):
+    for index, level in enumerate(levels):
         for name, of_split in labels.items():
             column = of_split[:, index]
             error = f"{median_baseline(labels['train'][:, index], column):.2f}" if "train" in labels else "-"
@@ -213,13 +215,13 @@ def _labels_table(labels, unit):
     return "\n".join(lines)
 
 
-def _draw(labels, unit, title, target):
+def _draw(labels, levels, unit, title, target):
     """Draw histograms of the labels as a PNG: a row for each level, the splits stacked."""
     columns = list(labels.values())
-    bins = np.arange(np.floor(min(map(np.min, columns))), np.ceil(max(map(np.max, columns))) + 2) - 0.5
+    bins = np.arange(np.floor(min(map(np.nanmin, columns))), np.ceil(max(map(np.nanmax, columns))) + 2) - 0.5
     with png_figure(target, title, (9, 7)) as figure:
-        axes = figure.subplots(len(LEVELS), sharex=True)
-        for index, (axis, level) in enumerate(zip(axes, LEVELS)):
+        axes = figure.subplots(len(levels), sharex=True, squeeze=False)[:, 0]
+        for index, (axis, level) in enumerate(zip(axes, levels)):
             axis.hist([rows[:, index] for rows in columns], bins, stacked=True, label=list(labels))
             axis.set_ylabel(f"{level}, images")
         axes[0].legend()

@@ -31,7 +31,7 @@ class Split:
     """The images of one split, in natural order, with their labels.
 
     `labels` is float32 (N, 3): JND1, JND2, JND3 of each image in QP, 0 to 51 (or JPEG quality factors, 0 to 100), or
-    None where there is no label file.
+    None where there is no label file.  Levels that the file does not give are NaN, see `levels`.
     """
 
     name: str
@@ -41,6 +41,12 @@ class Split:
 
     def __len__(self):
         return len(self.images)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that the labels give: all three, or JND1 alone; none without labels."""
+        columns = [] if self.labels is None else self.labels.T
+        return tuple(level for level, column in zip(LEVELS, columns) if not np.isnan(column).any())
 
 
 def split_folder(split: str, level: str = "") -> str:

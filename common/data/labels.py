@@ -1,8 +1,9 @@
 """JND-Levels.txt, the label file of a split: a row of three numbers, JND1 JND2 JND3, for each image.
 
 Rows follow the natural order of the images' names (`natural_key`).  A column with the file name is allowed and then
-decides.  A header line must name JND1, JND2 and JND3, and its order counts.  See `common.data.delimited` for what may
-separate the numbers, and what does not count (names with spaces need a separator or quotes).
+decides.  A header line must name JND1, JND2 and JND3, and its order counts; or JND1 alone, where no more is known.
+See `common.data.delimited` for what may separate the numbers, and what does not count (names with spaces need a
+separator or quotes).
 """
 
 import math
@@ -34,32 +35,36 @@ def read_labels(file: Path, names: Sequence[str], unit: Unit) -> tuple[np.ndarra
         unit: QP (0 to 51, ascending) or QF (JPEG quality factors, 0 to 100, descending).
 
     Returns:
-        The labels, float32 (N, 3), in the order of `names`, None with any problem; problems, a line each; warnings, a
-        line each: rows in the wrong order.
+        The labels, float32 (N, 3), in the order of `names`, NaN at the levels that a header does not name, None with
+        any problem; problems, a line each; warnings, a line each: rows in the wrong order.
     """
     try:
         rows = read_rows(file, f"expected a row JND1 JND2 JND3 for each of {len(names)} images")
-        rows, header = _order_columns(rows, file)
+        rows, header, count = _order_columns(rows, file)
     except UserError as error:
         return None, [str(error)], []
-    return _parse(rows, header, file, names, unit)
+    return _parse(rows, header, count, file, names, unit)
 
 
 def write_labels(folder: Path, names: Iterable[str], labels: Iterable) -> None:
     """Write `folder`/JND-Levels.txt: the rows of `labels` (N, 3), sorted into the natural order of the image `names`.
 
-    There is no column of names, so that the released programs can read the file too.
+    There is no column of names, so that the released programs can read the file too.  Where JND2 and JND3 are NaN,
+    it is a column of JND1 with a header.
     """
     rows = sorted(zip(names, labels, strict=True), key=lambda row: natural_key(row[0]))
+    table = np.array([row for _, row in rows])
+    known = ~np.isnan(table).any(axis=0)
     with atomic_write(Path(folder) / LABEL_FILE) as temporary:
-        np.savetxt(temporary, [row for _, row in rows], fmt="%g")
+        np.savetxt(temporary, table[:, known], fmt="%g", header="" if known.all() else "JND1", comments="")
 
 
-def _parse(rows, header, file, names, unit):
+def _parse(rows, header, count, file, names, unit):
     """The result of `read_labels` from what `_order_columns` returns."""
     rows, number, separated = rows.rows, rows.number, rows.separated
     has_names = any(_is_image_name(fields[0]) for _, fields in rows)
-    form = f"expected {'name, ' if has_names else ''}JND1, JND2, JND3, each {unit} 0 to {HIGHEST[unit]}"
+    levels = "JND1, JND2, JND3, each" if count == 3 else "JND1,"
+    form = f"expected {'name, ' if has_names else ''}{levels} {unit} 0 to {HIGHEST[unit]}"
     known = {composed(name): name for name in names} | {name: name for name in names}
     labels, line_of, unordered, problems = {}, {}, [], []
     for index, (line, fields) in enumerate(rows):
@@ -74,11 +79,12 @@ def _parse(rows, header, file, names, unit):
         else:
             line_of[name] = line
             try:
-                labels[name] = _three_numbers(fields, HIGHEST[unit], number)
+                values = _numbers(fields, count, HIGHEST[unit], number)
             except ValueError as error:
                 problems.append(f"{file}:{line}: {error}; {form}{separated}")
             else:
-                if labels[name] != sorted(labels[name], reverse=unit == "QF"):
+                labels[name] = values + [np.nan] * (3 - count)
+                if values != sorted(values, reverse=unit == "QF"):
                     unordered.append(line)
     if has_names:
         problems += [f"{file}: no row for {name}; add one" for name in names if name not in line_of]
@@ -86,7 +92,8 @@ def _parse(rows, header, file, names, unit):
         below = f" below the header in line {header}" if header else ""
         problems.append(
             f"{file}: {len(rows)} rows{below}, but {len(names)} images; "
-            f"expected a row JND1 JND2 JND3 for each image, in natural order of file names{separated}"
+            f"expected a row {'JND1 JND2 JND3' if count == 3 else 'JND1'} for each image, "
+            f"in natural order of file names{separated}"
         )
     warnings = [_order_warning(file, unordered, unit)] if unordered else []
     if problems:
@@ -102,13 +109,13 @@ def _order_warning(file, lines, unit):
 
 
 def _order_columns(rows, file):
-    """The rows without their header and with the columns [name,] JND1, JND2, JND3; the header's line or None."""
+    """The rows without their header, with the columns [name,] JND1[, JND2, JND3]; the header's line or None; 1 or 3."""
     if not rows.rows or any(_is_number(field, rows) or _is_image_name(field) for field in rows.rows[0][1]):
-        return rows, None
+        return rows, None, 3
     (line, header), *body = rows.rows
     place = {f"JND{found[1]}": i for i, name in enumerate(header) if (found := HEADING.fullmatch(name.casefold()))}
     headings = [name for name in header if HEADING.fullmatch(name.casefold())]
-    if sorted(place) != ["JND1", "JND2", "JND3"] or len(headings) != 3:
+    if sorted(place) not in (["JND1"], ["JND1", "JND2", "JND3"]) or len(headings) != len(place):
         raise UserError(
             f"{file}:{line}: the header {' '.join(header)!r} does not name the levels; expected JND1, JND2 and JND3 in "
             f"it, or no header{rows.separated}"
@@ -116,16 +123,16 @@ def _order_columns(rows, file):
     order = [place[level] for level in sorted(place)]
     others = [i for i in range(len(header)) if i not in order]
     named = [i for i in others if any(_is_image_name(fields[i]) for _, fields in body if i < len(fields))][:1]
-    if not named and body and all(len(fields) > 3 and _is_image_name(fields[0]) for _, fields in body):
+    if not named and body and all(len(fields) > len(order) and _is_image_name(fields[0]) for _, fields in body):
         named, order = [0], [i + 1 for i in order]  # the header names the levels only
     elif longer := drop_remarks(Rows(body, rows.separator), len(header)):
         raise UserError(f"{file}:{longer}: more fields than the header in line {line} names; expected one for each")
     ordered = [(number, [fields[i] for i in (*named, *order) if i < len(fields)]) for number, fields in body]
-    return Rows(ordered, rows.separator), line
+    return Rows(ordered, rows.separator), line, len(order)
 
 
-def _three_numbers(fields, highest, number):
-    """Return three floats; raise ValueError with what is wrong.  Empty fields and a comment may follow."""
+def _numbers(fields, count, highest, number):
+    """Return `count` floats; raise ValueError with what is wrong.  Empty fields and a comment may follow."""
     for i, field in enumerate(fields):
         if "#" in field:
             fields = [*fields[:i], field.partition("#")[0].strip()]
@@ -143,8 +150,9 @@ def _three_numbers(fields, highest, number):
         if not 0 <= values[-1] <= highest:
             hint = " (JPEG quality factors? --label_unit QF)" if highest < values[-1] <= HIGHEST["QF"] else ""
             raise ValueError(f"{field} is outside 0 to {highest}{hint}")
-    if len(values) != 3:
-        raise ValueError(f"{len(values)} number{'s' * (len(values) != 1)} where three are due")
+    if len(values) != count:
+        due = "three are" if count == 3 else "one is"
+        raise ValueError(f"{len(values)} number{'s' * (len(values) != 1)} where {due} due")
     return values
 
 

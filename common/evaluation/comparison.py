@@ -88,9 +88,10 @@ def sheet_samples(sheets: Path, label_kind: str, clips: dict[Path, str]) -> dict
 
 
 def manifest_samples(root: Path, rows: pd.DataFrame, images: Sequence[Path]) -> dict[Path, Sequence[np.ndarray]]:
-    """Read the same from `rows`, the manifest's of the split: common.prepare keeps the samples of MCL-JCI there."""
+    """Read the same from `rows`, the manifest's of the split: common.prepare keeps samples there, but VideoSet's."""
     columns = [f"samples at {level}" for level in dataset.LEVELS]
-    if not set(columns) <= set(rows):
+    columns = [column for column in columns if column in rows]
+    if not columns:
         return {}
     texts = {path: [str(rows[column].get(composed(path.name), "")) for column in columns] for path in images}
     return {
@@ -115,6 +116,8 @@ def compare(
     for trial in trials:
         predicted = pd.read_csv(trial.result, encoding_errors="surrogateescape")
         for level in trial.levels:
+            if level not in data.split.levels:
+                continue
             index = dataset.LEVELS.index(level)
             columns = {
                 "model": trial.model,

@@ -35,6 +35,8 @@ def _evaluate(config: EvaluationConfig, command: Sequence[str]) -> Evaluation:
     data, tested = read_data(config.data_dir, config.sheets), []
     for trial in all_trials:
         try:
+            if not set(trial.levels) & set(data.split.levels):
+                raise UserError(f"{data.split.folder} has labels of {', '.join(data.split.levels)} only")
             trials.run_trial(trial, data.split)
             tested.append(trial)
         except UserError as error:

@@ -146,10 +146,11 @@ def write_results(
     """
     rows = [list(row) for row in qps]
     if not plain:
-        header, indices = ["image", *levels], [LEVELS.index(level) for level in levels]
+        header, labelled = ["image", *levels], [level for level in levels if level in split.levels]
         rows = [[image.name, *row] for image, row in zip(split.images, rows)]
         if split.labels is not None:
-            header += [f"{level}_label" for level in levels]
+            header += [f"{level}_label" for level in labelled]
+            indices = [LEVELS.index(level) for level in labelled]
             rows = [[*row, *labels[indices]] for row, labels in zip(rows, split.labels)]
         rows.insert(0, header)
     with (
@@ -167,6 +168,9 @@ def print_errors(split: Split, levels: Sequence[str], qps: np.ndarray, root: Pat
     except UserError as missing:
         reason = str(missing).splitlines()[0]
     for level, column in zip(levels, qps.T):
+        if level not in split.levels:
+            print(f"{level}: no labels")
+            continue
         index = LEVELS.index(level)
         labels = np.asarray(split.labels)[:, index]
         baseline = f"no training median: {reason}"

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.core.errors import UserError
 from common.data import attention_maps
 from common.data.dataset import LEVELS, Split, match_images, split_folder
+from common.data.labels import LABEL_FILE
 from common.data.levels import median_baseline
 from common.media.images import InputFormat
 from common.models.registry import Output
@@ -42,6 +44,9 @@ def read_targets(
 
 def _labels(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
     index = LEVELS.index(output.level or "")
+    for split in splits.values():
+        if split.labels is not None and output.level not in split.levels:
+            raise UserError(f"{split.folder / LABEL_FILE}: no {output.level} in it; train a network of JND1 alone")
     columns = {name: split.labels[:, index : index + 1] for name, split in splits.items() if split.labels is not None}
     return Target(output, columns, float(median_baseline(columns["train"].ravel(), columns["valid"].ravel())))
 

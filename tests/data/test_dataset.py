@@ -266,3 +266,11 @@ def test_written_levels_are_read_back_and_plain(tmp_path):
     assert np.loadtxt(tmp_path / "train" / "JND-Levels.txt").tolist() == PLAIN
     assert len(list((tmp_path / "train").iterdir())) == 4
     assert [path.name for path in list_images(tmp_path / "train")] == ["img1.png", "img2.png", "img10.png"]
+
+
+def test_a_header_may_name_jnd1_alone(tmp_path):
+    make_split(tmp_path, "name,JND1\nimg2.png,30\nimg1.png,20\nimg10.png,31.5\n")
+    split = read(tmp_path)
+    assert split.labels[:, 0].tolist() == [20, 30, 31.5] and split.levels == ("JND1",)
+    (tmp_path / "train" / "JND-Levels.txt").write_text("name,JND1\nimg1.png,20\nimg2.png,\nimg10.png,31\n")
+    assert "txt:3: 0 numbers where one is due; expected name, JND1, QP 0 to 51" in error_of(read, tmp_path)
