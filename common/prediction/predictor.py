@@ -7,6 +7,7 @@
 """
 
 import collections
+import html
 import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -47,6 +48,12 @@ class Prediction(NamedTuple):
     seen: str
     warning: str
     tiles: tuple[tuple[Region, dict[str, float]], ...] = ()
+
+    def _repr_html_(self) -> str:
+        """Return it as notebooks show it: the levels, what the network saw, and the warning."""
+        rows = "".join(f"<tr><th>{name}</th><td>QP {qp:.2f}</td></tr>" for name, qp in self.levels.items())
+        seen = "; ".join(filter(None, (self.seen, self.warning)))
+        return f"<table>{rows}<tr><th>seen</th><td>{html.escape(seen)}</td></tr></table>"
 
 
 class Predictor:

@@ -118,6 +118,22 @@ def test_json_lines_hold_the_same_as_csv(predict_small, photographs, tmp_path):
     assert [path.removeprefix(f"{photographs}/") for path in table["path"]] == ["a9.png", "a10.png", "deep/b.png"]
 
 
+def test_json_lines_on_standard_output_are_alone_there(predict_small, photographs, tmp_path):
+    (photographs / "bad.png").write_text("no image")
+    predict_small(photographs, "--output", tmp_path / "levels.jsonl")
+    for flags in ([], ["--quiet"]):
+        encode = "--encode", tmp_path / "".join(["coded", *flags])
+        code, said = predict_small(photographs, "--output", "-", *encode, *flags)
+        assert code == 1 and said.out == (tmp_path / "levels.jsonl").read_text()
+        assert re.search("^error: .*bad.png: not an image", said.err, re.M)
+        assert ("3 of 4 files" in said.err) == ("try --fit crop" in said.err) == (not flags)
+        assert "3 files encoded" in said.err
+    with pytest.raises(UserError, match="--resume: there is nothing to go on with"):
+        predict_small(photographs, "--output", "-", "--resume")
+    code, said = predict_small(photographs, "--quiet")
+    assert "a9.png" in said.out and "of 4 files" not in said.out and said.err.count("\n") == 1
+
+
 def test_what_an_image_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
     printed = predict(photographs)[1].out
     assert "400x600 to 640x352; unlike the training images: seen 2.67 times wider than it is\n" in printed

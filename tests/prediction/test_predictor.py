@@ -44,6 +44,8 @@ def test_a_predictor_takes_arrays_and_paths_and_many_at_once(small_predictor, fi
     assert repr(predictor).startswith("<Predictor small: JND1; weights /") and "Best.h5; on " in repr(predictor)
     one_by_one = [predictor(file) for file in files]
     assert one_by_one[0].size == (338, 600) and predictor.levels == ("JND1",)
+    shown, qp = one_by_one[1]._replace(warning="a < b")._repr_html_(), one_by_one[1].levels["JND1"]
+    assert f"<th>JND1</th><td>QP {qp:.2f}</td>" in shown and "a &lt; b" in shown
     arrays = [np.asarray(Image.open(file)) for file in files]
     for several in (predictor.batch(files), predictor.batch(arrays)):
         for prediction, expected in zip(several, one_by_one, strict=True):
