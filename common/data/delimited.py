@@ -29,6 +29,8 @@ class Rows(NamedTuple):
 
     def number(self, field: str) -> float:
         """Return the number in a field; between semicolons or tabs its decimals may follow a comma.  Or ValueError."""
+        if "_" in field:  # 2_4 is 24 in Python only
+            raise ValueError(f"{field!r} is not a number")
         return float(field.replace(",", ".") if self.separator in ";\t" else field)
 
 

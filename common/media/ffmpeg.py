@@ -150,6 +150,11 @@ def clip_input(path: str | Path) -> Stream:
     if not os.path.exists(path) or os.path.isdir(path):
         raise UserError(f"{path}: no such file; expected a clip")
     require_content(path, "clip")
+    with open(path, "rb") as file:
+        start = file.read(32)
+    # A playlist, of which ffmpeg knows several kinds, would make it read other files.
+    if re.fullmatch(rb"[\t\r\n -~\x80-\xff]{16,}", start) and not start.startswith(b"YUV4MPEG2"):
+        raise UserError(f"{path}: text, as of a playlist; expected a clip")
     try:
         path.encode()
     except UnicodeEncodeError:  # which ffmpeg-python cannot pass on

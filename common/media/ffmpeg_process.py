@@ -191,8 +191,11 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
                 count += 1
             if overdue.is_set():
                 problem = f"gave no frame for {timeout} s"
-            elif code or not count:
-                problem = _describe_exit(code) if code else "found no frame in it"
+            elif code:
+                problem = _describe_exit(code)
+            elif not count:
+                said.append("\n[error] it shows no frame; expected a clip")
+                problem = "found no frame in it"
             else:
                 problem = "found damage in it" if re.search(DAMAGED, "".join(said)) else None
             if problem:

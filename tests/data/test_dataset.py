@@ -136,6 +136,7 @@ def test_labels_may_be_absent_but_not_wrong(tmp_path):
         ("1 2 3\n4 5\n7 8 9\n", "txt:2: 2 numbers where three"),
         ("1 2 3\n\n4 5 6 7\n7 8 9\n", "txt:3: 4 numbers where three"),
         ("1 2 3\n4 x 6\n7 8 9\n", "txt:2: 'x' is not a number"),
+        ("1 2 3\n4 2_4 26\n7 8 9\n", "txt:2: '2_4' is not a number"),
         ("1 2 3\n4 nan 6\n7 8 9\n", "txt:2: nan is not a finite number"),
         ("1 2 3\n4 5 inf\n7 8 9\n", "txt:2: inf is not a finite number"),
         ("1 2 3\n4 5 51.5\n7 8 9\n", "txt:2: 51.5 is outside 0 to 51"),

@@ -171,6 +171,20 @@ def test_damaged_clips_are_refused(tmp_path, clip):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cut.264", "text.264", "whole.264"]
 
 
+@pytest.mark.parametrize("text", ["ffconcat version 1.0\nfile a.264\n", "#EXTM3U\n#EXTINF:1,\na.264\n"])
+def test_a_playlist_makes_nobody_read_another_file(tmp_path, clip, text):
+    encode_h264(clip, tmp_path / "a.264", 40)
+    (tmp_path / "x.mp4").write_text(text)
+    with pytest.raises(UserError, match="x.mp4: text, as of a playlist; expected a clip"):
+        next(ffmpeg.decode_frames(tmp_path / "x.mp4"))
+
+
+def test_a_clip_without_a_frame_says_so(tmp_path):
+    (tmp_path / "a.y4m").write_bytes(b"YUV4MPEG2 W64 H48 F25:1 C420\n")
+    with pytest.raises(UserError, match="a.y4m: it shows no frame; expected a clip"):
+        list(ffmpeg.decode_frames(tmp_path / "a.y4m"))
+
+
 def test_a_reader_that_stops_early_leaves_no_process(tmp_path, clip, monkeypatch):
     started = []
     encode_h264(clip, tmp_path / "a.264", 40)
