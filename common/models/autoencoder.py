@@ -202,6 +202,7 @@ def autoencoder_spec(target: str, dct: bool = False) -> ModelSpec:
         outputs=(Output("reconstruction", kind, level, loss="mse", metrics=("psnr", "ssim")),),
         defaults=Defaults(),
         weights=f"{name}.h5",
+        start_files=tuple(f"{other}Reconstruction.h5" for other in TARGETS),
         input=TCSVT,
         checkpoint=f"{name}.h5",
         log=f"logs{name}.csv",

@@ -103,6 +103,7 @@ class ModelSpec:
         log: Name of the CSV file of losses, likewise.
         label: Marks the files beside the checkpoint; by default the level.
         test_batch_size: Images that `test` predicts at once; more than a few cost memory and gain nothing on a CPU.
+        start_files: Released names of other files that its training can start from, besides its own of any level.
         level_by_column: Whether the level can be given by `--jnd_column` too, as the released MTJND programs do.
     """
 
@@ -119,6 +120,7 @@ class ModelSpec:
     log: str = "logs{level}.csv"
     label: str | None = None
     test_batch_size: int = 2
+    start_files: tuple[str, ...] = ()
     level_by_column: bool = False
 
     @property

@@ -135,7 +135,8 @@ def _check(file: Path, names: Sequence[str], owner: str, input_size: tuple[int, 
     about = _weight_files().describe(file)
     if about and about["file"] not in names:
         holds = " ".join(filter(None, (about["model"], about["level"])))
-        raise UserError(f"{file}: holds {holds}'s weights, {about['file']}; expected {owner}'s, {names[0]}")
+        expected = next((name for name in names if name.endswith(".h5")), names[0])
+        raise UserError(f"{file}: holds {holds}'s weights, {about['file']}; expected {owner}'s, {expected}")
     if about and input_size and about["input_size"] != input_size:
         sizes = ["{1}x{0}".format(*size) for size in (about["input_size"], input_size)]
         raise UserError(f"{file}: for images of {sizes[0]}, expected {sizes[1]}; --input_size H W gives another size")

@@ -15,7 +15,7 @@ from common.core.threads import keep_freed_memory
 from common.data.dataset import load_splits
 from common.data.levels import describe_baseline
 from common.models import weight_search
-from common.models.registry import ModelSpec, get_model
+from common.models.registry import LEVELS, ModelSpec, get_model
 from common.training import devices
 from common.training.config import TrainingConfig, TrainingFiles
 from common.training.runs import Best, check_outputs
@@ -50,7 +50,9 @@ def train(model: str | ModelSpec, config: TrainingConfig | None = None, **settin
     backbone_weights = []
     if config.start_from:
         start = Path(config.start_from)
-        names = spec.weight_names(config.level) if start.is_dir() else [start.name]  # a file may be another level's
+        # A file may be another level's.
+        of_any_level = [start.name, *map(spec.released_name, LEVELS), *spec.start_files]
+        names = spec.weight_names(config.level) if start.is_dir() else of_any_level
         start = weight_search.find(start, names, spec.name)
         config = replace(config, start_from=start)
         note(f"starts from: {start}")

@@ -220,6 +220,18 @@ def test_a_damaged_file_in_a_folder_is_named_where_nothing_else_is_there(tensors
     assert find(tmp_path, ["Best.h5"], "small") == tmp_path / "Best.h5"
 
 
+def test_a_training_starts_from_safetensors(tensors, rootdir, tmp_path):
+    file, arrays, about = tensors
+    small.train(rootdir, tmp_path / "new", epochs=1, learning_rate=1e-9, start_from=file)
+    model = small.build()
+    load(model, tmp_path / "new" / "Best.h5")
+    for one, name in zip(weights_of(model), about["order"], strict=True):
+        np.testing.assert_allclose(one, arrays[name], atol=1e-6)
+    write(file, arrays, {**about, "model": "large", "file": "LARGE.h5"})
+    message = refused(small.train, rootdir, tmp_path / "other", start_from=file)
+    assert "holds large's weights, LARGE.h5; expected small's, Best.h5" in message
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*list_models(), *AUTOENCODERS])
 def test_every_model_comes_back_as_it_was(name, tmp_path):
