@@ -36,7 +36,9 @@ def _is_program() -> bool:
     if sys.orig_argv[1:2] == ["-m"]:
         return sys.orig_argv[2].startswith("common.")
     main = getattr(sys.modules["__main__"], "__file__", None)
-    if not main or os.path.dirname(os.path.abspath(main)) != os.path.dirname(os.path.dirname(__file__)):
+    if not main or not os.path.isfile(main):  # an interpreter's <stdin>
+        return False
+    if os.path.dirname(os.path.abspath(main)) != os.path.dirname(os.path.dirname(__file__)):
         return False
     with open(main, "rb") as file:
         return b"common.cli" in file.read()

@@ -194,3 +194,9 @@ def test_quality_factors_without_their_flag(tmp_path):
     _, problems, _ = read_labels(tmp_path / LABEL_FILE, ["a.png", "b.png"], "QP")
     assert "80 is outside 0 to 51 (JPEG quality factors? --label_unit QF)" in problems[0]
     assert "--label_unit" not in problems[1]
+
+
+def test_a_program_on_standard_input_may_import_it():
+    program = "import common; print(common.__version__)"
+    done = subprocess.run([sys.executable, "-"], cwd=PROJECT, input=program, capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout
