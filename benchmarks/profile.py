@@ -2,8 +2,8 @@
 
     python3 -m benchmarks.profile --models LAT MT_3LJND --backends tensorflow onnxruntime --count 32
 
-The rows of a model add up to the wall time of the whole process.  Images are decoded and resized in threads while Keras
-starts and the network computes: `waiting for images` is what is left of that, and beside it stands what the threads
+The rows of a model add up to the wall time of the whole process.  Threads decode and resize images while Keras
+starts, and another one computes the network: what is left of that is `waiting`, and beside it stands what the threads
 took.  The processor's peak is that of a product of two large float32 matrices, measured before.  Weights are those of
 the golden tests.
 """
@@ -63,7 +63,7 @@ def main() -> int:
                     took = ", ".join(f"{part} {seconds:.2f}" for part, seconds in threads.items())
                     beside = f" | {took} in threads" if row == WAITING else ""
                     print(f"{row:>30} | {seconds:7.2f} | {seconds / wall:4.0%}{beside}")
-                share = operations * options.count / rows["network"] / peak
+                share = operations * options.count / threads["network"] / peak
                 print(f"{'wall time':>30} | {wall:7.2f} |      | the network at {share:.0%} of the peak", flush=True)
     return 0
 

@@ -12,7 +12,7 @@ WAITING = "waiting for images"
 MAIN = {
     "start of Keras or the runtime": ["prediction.networks.start_backend", "models.exported.open_runtime"],
     "load weights": ["prediction.networks.weights_digest"],
-    "network": ["prediction.predictor.Predictor._qps"],
+    "waiting for the network": ["prediction.predictor.Predictor._wait"],
     "write": ["cli.predict.Table.print", "core.row_file.RowFile.write"],
 }
 """{row: the functions of common whose time on the main thread it is}"""
@@ -22,6 +22,7 @@ WITH_KERAS = {
 }
 """The same of modules that import Keras."""
 THREADS = {
+    "network": ["prediction.predictor.Predictor._qps"],
     "decode": ["prediction.resize_modes.read_image"],
     "resize": ["media.images.InputFormat.preprocess", "models.exported.PixelInput.preprocess"],
 }

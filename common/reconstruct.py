@@ -14,7 +14,7 @@ learns holds for whole frames.
 from pathlib import Path
 from typing import Any
 
-from common.cli.flags import groups, positive, training_flags
+from common.cli.flags import BATCH_SIZE, groups, positive, training_flags
 from common.cli.program import Parser, config_from, run
 from common.core import startup
 from common.core.errors import UserError
@@ -25,7 +25,7 @@ from common.media.images import TCSVT, write_png
 from common.models import weight_search
 from common.models.autoencoder import TARGETS, Defaults, autoencoder_spec
 from common.models.registry import ModelSpec
-from common.prediction.testing import compare, predictions
+from common.prediction.testing import TestConfig, compare, predictions
 from common.training.config import TrainingConfig
 from common.training.train import train
 
@@ -64,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     needs.add_argument("--model_weights_path", required=True, metavar="R", help=text)
     text = "folder for images and CSV"
     writes.add_argument("--result_path", type=Path, required=True, metavar="OUT", help=text)
-    text = "images reconstructed at once"
-    computes.add_argument("--batch_size", type=positive(int), default=2, metavar="N", help=text)
+    text = BATCH_SIZE.format("reconstructed", 2)
+    computes.add_argument("--batch_size", type=positive(int), metavar="N", help=text)
 
     options = parser.parse_args(arguments)
     if options.command == "train":
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         train(spec, config_from(TrainingConfig, options, **changed))
     else:
         spec = autoencoder_spec(options.target)
-        test(spec, options.data_dir, options.model_weights_path, options.result_path, options.batch_size)
+        test(spec, config_from(TestConfig, options, level=spec.outputs[0].level))
     return 0
 
 
@@ -112,24 +112,25 @@ def find_start(start_from: str | None, folder: Path, target: str) -> Path | str:
     return weight_search.find(start_from, names, "the autoencoder to start from")
 
 
-def test(spec: ModelSpec, data_dir: Path, weights: Path, result_path: Path, batch_size: int = 2) -> None:
+def test(spec: ModelSpec, config: TestConfig) -> None:
     """Write each test image's reconstruction as PNG; where the target frames exist, a CSV of its PSNR and SSIM."""
     (output,) = spec.outputs
+    data_dir = config.data_dir
     split = load_splits(data_dir, ("test",), labels="ignored")["test"]
-    file = weight_search.find(weights, [spec.weights], "the autoencoder")
+    file = weight_search.find(config.model_weights_path, [spec.weights], "the autoencoder")
     frames = split.images
     if output.target == "frame":
         folder = data_dir / split_folder("test", output.level or "")
         frames = match_images(split, folder) if folder.is_dir() else [None] * len(split)
 
-    folder = result_path / spec.name
+    folder = config.result_path / spec.name
     result = folder.with_name(f"{spec.name}_test_results.csv")
     check_writable(result)
     names = [path.with_suffix(".png").name for path in split.images]
     if len(set(names)) < len(names):
         raise UserError(f"{split.folder}: images that differ in their suffix only would overwrite each other; rename")
     rows = []
-    with predictions(spec, file, split, [output.name], output.level, "float32", batch_size) as predicted:
+    with predictions(spec, file, split, [output.name], config) as predicted:
         for path, name, frame, (pixels,) in zip(split.images, names, frames, predicted):
             write_png(folder / name, spec.input.to_image(pixels))
             rows.append({"image": path.name})

@@ -19,6 +19,9 @@ def form(pattern: str, expected: str) -> Callable[[str], str]:
     return parse
 
 
+BATCH_SIZE = "images {} at once (default: {} on a CPU; on a GPU as many as its free memory holds, up to 32)"
+TF32 = "on: GPUs round the factors of float32 products to 10 bits, which is faster"
+
 FRAMES = form(
     r"first|middle|keyframes|scenes|(scenes\+)?(?!0*\.?0*s)\d+(\.\d+)?s|\d+(,\d+)*",
     "first, middle, keyframes, scenes, a span such as 1s, scenes+1s, or numbers from 0 such as 0,30,60",
@@ -104,6 +107,7 @@ def training_flags(writes: Any, computes: Any, rare: Any, defaults: Any) -> None
     add("--patience", type=number, metavar="N", help="stop after N epochs without a better one")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the initial weights and the order of images")
     choice_flag(computes, "precision", "of the arithmetic; weights and outputs stay float32")
+    choice_flag(computes, "tf32", TF32)
     text = (
         "one: the first GPU, or the processor; all: each GPU takes its share of a batch; or names such as GPU:0,GPU:2"
     )

@@ -148,7 +148,7 @@ def _results(
         return (result for result in ())
     images = prepare_inputs(files, spec.input, config)
     first = list(itertools.islice(images, 1))  # decoding starts while Keras does
-    networks.start_backend(weights.values(), config.backend, lean=True)
+    networks.start_backend(weights.values(), config.backend, lean=True, tf32=config.tf32 == "on")
     return predict_files(itertools.chain(first, images), Predictor(spec, weights, config))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from common import __version__
-from common.core import messages, startup, stopping
+from common.core import device, messages, startup, stopping
 from common.core.environment import PROJECT, machine
 from common.core.errors import UserError
 from common.core.names import one_line, shorten
@@ -75,7 +75,7 @@ def _describe(error: BaseException) -> tuple[int, str | None]:
             message = f"{error.filename or 'a file'}: {error.strerror or error}{stopping.what_is_kept('; kept: ')}"
         case MemoryError():
             message = f"out of memory; lower --batch_size{stopping.what_is_kept('; kept: ')}"
-        case _ if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which need not be loaded here
+        case _ if device.is_out_of_memory(error):
             message = "the device is out of memory; lower --batch_size"
         case _:
             sys.excepthook(type(error), error, error.__traceback__)

@@ -1,6 +1,8 @@
 """The flags of the scripts, COMMAND by COMMAND: `train_flags`, `test_flags` ..."""
 
 from common.cli.flags import (
+    BATCH_SIZE,
+    TF32,
     choice_flag,
     earlier_flags,
     form,
@@ -14,7 +16,7 @@ from common.core.environment import PRETRAINED
 from common.encoding.config import CODECS, SCENE_QPS
 from common.models.exported import FORMATS
 from common.models.registry import LEVELS
-from common.prediction.config import BACKENDS
+from common.prediction.config import BACKENDS, SWITCH
 from common.prediction.resize_modes import PRECISIONS, RESIZE_MODES
 
 
@@ -135,12 +137,13 @@ def _arithmetic_flags(computes, spec):
     add = computes.add_argument
     text = "of weights and arithmetic; bfloat16 is faster where the processor has it, and within about 0.1 QP"
     add("--precision", choices=PRECISIONS, default="float32", help=text)
+    add("--tf32", choices=SWITCH, default="off", help=TF32)
     text = (
         "tensorflow, jax or torch: Keras on it; onnxruntime or openvino: without Keras, from weights exported once "
         "into a cache (default: $KERAS_BACKEND, or tensorflow; of an exported network, its own)"
     )
     add("--backend", choices=BACKENDS, metavar="B", help=text)
-    add("--batch_size", type=positive(int), default=spec.test_batch_size, metavar="N", help="images predicted at once")
+    add("--batch_size", type=positive(int), metavar="N", help=BATCH_SIZE.format("predicted", spec.test_batch_size))
 
 
 def _backbone_flag(group, spec, training):

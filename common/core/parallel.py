@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from common.core.terminal import progress
+from common.core.threads import prefetch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,9 +51,19 @@ def batch_map(
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield what `compute` gives for each of `images`, a tuple, computed in batches; a progress bar is called `name`.
 
-    Memory does not grow with the number of images, `total`.
+    The next batch is put together meanwhile.  Memory does not grow with the number of images, `total`.
     """
-    with progress(total=total, unit="image", desc=name) as bar:
-        while batch := list(itertools.islice(images, batch_size)):
-            yield from zip(*compute(np.stack(batch)))
+
+    def stack(_):
+        batch = list(itertools.islice(images, batch_size))
+        return np.stack(batch) if batch else None
+
+    with (
+        progress(total=total, unit="image", desc=name) as bar,
+        prefetch(stack, itertools.count(), ahead=1, workers=1) as batches,
+    ):
+        for batch in batches:
+            if batch is None:
+                return
+            yield from zip(*compute(batch))
             bar.update(len(batch))

@@ -22,18 +22,19 @@ Result = TypeVar("Result")
 
 @contextlib.contextmanager
 def prefetch(
-    load: Callable[[Item], Result], items: Iterable[Item], ahead: int = 32, workers: int | None = None
+    load: Callable[[Item], Result], items: Iterable[Item], ahead: int | None = None, workers: int | None = None
 ) -> Iterator[Iterator[Result]]:
     """Call `load` on each item in threads while the block runs, which gets the results in order.
 
     An exception of `load` is raised when its result is due.
 
     Args:
-        ahead: How many results wait at most.
+        ahead: How many results wait at most; by default 32, or two a core where that is more.
         workers: How many threads; by default one a core, since a network that takes the results leaves gaps on each.
     """
     keep_freed_memory()
     pool, left = ThreadPoolExecutor(workers or CORES), iter(items)
+    ahead = ahead or max(32, 2 * CORES)
     waiting = collections.deque(pool.submit(load, item) for item in itertools.islice(left, ahead))
 
     def results():

@@ -66,7 +66,11 @@ def _conv_norm_relu(x: Any, kernel_size: int, name: str, dilation_rate: int = 1)
     conv = keras.layers.Conv2D(
         FILTERS, kernel_size, padding="same", use_bias=False, dilation_rate=dilation_rate, name=f"{name}_conv"
     )
-    x = keras.layers.GroupNormalization(groups=-1, epsilon=1e-6, name=f"{name}_norm")(conv(x))  # a group a channel
+    x = conv(x)
+    # On PyTorch, Keras's variance is a difference of squares, below -epsilon for flat channels: the norm is then NaN.
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+    x = keras.layers.Subtract(name=f"{name}_centred")([x, mean])
+    x = keras.layers.GroupNormalization(groups=-1, epsilon=1e-6, name=f"{name}_norm")(x)  # a group a channel
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 

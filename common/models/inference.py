@@ -9,6 +9,7 @@ from typing import Any, cast
 import keras
 import numpy as np
 
+from common.core import device
 from common.core.environment import SLOW_BFLOAT16, has_bfloat16
 from common.core.messages import warn
 from common.models import weight_files
@@ -38,8 +39,7 @@ def load_network(
 @functools.cache  # once is enough
 def warn_of_slow_bfloat16() -> None:
     """Say on stderr where the processor computes in bfloat16 without having instructions for it."""
-    on_cpu = "cpu" in str(getattr(ops.zeros(1), "device", "cpu")).lower()
-    if on_cpu and has_bfloat16() is False:
+    if device.current().kind == "cpu" and has_bfloat16() is False:
         warn(SLOW_BFLOAT16)
 
 
@@ -48,9 +48,9 @@ def for_prediction(
 ) -> keras.Model:
     """Return a copy of `model` that only predicts: image -> the layers named `outputs`.
 
-    Each BatchNormalization that follows a convolution goes into that convolution's weights; on TensorFlow each Conv
-    3x3, ReLU, maximum of 2x2 that is bound by arithmetic becomes one `WinogradConvPool`.  In float32 the outputs differ
-    from the model's by rounding alone.
+    Each BatchNormalization that follows a convolution goes into that convolution's weights; on TensorFlow and a CPU
+    each Conv 3x3, ReLU, maximum of 2x2 that is bound by arithmetic becomes one `WinogradConvPool`.  In float32 the
+    outputs differ from the model's by rounding alone.
 
     Args:
         precision: "float32", or "bfloat16" for weights and arithmetic of all layers but the outputs and those that hold
@@ -68,8 +68,7 @@ def for_prediction(
     blocks = [name.removesuffix("_norm") for name in known if name.endswith("_norm")]
     blocks = [name for name in blocks if f"{name}_conv" in known]
     pooled = []
-    # bfloat16 has too few digits for the sums of Winograd's transform; PyTorch takes 20 GB for it.
-    if winograd and backend == "tensorflow" and precision == "float32":
+    if winograd and device.uses_winograd(device.current(), precision):
         pooled = [name for name in blocks if f"{name}_pool" in known]
         pooled = [name for name in pooled if known[f"{name}_conv"].input.shape[-1] >= WINOGRAD_CHANNELS]
     gone = {f"{name}_norm" for name in blocks} | {f"{name}_{step}" for name in pooled for step in ("relu", "pool")}
@@ -170,6 +169,11 @@ def _gather(products):
     """The four products -> two outputs in a row."""
     a, b, c, d = products
     return [a + b + c, b - c - d]
+
+
+def image_bytes(network: keras.Model) -> int:
+    """Bytes that the outputs of all layers take for an image, in float32: more than are held at once."""
+    return 4 * sum(int(np.prod(layer.output.shape[1:])) for layer in network.layers)
 
 
 def compute_with(network: keras.Model) -> Callable[[np.ndarray], list[np.ndarray]]:

@@ -13,7 +13,7 @@ import pickle
 import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def predict_files(
     """
     if not files:
         return
+    config = replace(config, batch_size=config.batch_size or spec.test_batch_size)  # the same on all workers
     client = _connect(str(config.dask))
     try:
         yield from Run(client, config, worker.job_of(spec, weights, config), files).results()
@@ -102,7 +103,7 @@ class Run:
     """
 
     def __init__(self, client: distributed.Client, config: PredictionConfig, job: dict, files: Files):
-        self.client, self.address, self.job, self.batch_size = client, config.dask, job, config.batch_size
+        self.client, self.address, self.job, self.batch_size = client, config.dask, job, config.batch_size or 1
         self.new, self.again = self._split(files), []  # parts to send
         self.parts: list[Part] = []  # from the first whose results are not yielded
         self.running: dict[distributed.Future, Part] = {}

@@ -9,6 +9,7 @@ from common.models.exported import RUNTIMES
 from common.models.weight_search import WeightsConfig
 from common.prediction.resize_modes import PRECISIONS, RESIZE_MODES
 
+SWITCH = ("off", "on")
 BACKENDS = ("tensorflow", *RUNTIMES, "jax", "torch")
 """What can compute; see PredictorConfig."""
 
@@ -21,7 +22,9 @@ class PredictorConfig:
         input_size: (height, width) that the network sees; None for the paper's.
         resize_mode: What it sees of an image, a key of RESIZE_MODES.
         precision: Of weights and arithmetic, one of PRECISIONS.
-        batch_size: Images in the network at once; more than a few gain something on a GPU only.
+        batch_size: Images in the network at once; more than a few gain something on a GPU only.  None for the model's
+            on a CPU, and on a GPU as many as fit; the memory that is free decides, and with it the levels' last digit.
+        tf32: "off", or "on": GPUs may round the factors of float32 products to 10 bits.
         backend: What computes: "tensorflow", "jax" or "torch" for Keras, which runs on one of them in a process;
             "onnxruntime" or "openvino" without Keras, from weights that are exported once into a cache.  None for
             $KERAS_BACKEND, or TensorFlow.  An exported network has its own runtime.
@@ -33,18 +36,20 @@ class PredictorConfig:
     input_size: tuple[int, int] | None = None
     resize_mode: str = "stretch"
     precision: str = "float32"
-    batch_size: int = 1
+    batch_size: int | None = 1
+    tf32: str = "off"
     backend: str | None = None
 
     def __post_init__(self):
         for name, choices in (
             ("resize_mode", RESIZE_MODES),
             ("precision", PRECISIONS),
+            ("tf32", SWITCH),
             ("backend", (None, *BACKENDS)),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} {getattr(self, name)!r}: expected {', '.join(map(str, choices))}")
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size {self.batch_size}: expected at least 1")
 
 
@@ -67,6 +72,8 @@ class PredictionConfig(PredictorConfig, WeightsConfig):
         weights, hexadecimal.  precision: Where it is another than this configuration's.
         """
         parts = [model, *(digest[:8] for digest in digests), self.resize_mode, precision or self.precision]
+        if self.tf32 == "on":
+            parts.append("tf32")
         if self.input_size:
             parts.append("{1}x{0}".format(*self.input_size))
         return " ".join([*parts, self.frames] if is_clip(path) else parts)

@@ -166,7 +166,7 @@ def _prepare_frames(first: int, path: Path, input_format: InputFormat, config: P
         image = prepare_image(pixels, input_format, config.resize_mode)
         return (path, number, seconds), image._replace(format_warning=warning, number=first + index)
 
-    with prefetch(load, itertools.count(), min(AHEAD[config.resize_mode], 4), workers=1) as loaded:
+    with prefetch(load, itertools.count(), AHEAD[config.resize_mode] or 4, workers=1) as loaded:
         for key, result in loaded:
             yield key, result
             if key[1] is None:

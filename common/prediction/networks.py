@@ -1,12 +1,13 @@
 """What computes a prediction: Keras with weights, or without Keras the runtime of an exported network."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.core import device
 from common.core.errors import UserError
 from common.core.files import sha256
 from common.core.keras_backend import backend_name, load_keras, use_backend
@@ -15,8 +16,34 @@ from common.models import exported
 from common.models.registry import ModelSpec
 from common.prediction import export_cache
 
-Compute = Callable[[np.ndarray], Sequence[np.ndarray]]
-"""The outputs of a network, (B, ...) each, for a batch of its inputs."""
+
+@dataclass(frozen=True)
+class Network:
+    """Computes the outputs of a network, (B, ...) each, for a batch of its inputs.
+
+    Args:
+        compute: The same without a check of what comes out.
+        file: What it was read from.
+        image_bytes: What its layers take for an image; None where no Keras computes.
+    """
+
+    compute: Callable[[np.ndarray], Sequence[np.ndarray]]
+    file: Path
+    image_bytes: int | None = None
+
+    def __call__(self, images: np.ndarray) -> Sequence[np.ndarray]:
+        """Raise UserError where a value is no number, which finite weights may give too."""
+        outputs = self.compute(images)
+        for output in outputs:
+            if not np.isfinite(output).all():
+                wrong = output[~np.isfinite(output)].flat[0]
+                why = "its weights are too large for the arithmetic; expected trained ones"
+                raise UserError(f"{self.file}: the network gives {wrong} for an image; {why}")
+        return outputs
+
+    def batch_size(self, on_cpu: int) -> int:
+        """Return how many images to predict at once; on_cpu: on a CPU."""
+        return on_cpu if self.image_bytes is None else device.batch_size(device.current(), self.image_bytes, on_cpu)
 
 
 def runtime_format(files: Iterable[Path], backend: str | None) -> str | None:
@@ -56,7 +83,7 @@ def start_backend(files: Iterable[Path], backend: str | None, **settings: Any) -
 
 def open_network(
     spec: ModelSpec, level: str | None, file: Path, outputs: Sequence[str], precision: str, backend: str | None = None
-) -> Compute:
+) -> Network:
     """Return what computes the `outputs` of a network, names of its layers; `start_backend` comes before.
 
     Args:
@@ -70,9 +97,10 @@ def open_network(
     format_name = runtime_format([file], backend)
     detail(f"{spec.name} from {file}, {precision}, on {format_name or 'Keras'}")
     if not format_name:
-        from common.models.inference import compute_with, load_network
+        from common.models import inference
 
-        return _checked(compute_with(load_network(spec, file, outputs, precision)), file)
+        network = inference.load_network(spec, file, outputs, precision)
+        return Network(inference.compute_with(network), file, inference.image_bytes(network))
     if not exported.format_of(file):
         file = export_cache.find(spec, level, file, format_name)
     run, levels = exported.open_runtime(file, format_name, precision), spec.levels(level)
@@ -81,22 +109,7 @@ def open_network(
         predicted = run(images)
         return [predicted[levels[name]] for name in outputs]
 
-    return _checked(compute, file)
-
-
-def _checked(compute: Compute, file: Path) -> Compute:
-    """Return `compute`, which raises UserError instead of what is no number, as finite weights may give it."""
-
-    def checked(images):
-        outputs = compute(images)
-        for output in outputs:
-            if not np.isfinite(output).all():
-                wrong = output[~np.isfinite(output)].flat[0]
-                why = "its weights are too large for the arithmetic; expected trained ones"
-                raise UserError(f"{file}: the network gives {wrong} for an image; {why}")
-        return outputs
-
-    return checked
+    return Network(compute, file)
 
 
 def weights_digest(file: Path) -> str:

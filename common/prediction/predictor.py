@@ -9,8 +9,8 @@
 import collections
 import html
 import os
-import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,13 +59,14 @@ class Prediction(NamedTuple):
 class Predictor:
     """Predicts JND levels of images; `load` makes one.
 
-    Threads may share it: one batch is in the network at a time, while other images are decoded.
+    Threads may share it: one batch is in the network at a time, while others are put together.
 
     Attributes:
         spec: The model.
         config: How it predicts.
         levels: Names of the levels that it knows, ("JND1",) or ("JND1", "JND2", "JND3").
         weights: The files that they come from.
+        batch_size: Images in the network at once.
     """
 
     def __init__(self, spec: ModelSpec, files: Mapping[str | None, Path], config: PredictorConfig):
@@ -73,11 +74,13 @@ class Predictor:
         self.spec, self.config, self.weights = spec, config, list(files.values())
         self.spec = networks.with_input_of(spec, self.weights, config.backend)
         self.levels = level_names(spec, files)
-        self._lock = threading.Lock()
+        self._network_thread = ThreadPoolExecutor(1)
         self._networks = [
             networks.open_network(self.spec, one, file, [*spec.levels(one)], config.precision, config.backend)
             for one, file in files.items()
         ]
+        fitting = [network.batch_size(self.spec.test_batch_size) for network in self._networks]
+        self.batch_size = config.batch_size or min(fitting)
 
     def __repr__(self):
         weights, runtime = ", ".join(map(str, self.weights)), networks.packages(self.weights, self.config.backend)[-1]
@@ -121,38 +124,44 @@ class Predictor:
         """
         waiting = collections.deque()  # (key, image, the QPs of its arrays so far)
         batch: Batch = {}
+        running: Future | None = None  # the batch before
         for key, image in images:
             qps: list[np.ndarray] = []
             waiting.append((key, image, qps))
             if isinstance(image, PreparedImage):
                 for number, array in enumerate(image.arrays, start=image.number * len(image.regions)):
-                    place = number % self.config.batch_size
+                    place = number % self.batch_size
                     if place in batch:
-                        self._predict_batch(batch)
+                        running, batch = self._start(batch, running), {}
                     batch[place] = array, qps
-                    if len(batch) == self.config.batch_size:
-                        self._predict_batch(batch)
+                    if len(batch) == self.batch_size:
+                        running, batch = self._start(batch, running), {}
             yield from self._finished(waiting)
-        self._predict_batch(batch)
+        if batch:
+            running = self._start(batch, running)
+        self._wait(running)
         yield from self._finished(waiting)
 
+    def _start(self, batch: Batch, running: Future | None) -> Future:
+        """Start to predict a batch, when the one before has been predicted."""
+        self._wait(running)
+        return self._network_thread.submit(self._predict_batch, batch)
+
+    def _wait(self, running: Future | None) -> None:
+        """Wait for a batch, and raise what went wrong in it."""
+        if running:
+            running.result()
+
     def _predict_batch(self, batch: Batch) -> None:
-        """Predict the arrays of a batch, append the QPs to the lists that belong to them, and empty the batch."""
-        if not batch:
-            return
+        """Predict the arrays of a batch, and append the QPs to the lists that belong to them."""
         spare = next(iter(batch.values()))  # for the free places: a network is compiled anew for a smaller batch
-        qps = self._qps(np.stack([batch.get(place, spare)[0] for place in range(self.config.batch_size)]))
+        qps = self._qps(np.stack([batch.get(place, spare)[0] for place in range(self.batch_size)]))
         for place, (_, of_image) in batch.items():
             of_image.append(qps[place])
-        batch.clear()
 
     def _qps(self, arrays: np.ndarray) -> np.ndarray:
         """QPs (B, levels) of arrays (B, h, w, 3)."""
-        columns = []
-        with self._lock:
-            for compute in self._networks:
-                columns += compute(arrays)
-        return np.concatenate(columns, axis=1)
+        return np.concatenate([output for network in self._networks for output in network(arrays)], axis=1)
 
     def _finished(self, waiting: collections.deque):
         """Take from `waiting` what is complete, up to the first image that is not."""
@@ -203,7 +212,9 @@ def load(
         **settings: Those of `common.prediction.config.PredictorConfig`, with their defaults:
             resize_mode: "stretch" as the papers do; "crop"; "tiles": see `common.prediction.resize_modes`.
             precision: "float32", or "bfloat16".
-            batch_size: Images in the network at once, 1; more than a few gain something on a GPU only.
+            batch_size: Images in the network at once, 1; more than a few gain something on a GPU only.  None for as
+                many as fit on a GPU, and the model's number on a CPU.
+            tf32: "off", or "on".
             input_size: (height, width) that the network was trained for, where that is not the papers'.
             backend: "onnxruntime" or "openvino"; "tensorflow", "jax" or "torch", of which one serves the whole process;
                 by default $KERAS_BACKEND, or TensorFlow; an exported network's own.
@@ -229,7 +240,7 @@ def load(
     if config.input_size:
         spec = spec.resized(*config.input_size)
     files = find_weights(spec, known[level], Path(weights))
-    networks.start_backend(files.values(), config.backend)
+    networks.start_backend(files.values(), config.backend, tf32=config.tf32 == "on")
     return Predictor(spec, files, config)
 
 

@@ -21,8 +21,8 @@ RESIZE_MODES = {
 PRECISIONS = ("float32", "bfloat16")
 LARGEST = (1920, 1080)  # (width, height) of VideoSet, in whose levels the size hardly shows
 MAX_DISTORTION = 1.1  # an image stretched less, in one direction more than in the other, has no warning
-AHEAD = {"stretch": 32, "crop": 32, "tiles": 2}
-"""How many prepared images may wait for a network: for tiles, images are held at their full size."""
+AHEAD = {"stretch": None, "crop": None, "tiles": 2}
+"""How many prepared images may wait for a network, None for many: for tiles, images are held at their full size."""
 
 
 class Region(NamedTuple):

@@ -34,7 +34,7 @@ class TestConfig(WeightsConfig):
         result_path: Folder for the result CSV, or the file.
         label_unit: Of the labels, "QP" or "QF".
         precision: Of weights and arithmetic, "float32" or "bfloat16".
-        batch_size: Images predicted at once.
+        batch_size, tf32: As in `common.prediction.config.PredictorConfig`.
         backbone_weights: Checked where given; the model's own weights hold all that they need.
         backend: What computes, as in `common.prediction.config.PredictorConfig`.
         plain: Write numbers only, as the released programs: a row an image, a column a level, no header.
@@ -46,7 +46,8 @@ class TestConfig(WeightsConfig):
     result_path: Path
     label_unit: Unit = "QP"
     precision: str = "float32"
-    batch_size: int = 2
+    batch_size: int | None = None
+    tf32: str = "off"
     backbone_weights: Path | None = None
     backend: str | None = None
     plain: bool = False
@@ -76,9 +77,8 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
         raise UserError(f"{result}: exists, and is no table of results; give a folder, or a name that ends in .csv")
     check_writable(result)
     qps, quality = [], []
-    with predictions(
-        spec, file, split, [*levels, *frames], config.level, config.precision, config.batch_size, config.backend
-    ) as predicted:
+    outputs = [*levels, *frames]
+    with predictions(spec, file, split, outputs, config) as predicted:
         try:
             for index, values in enumerate(predicted):
                 qps.append([float(value[0]) for value in values[: len(levels)]])
@@ -114,21 +114,15 @@ def match_some(split: Split, folder: Path) -> dict[Path, Path]:
 
 @contextlib.contextmanager
 def predictions(
-    spec: ModelSpec,
-    file: Path,
-    split: Split,
-    outputs: Sequence[str],
-    level: str | None,
-    precision: str,
-    batch_size: int,
-    backend: str | None = None,
+    spec: ModelSpec, file: Path, split: Split, outputs: Sequence[str], config: TestConfig
 ) -> Iterator[Iterator[tuple[np.ndarray, ...]]]:
     """Give the block an iterator over what the `outputs` of a network are for each image, in order."""
-    spec = networks.with_input_of(spec, [file], backend)
+    spec = networks.with_input_of(spec, [file], config.backend)
     with prefetch(spec.input.load, split.images) as images:  # decoding starts while Keras does
-        networks.start_backend([file], backend)
-        compute = networks.open_network(spec, level, file, outputs, precision, backend)
-        yield batch_map(compute, images, batch_size, len(split), spec.name)
+        networks.start_backend([file], config.backend, tf32=config.tf32 == "on")
+        network = networks.open_network(spec, config.level, file, outputs, config.precision, config.backend)
+        batch_size = config.batch_size or network.batch_size(spec.test_batch_size)
+        yield batch_map(network, images, batch_size, len(split), spec.name)
 
 
 def compare(input_format: InputFormat, image: np.ndarray, frame: Path) -> tuple[float, float]:

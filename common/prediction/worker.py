@@ -18,7 +18,7 @@ from typing import Any
 
 import distributed
 
-from common.core import threads
+from common.core import device, threads
 from common.core.environment import PROJECT
 from common.core.errors import UserError
 from common.core.files import sha256
@@ -121,7 +121,7 @@ def predict_part(job: dict[str, Any], files: list[tuple[int, str]], this: distri
         except OSError as error:
             return "refused", f"{error.filename or 'a file'}: {error.strerror or error}"
         except Exception as error:  # as text: where it is shown, not every kind of error is known
-            if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            if isinstance(error, MemoryError) or device.is_out_of_memory(error):
                 return "refused", "out of memory; lower --batch_size"
             return "failed", traceback.format_exc()
 
@@ -147,7 +147,7 @@ def _predictor(job: dict[str, Any]) -> Predictor:
     if not networks.runtime_format(files.values(), config.backend):
         config = replace(config, backend=job["backend"])  # Keras's, which may be another one's default here
     try:
-        networks.start_backend(files.values(), config.backend, threads=threads.CORES)
+        networks.start_backend(files.values(), config.backend, threads=threads.CORES, tf32=config.tf32 == "on")
     except UserError as error:
         raise UserError(f"{error}; restart the workers") from None
     if config.input_size:

@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from common.core import threads
+from common.core import device
 from common.core.errors import UserError
 from common.media.images import InputFormat
-
-WORKERS = min(threads.CORES, 8)
-
 
 Column = Sequence[Path] | np.ndarray
 ORIENTATIONS = {"none": 1, "mirror": 2, "flips": 4, "shifts": 2}
@@ -79,7 +76,8 @@ class Batches(keras.utils.PyDataset):
         shares: int = 1,
     ):
         decodes = any(isinstance(column[0], Path) for column in (*inputs, *targets))
-        super().__init__(workers=WORKERS if decodes else 1, use_multiprocessing=False, max_queue_size=4)
+        workers, waiting = device.loaders(device.current()) if decodes else (1, 4)
+        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=waiting)
         self.input_format, self.inputs, self.targets = input_format, inputs, targets
         self.batch_size, self.shuffle_seed, self.patch = batch_size, shuffle_seed, patch
         self.epoch, self.shares, self.error = epoch, shares, None

@@ -40,6 +40,7 @@ class TrainingConfig:
             statistics, which stay, instead of by those of each batch.
         seed: of initial weights and of the order of images.
         precision: of arithmetic, "float32", "mixed_bfloat16" or "mixed_float16"; weights stay float32.
+        tf32: whether GPUs may round the factors of float32 products to 10 bits; "on" or "off".
         patience: stop after as many epochs without a better one.
         accumulate: change the weights only after as many batches, by their mean gradient.
         devices: "one", "all", or names such as "GPU:0,GPU:2".
@@ -73,6 +74,7 @@ class TrainingConfig:
     settle: int = _setting(0, decides=True)
     seed: int = _setting(0, decides=True)
     precision: str = _setting("float32", decides=True, choices=("float32", "mixed_bfloat16", "mixed_float16"))
+    tf32: str = _setting("on", choices=("on", "off"))
     patience: int | None = _setting(None, least=1)
     accumulate: int = _setting(1, decides=True, least=1)
     devices: str = "one"

@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from common.core import device
 from common.core.errors import UserError
 from common.core.files import content_digest
-from common.core.keras_backend import backend_name
+from common.core.keras_backend import allow_tf32, backend_name
 from common.core.locks import exclusive_lock
 from common.core.messages import note, warn
 from common.models import weight_files
@@ -163,6 +164,10 @@ class Run(keras.callbacks.Callback):
         return self.best
 
     def _keras_fit(self, train, callbacks):
+        tf32 = self.config.tf32 == "on"
+        if advice := device.training_advice(device.current(), self.config.precision, tf32):
+            warn(advice)
+        allow_tf32(tf32)
         try:
             if backend_name() != "tensorflow":
                 # Makes the metrics.  Else `fit` does, from the first batch, and trains on those read ahead of it twice.
@@ -189,6 +194,8 @@ class Run(keras.callbacks.Callback):
             if error := train.error or self.valid.error:
                 raise error from None
             raise
+        finally:
+            allow_tf32(False)  # what predicts next in this process
         self._save_state(self.epoch)
 
     def on_epoch_begin(self, epoch, logs=None):

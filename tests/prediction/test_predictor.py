@@ -60,14 +60,15 @@ def test_a_predictor_takes_arrays_and_paths_and_many_at_once(small_predictor, fi
 
 def test_no_level_depends_on_its_neighbours(predictor, files, monkeypatch):
     """To the last bit: a batch is filled up where images are short."""
-    monkeypatch.setattr(predictor, "config", dataclasses.replace(predictor.config, batch_size=4))
+    monkeypatch.setattr(predictor, "batch_size", 4)
     one_by_one = [predictor(file).levels for file in files]
     assert [prediction.levels for prediction in predictor.batch(files * 2)] == one_by_one * 2
 
 
 def test_levels_are_the_same_in_any_part_of_a_run(predictor, monkeypatch):
     """Where the place in a batch shows in the levels, as it does in the last digit on some processors."""
-    monkeypatch.setattr(predictor, "config", dataclasses.replace(predictor.config, batch_size=4, resize_mode="tiles"))
+    monkeypatch.setattr(predictor, "batch_size", 4)
+    monkeypatch.setattr(predictor, "config", dataclasses.replace(predictor.config, resize_mode="tiles"))
     batches = []
 
     def qps(arrays):

@@ -25,9 +25,11 @@ BACKENDS = [pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), rea
 PROGRAM = """
 import json, sys
 from pathlib import Path
+import keras
 import numpy as np
 import small
 from common.core.errors import UserError
+from common.models import attention_decoder
 from common.models.losses import FUNCTIONS
 root, folder = map(Path, sys.argv[1:])
 small.train(root, folder / "resumed", build=small.build_alike, epochs=4, resume=True, feature_cache="off")
@@ -38,6 +40,10 @@ except UserError as error:
     print(error, file=sys.stderr)
 with np.load(folder / "pairs.npz") as pairs:
     values = {name: np.asarray(FUNCTIONS[name](*pairs.values())).tolist() for name in ("psnr", "ssim")}
+flat = np.broadcast_to(np.float32([0.01, 3.1, 30.1, 301.7]), (1, 33, 60, 4))
+image = keras.Input(flat.shape[1:])
+norm = keras.Model(image, attention_decoder._conv_norm_relu(image, 1, "va"))
+values["norm"] = float(np.abs(norm.predict_on_batch(flat)).max())
 print(json.dumps(values))
 """
 
@@ -89,7 +95,9 @@ def test_a_training_goes_on_on_another_backend_and_back(backend, whole, pairs, r
     path = os.pathsep.join([str(PROJECT / "tests"), *sys.path])
     done = run("-c", PROGRAM, rootdir, tmp_path, KERAS_BACKEND=backend, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
-    assert_scikit_image_agrees(json.loads(done.stdout.splitlines()[-1]), pairs)
+    values = json.loads(done.stdout.splitlines()[-1])
+    assert_scikit_image_agrees(values, pairs)
+    assert values["norm"] < 0.1  # of flat channels; not NaN
     refused = f"was trained on tensorflow, not {backend}, with other frozen weights; train anew with --overwrite"
     assert refused in done.stderr and len(done.stderr.splitlines()) == 1
 
