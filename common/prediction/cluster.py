@@ -107,7 +107,7 @@ class Run:
         self.new, self.again = self._split(files), []  # parts to send
         self.parts: list[Part] = []  # from the first whose results are not yielded
         self.running: dict[distributed.Future, Part] = {}
-        self.batches = max(4 // config.batch_size, 1)  # in the next part: with less in it, a batch takes as long
+        self.batches = max(4 // self.batch_size, 1)  # in the next part: with less in it, a batch takes as long
         self.proven = False  # whether a part has come back
         self.workers, self.counted = 0, 0.0  # how many take parts, and when that was counted
 
