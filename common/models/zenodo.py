@@ -180,7 +180,17 @@ def unpack(path: Path, target: Path) -> list[str]:
                     shutil.copyfileobj(source, file, 1 << 20)  # at most the size that it says
                     if file.tell() != info.file_size:
                         raise ValueError(f"member {info.filename!r} is shorter than it says")
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        OSError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # bzip2's, a seek before the start
+            raise
         raise UserError(f"{path.name}: cannot be unpacked, nothing was: {error}") from None
     for number, info in enumerate(members):
         with atomic_write(target / info.filename) as temporary:
@@ -192,7 +202,7 @@ def _safe_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the members to unpack; raise ValueError where any member, wanted or not, is dangerous."""
     for info in archive.infolist():
         name, kind = info.filename, stat.S_IFMT(info.external_attr >> 16)
-        if not name.isprintable() or name != info.orig_filename:
+        if not name or not name.isprintable() or name != info.orig_filename:
             problem = "has an odd name"
         elif name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
             problem = "would land outside the folder"

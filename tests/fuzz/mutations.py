@@ -166,11 +166,12 @@ def in_zip(members: dict[str, bytes], draw: random.Random) -> bytes:
         if draw.random() < 0.3:
             del members[name]
     buffer = io.BytesIO()
+    modes = (0, 0o100644) if draw.random() < 0.7 else (0, 0o100644, 0o120777, 0o040755, 0o020666)
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in members.items():
             info = zipfile.ZipInfo(name or "x")
             info.filename = name
-            info.external_attr = draw.choice((0, 0, 0o100644, 0o120777, 0o040755, 0o020666)) << 16
+            info.external_attr = draw.choice(modes) << 16
             archive.writestr(info, content, draw.choice((0, 8, 12, 14)))
     return in_bytes(buffer.getvalue(), draw) if draw.random() < 0.6 else buffer.getvalue()
 

@@ -267,6 +267,7 @@ def test_a_hostile_member_condemns_the_archive(unpack):
         *((path, b"evil", "would land outside the folder") for path in paths),
         ("../evil.txt", b"evil", "would land outside the folder"),  # refused though it would not be unpacked
         ("evil\x1b[2J.h5", b"evil", "has an odd name"),
+        (zipfile.ZipInfo(""), b"evil", "has an odd name"),
         *((link, b"/etc/passwd", "is a link or a device") for link in links),
         ("bomb.h5", bytes(4 << 20), "unpacks from 0.0 MB to 4.2 MB"),
     ):
