@@ -1,4 +1,4 @@
-# make demo: the main job from photographs to a table.  make test: the tests.  Both set everything up first.
+# make demo: the main job from photographs to a page of results.  make test: the tests.  Both set everything up first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 .PHONY: help setup demo test test-slow fuzz stops lint benchmark clean
 help:
 	@echo "make setup      install everything into $(VENV)"
-	@echo "make demo       photographs in, JND levels out (into demo/)"
+	@echo "make demo       photographs in, JND levels and a page of them out (into demo/)"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that train for minutes"
 	@echo "make fuzz       damaged inputs through the commands, some minutes"

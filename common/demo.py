@@ -1,18 +1,23 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The main job from photographs to a table, on photographs that installed packages contain: python3 -m common.demo
+"""The main job from photographs to a page of results, on photographs that installed packages contain:
 
-Prepares a dataset, trains the JND1 autoencoder and LAT on it, and tests LAT.  Each step prints its command, so that you
-can go on from any of them with images of your own.  Everything lies in demo/; a second run keeps the steps that are
-complete.
+    python3 -m common.demo
+
+Prepares a dataset, trains the JND1 autoencoder and LAT on it, tests LAT, and writes a page that shows the images coded
+at the predicted levels; on a desktop it opens in the browser.  Each step prints its command, so that you can go on from
+any of them with images of your own.  Everything lies in demo/; a second run keeps the steps that are complete.
 
 The labels are pseudo-labels: a metric (VMAF) chose them, no viewer did.  The weights come from minutes of training on a
 dozen photographs: they are a demonstration, not the papers'.
 """
 
 import importlib.util
+import os
 import shlex
 import shutil
-from collections.abc import Sequence
+import sys
+import webbrowser
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +47,8 @@ NOTICE = (
     "the weights are a demonstration, trained for minutes, not the papers'."
 )
 
+PAGE = Path("evaluation", "index.html")  # in the demonstration's folder
+
 NEXT = """
 What you have seen: photographs were cut into crops and labelled; LAT learned from {train} of them, and then predicted
 the JND1 level of {test} crops of photographs that it had not seen.
@@ -51,6 +58,8 @@ What to do next:
   your own image     python3 LAT.py predict IMAGE.jpg --model_weights_path {weights}
   your own data      docs/own-data.md, docs/train.md, then docs/training.md: what to expect
   the papers' models python3 -m common.weights fetch
+
+The page with all results, and each image beside its coded version: {page}
 """
 
 STEPS = (
@@ -74,12 +83,16 @@ STEPS = (
         "--result_path {folder}/results --JND_Recon_Models_Path {folder}/weights",
         "results/JND1test_results.csv",
     ),
+    (
+        "-m common.evaluate --data_dir {folder}/rootdir --weights {folder}/weights --output {folder}/evaluation",
+        "evaluation/README.md",
+    ),
 )
 """(command, the file that it writes last) of each step."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the steps that are not complete yet and print the table; return the exit code."""
+    """Run the steps that are not complete yet, print the table and name the page; return the exit code."""
     parser = program.Parser(["", "--folder try/"], prog="python3 -m common.demo", description=__doc__)
     _, writes, *_ = groups(parser)
     writes.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
@@ -88,7 +101,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with stopping.keeping(f"{folder}; the same command does the steps that are missing"):
         run_steps(folder)
         show(folder)
+    if sys.stdout.isatty() and has_desktop(sys.platform, os.environ):
+        webbrowser.open((folder / PAGE).resolve().as_uri())
     return 0
+
+
+def has_desktop(platform: str, environment: Mapping[str, str]) -> bool:
+    """Say whether a browser can open a window here, and a person sees it.  platform: as sys.platform."""
+    if environment.get("CI") or environment.get("SSH_CONNECTION"):
+        return False
+    return platform in ("darwin", "win32") or any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def collect(folder: Path) -> None:
@@ -148,7 +170,7 @@ def show(folder: Path) -> None:
     verdict = f"Its error is {100 * measured['skill']:.0f} % smaller than the median's (95 %: {low:.0f} to {high:.0f})"
     verdict += ": it has learned." if low > 0 else ": with so few photographs, that may be chance."
     weights = folder / "weights" / "BestModelJND1.h5"
-    note(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights))
+    note(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights, page=folder / PAGE))
 
 
 def draw(table, folder: Path, errors: str, target: Path) -> None:

@@ -7,12 +7,13 @@ Runs `test` of every model whose weight files lie in or below --weights on ROOT/
 predicted and at the true level, and writes into --output:
 
     results.csv results.md   errors per model and level, with 95 % intervals, and the papers' own numbers
-    index.html               the same as a page: tables that sort, plots, images to compare
+    index.html               the same as a page: tables that sort, plots, images to compare, the largest errors first
     *.png                    the plots
     complexity.csv           what each model costs: shown if benchmarks.complexity wrote it, or with --complexity
     pictures.csv             every prediction, and what coding at it gives
     README.md                which commands ran on which data
-    predictions/ coded/      what `test` wrote, and the coded images: kept, and made again only where something changed
+    predictions/ coded/      what `test` wrote, and the coded images, which the page shows: kept, and made again only
+                             where something changed
 
 The median of ROOT/train is the baseline that a model must beat.  A weight file is recognised by its shapes, its level
 by JND1, JND2 or JND3 in the name.  MT_3LJND_VA has the shapes of MT_3LJND: it needs VA in the name or in a folder's.
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     needs("--sheets", type=Path, metavar="S", help=sheets)
     text = "the folder for the results of this dataset"
     writes("--output", type=Path, required=True, metavar="O", help=text)
-    count, text = flags.positive(int), "how many images the page shows"
+    count, text = flags.positive(int), "how many images the page shows; of more, half have the largest errors"
     writes("--pictures", dest="images", metavar="N", type=count, default=EvaluationConfig.images, help=text)
     computes("--psnr", choices=("luma", "rgb"), default=EvaluationConfig.psnr, help="what PSNR is computed of")
     text = "measure what each model costs, unless complexity.csv in O has it"

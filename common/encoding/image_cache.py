@@ -36,7 +36,7 @@ class EncodedImageCache:
             {path: ({QP: {"psnr luma", "psnr rgb", "ssim", "vmaf" (0 to 100), "bytes"}}, SI)}; the first three as
             `metrics.compare_images`, SI as `metrics.spatial_information`.
         """
-        folders, qps = {image: self._folder_of(image) for image in wanted}, {}
+        folders, qps = {image: self.folder_of(image) for image in wanted}, {}
         for image, folder in folders.items():  # two files may hold one image
             qps.setdefault(folder, (image, set()))[1].update(wanted[image])
         items = [(folder, *item) for folder, item in qps.items()]
@@ -46,9 +46,10 @@ class EncodedImageCache:
 
     def decode(self, image: Path, qp: int) -> np.ndarray:
         """Return an image as encoded at a QP that was measured, uint8 RGB (H, W, 3)."""
-        return next(ffmpeg.decode_frames(self._folder_of(image) / f"{qp}.264", read_image(image).shape[:2]))
+        return next(ffmpeg.decode_frames(self.folder_of(image) / f"{qp}.264", read_image(image).shape[:2]))
 
-    def _folder_of(self, image):
+    def folder_of(self, image: Path) -> Path:
+        """Return the folder of an image, which may not exist yet."""
         settings = json.dumps(ffmpeg.VIDEOSET_X264).encode()
         return self.folder / hashlib.sha256(Path(image).read_bytes() + settings).hexdigest()[:32]
 

@@ -14,8 +14,8 @@ from common.data.levels import HIGHEST_QP, LOWEST_QP, nearest_qp
 RESAMPLES = 2000
 MEASURES = {
     "MAE": ("MAE, QP", "mean absolute error, predicted (not rounded) against true level"),
-    "floor": ("floor, QP", "the MAE of the median baseline, which always predicts the training median"),
-    "skill": ("skill", "1 - MAE / floor; 0 where the model has learned nothing from the images"),
+    "floor": ("median baseline, QP", "the MAE of always predicting the training median"),
+    "skill": ("skill", "1 - MAE / median baseline; 0 where the model has learned nothing from the images"),
     "RMSE": ("RMSE, QP", "root of the mean squared error"),
     "bias": ("bias, QP", "mean of predicted - true"),
     "Pearson": ("Pearson", "linear correlation of predicted and true levels"),

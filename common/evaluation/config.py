@@ -16,6 +16,6 @@ class EvaluationConfig:
     weights: Path = PRETRAINED
     psnr: str = "luma"  # or "rgb"
     sheets: Path | None = None  # the folder of VideoSet's label sheets
-    images: int = 12  # that the page shows
+    images: int = 100  # that the page shows
     complexity: bool = False  # measure the costs that complexity.csv in `output` lacks
     jobs: int = threads.CORES  # images encoded at a time

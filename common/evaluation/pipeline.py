@@ -46,8 +46,8 @@ def _evaluate(config: EvaluationConfig, command: Sequence[str]) -> Evaluation:
     encoded_images = EncodedImageCache(output / "coded")
     predictions = compare(data, tested, encoded_images, psnr=config.psnr, jobs=config.jobs)
     write_csv(predictions, output / "pictures.csv")
-    drawn = plots.draw(predictions, data, encoded_images, output)
     results = report.results(predictions, data)
+    drawn = plots.draw(predictions, results, data, encoded_images, output)
     models, cost_file = list(dict.fromkeys(trial.model for trial in tested)), output / "complexity.csv"
     measured = costs.read_costs(models, cost_file, measure=config.complexity)
     cost_tables, cost_notes = costs.describe(models, measured, cost_file)

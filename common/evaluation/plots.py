@@ -9,19 +9,26 @@ from common.core.plotting import png_figure
 from common.encoding.image_cache import EncodedImageCache
 from common.evaluation.accuracy import per_image
 from common.evaluation.comparison import EvaluationData
+from common.evaluation.report import TABLES, Plot
 from common.media.images import read_image
 
 AMPLIFIED = 8  # how many times the strips enlarge the difference of two frames
+ERRORS, FRAMES = TABLES  # the tables that plots stand beside
 WIDEST = 10  # QP; the histogram counts larger errors at its ends
 
 
 def draw(
-    predictions: pd.DataFrame, data: EvaluationData, encoded_images: EncodedImageCache, folder: Path
-) -> list[tuple[str, Path]]:
-    """Draw all plots into `folder` and return the title and the file of each.
+    predictions: pd.DataFrame,
+    results: pd.DataFrame,
+    data: EvaluationData,
+    encoded_images: EncodedImageCache,
+    folder: Path,
+) -> list[Plot]:
+    """Draw all plots into `folder`.
 
     Args:
         predictions: See `common.evaluation.comparison.compare`.
+        results: The measures, see `common.evaluation.report.results`.
         encoded_images: Must hold each image at the true and the predicted QPs.
     """
     colours = {model: f"C{number}" for number, model in enumerate(predictions["model"].unique())}
@@ -32,17 +39,19 @@ def draw(
     )
     plots = []
 
-    def figure(name, title, size):
-        target = folder / name
-        plots.append((title, target))
-        return png_figure(target, f"{title}\n{data.name}; labels {data.label_kind}", size)
+    def figure(name, title, size, table=""):
+        plots.append(Plot(title, folder / name, table))
+        return png_figure(folder / name, f"{title}\n{data.name}; labels {data.label_kind}", size)
 
     size = (4.5 * len(by_level) + 1, 4.5)
-    with figure("predicted.png", f"Predicted against {data.noun}", size) as panels:
+    title = "Mean absolute error, with 95 % intervals"
+    with figure("models.png", title, (4.5, 0.9 + 0.5 * len(by_level) + 0.3 * len(results)), ERRORS) as panels:
+        _draw_models(panels, results, colours)
+    with figure("predicted.png", f"Predicted against {data.noun}", size, ERRORS) as panels:
         _draw_predicted(panels, by_level, data.noun)
-    with figure("errors.png", f"Errors: predicted - {data.noun}; above 0 it overshoots", size) as panels:
+    with figure("errors.png", f"Errors: predicted - {data.noun}; above 0 it overshoots", size, FRAMES) as panels:
         _draw_histogram(panels, by_level)
-    with figure("content.png", "Error by content", size) as panels:
+    with figure("content.png", "Error by content", size, ERRORS) as panels:
         _draw_content(panels, by_level)
     for level, part in by_level:
         best = per_image(part)["absolute"].groupby(part["model"]).mean().idxmin()
@@ -53,6 +62,20 @@ def draw(
         with figure(f"strip_JND{level}.png", title, (16, 2.6 * len(chosen))) as strip:
             _draw_strip(strip, chosen, data, encoded_images)
     return plots
+
+
+def _draw_models(figure, results, colours):
+    """Draw a panel per level, all with one scale of QP."""
+    levels = list(results.groupby("level"))
+    heights = [len(rows) + 1 for _, rows in levels]
+    panels = figure.subplots(len(levels), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+    for axes, (level, rows) in zip(panels, levels):
+        for place, row in enumerate(rows.to_dict("records")):
+            axes.plot(row["MAE"], place, "o", color=colours[row["model"]])
+            axes.hlines(place, row.get("MAE low", np.nan), row.get("MAE high", np.nan), colours[row["model"]])
+        axes.axvline(rows["floor"].iloc[0], color="0.4", linestyle=":")
+        axes.set(yticks=range(len(rows)), yticklabels=rows["model"], ylim=(len(rows) - 0.5, -0.5), ylabel=f"JND{level}")
+    panels[-1].set(xlabel="QP; dotted: median baseline", xlim=(0, None))
 
 
 def _panels(figure, by_level):

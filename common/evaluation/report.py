@@ -44,6 +44,14 @@ class Table(NamedTuple):
     rows: list[list[str]]  # the text of each cell, empty where the value is unknown
 
 
+class Plot(NamedTuple):
+    """A plot for a person."""
+
+    title: str
+    file: Path  # PNG
+    table: str  # the title of the table that it stands beside, empty where it has a place of its own
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """Everything that the result files show."""
@@ -55,7 +63,7 @@ class Evaluation:
     results: pd.DataFrame  # the measures, a row per model and level
     tables: Sequence[Table]  # the same as text, and the costs of the models
     cost_notes: Sequence[str]  # sentences: the commands that measured the costs, or that would
-    plots: Sequence[tuple[str, Path]]  # title and PNG file of each
+    plots: Sequence[Plot]
 
 
 def results(predictions: pd.DataFrame, data: EvaluationData) -> pd.DataFrame:
@@ -140,6 +148,17 @@ def about(data: EvaluationData, row: Mapping) -> list[str]:
     return lines
 
 
+def verdicts(results: pd.DataFrame) -> list[str]:
+    """Return a sentence per level: the model with the smallest error, beside the median baseline."""
+    lines = []
+    for level, rows in results.groupby("level"):
+        best = rows.loc[rows["MAE"].idxmin()]
+        line = f"JND{level}: {best['model']} has the smallest mean absolute error, {_cell(best, 'MAE')} QP"
+        baseline = _cell(best, "floor")
+        lines.append(line + (f"; the median baseline has {baseline}." if baseline else "."))
+    return lines
+
+
 def legend(psnr: str) -> list[str]:
     """Return the meaning of each column, a line each.  psnr: luma or rgb."""
     lines = [f"{heading}: {meaning}" for heading, meaning in MEASURES.values()]
@@ -159,15 +178,18 @@ def write(evaluation: Evaluation) -> None:
         rows = pd.concat([rows.astype(object), empty.astype(object)])
     write_csv(rows, output / "results.csv")
     lines = [f"# JND levels predicted on {data.name}", "", *about(data, evaluation.results.iloc[0]), ""]
+    lines += [*(f"- {line}" for line in verdicts(evaluation.results)), ""]
     for table in evaluation.tables:
         lines += [f"## {table.title}", "", *markdown(table), ""]
     lines += [*evaluation.cost_notes, ""]
-    lines += [f"![{title}]({file.name})" for title, file in evaluation.plots] + [""]
+    lines += [f"![{plot.title}]({plot.file.name})" for plot in evaluation.plots] + [""]
     if empty is not None:
         commands = [f"    {command}" for command in VIDEOSET_COMMANDS]
-        lines += ["## VideoSet: not run", "", "To fill these tables:", "", *commands, ""]
+        lines += ["## VideoSet: not run", "", "These commands fill its tables:", "", *commands, ""]
+        lines += ["<details><summary>The tables</summary>", ""]
         for table in tables(empty):
             lines += [f"### {table.title}", "", *markdown(table), ""]
+        lines += ["</details>", ""]
     lines += ["## What the columns mean", "", *(f"- {line}" for line in legend(evaluation.config.psnr))]
     write_text(output / "results.md", "\n".join(lines) + "\n")
 
