@@ -216,7 +216,7 @@ def test_only_near_images_load_and_nothing_sticks_out(browser, shown, written, w
     assert run("return [...document.images].filter(one => one.complete && !one.naturalWidth).length") == 0
 
 
-def test_print_shows_all_images_and_no_controls(browser, shown):
+def test_print_has_the_images_and_no_controls(browser, shown):
     shown(1280)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
