@@ -58,8 +58,6 @@ What to do next:
   your own image     python3 LAT.py predict IMAGE.jpg --model_weights_path {weights}
   your own data      docs/own-data.md, docs/train.md, then docs/training.md: what to expect
   the papers' models python3 -m common.weights fetch
-
-The page with all results, and each image beside its coded version: {page}
 """
 
 STEPS = (
@@ -170,7 +168,8 @@ def show(folder: Path) -> None:
     verdict = f"Its error is {100 * measured['skill']:.0f} % smaller than the median's (95 %: {low:.0f} to {high:.0f})"
     verdict += ": it has learned." if low > 0 else ": with so few photographs, that may be chance."
     weights = folder / "weights" / "BestModelJND1.h5"
-    note(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights, page=folder / PAGE))
+    note(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights))
+    print(f"The page with all results, and each image beside its coded version: {folder / PAGE}")
 
 
 def draw(table, folder: Path, errors: str, target: Path) -> None:
