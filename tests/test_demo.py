@@ -14,7 +14,7 @@ def finished(rootdir, tmp_path, monkeypatch):
     """The folder of a demonstration whose steps are complete, on a desktop."""
     names = ["img1.png", "img2.png", "img3.png"]
     (tmp_path / "rootdir").symlink_to(rootdir)
-    rows = [*(f"train,{number}.png,coffee,24" for number in range(3)), *(f"test,{name},astronaut,22" for name in names)]
+    rows = [*(f"train,{number}.png,coffee,24" for number in range(3)), *(f"test,{name},{name},22" for name in names)]
     (tmp_path / "manifest.csv").write_text("\n".join(["split,image,photograph,JND1", *rows]))
     monkeypatch.setattr(demo, "STEPS", [("", "manifest.csv"), *demo.STEPS[1:]])
     monkeypatch.setattr(demo, "run_steps", lambda folder: None)
