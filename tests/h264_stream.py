@@ -45,3 +45,22 @@ def frame_qps(path):
         elif name == "slice_qp_delta" and now["first_mb_in_slice"] == 0:  # other slices belong to the same frame
             frames.append(("PBI"[now["slice_type"] % 5], initial[now["pic_parameter_set_id"]] + now[name]))
     return frames
+
+
+def hevc_frame_qps(path):
+    """The QP of each frame of an HEVC clip, in the order shown, from the slice headers."""
+    graph = clip_input(path).output("-", format="null", vcodec="copy", **{"bsf:v": "trace_headers"})
+    log = run(graph, f"reading the QPs of {path}")[1]
+    fields = ("nal_unit_type", "init_qp_minus26", "slice_pic_order_cnt_lsb", "slice_qp_delta")
+    frames, initial, start, order = [], 0, 0, 0
+    for name, value in re.findall(rf"\b({'|'.join(fields)}) +[01]+ = (-?\d+)", log):
+        match name:
+            case "nal_unit_type" if int(value) in (19, 20):  # IDR, whose order is 0 and not written
+                start, order = len(frames), 0
+            case "slice_pic_order_cnt_lsb":
+                order = int(value)
+            case "init_qp_minus26":
+                initial = 26 + int(value)
+            case "slice_qp_delta":
+                frames.append(((start, order), initial + int(value)))
+    return [qp for _, qp in sorted(frames)]

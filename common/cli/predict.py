@@ -19,7 +19,7 @@ from common.core.names import one_line
 from common.core.row_file import STAMP, RowFile, RowStream
 from common.core.terminal import Listing, progress
 from common.data.levels import at_sur
-from common.encoding.config import EncodingConfig
+from common.encoding.config import EncodingConfig, PlanConfig
 from common.media.clips import is_clip
 from common.models.registry import ModelSpec
 from common.models.weight_search import find_weights, level_names
@@ -30,6 +30,7 @@ from common.prediction.predictor import Predictor, Result, predict_files
 
 if TYPE_CHECKING:
     from common.encoding.job import EncodingJob
+    from common.encoding.plans import PlanJob
 
 STANDARD_OUTPUT = "-"
 DISTRIBUTED = "distributed==2026.8.0"
@@ -38,13 +39,13 @@ DISTRIBUTED = "distributed==2026.8.0"
 def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     """Predict the levels of the inputs, print them and write them; return the exit code, 1 where one has an error."""
     stdout = sys.stdout
-    to_stdout = options.output == STANDARD_OUTPUT  # then what is for a person goes to stderr
+    to_stdout = options.format or options.output == STANDARD_OUTPUT  # then what is for a person goes to stderr
     with contextlib.redirect_stdout(sys.stderr if to_stdout else stdout):
         return _predict(spec, options, stdout)
 
 
 def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> int:
-    """Do what `predict` does.  stdout: Where rows go with --output -, while sys.stdout is another stream."""
+    """Do what `predict` does.  stdout: Where rows go with --output -, and what --format prints, while sys.stdout is another stream."""
     config = config_from(PredictionConfig, options)
     weights = find_weights(spec, config.level, config.model_weights_path)
     spec, levels = networks.with_input_of(spec, weights.values(), config.backend), level_names(spec, weights)
@@ -62,7 +63,7 @@ def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> in
     if output:
         output.forget_changed(stamps)
     files = [(number, path) for number, path in enumerate(paths) if not output or str(path) not in output.kept_paths]
-    encoding = _open_encoding(options, levels, places, output)
+    encoding = _open_encoding(options, levels, places, output, stdout)
     table, bad, warned, distorted = Table([path for _, path in files], columns), 0, 0, False
     results = _results(spec, weights, files, config)
     bar = progress(results, total=len(files), unit="file", desc=spec.name)
@@ -119,17 +120,26 @@ def _open_output(
 
 
 def _open_encoding(
-    options: argparse.Namespace, levels: Sequence[str], places: Mapping[Path, Path], output: RowFile | RowStream | None
-) -> "EncodingJob | None":
-    """The job of --encode, with the rows of an earlier run."""
-    if not options.encode:
+    options: argparse.Namespace,
+    levels: Sequence[str],
+    places: Mapping[Path, Path],
+    output: RowFile | RowStream | None,
+    stdout: TextIO,
+) -> "EncodingJob | PlanJob | None":
+    """The job of --encode or --format, with the rows of an earlier run."""
+    if not (options.encode or options.format):
         return None
     try:
-        from common.encoding.job import EncodingJob  # which needs PyAV
+        from common.encoding import job, plans  # which need PyAV
     except ModuleNotFoundError as error:
-        raise UserError(f"--encode needs {error.name}: pip install -r requirements.txt") from None
-    config = config_from(EncodingConfig, options, folder=Path(options.encode), level=options.coded_level)
-    encoding, inputs = EncodingJob(config, levels, places), set(map(str, places))
+        flag = "--encode" if options.encode else "--format"
+        raise UserError(f"{flag} needs {error.name}: pip install -r requirements.txt") from None
+    inputs = set(map(str, places))
+    if options.encode:
+        config = config_from(EncodingConfig, options, folder=Path(options.encode), level=options.coded_level)
+        encoding = job.EncodingJob(config, levels, places)
+    else:
+        encoding = plans.PlanJob(config_from(PlanConfig, options, level=options.coded_level), levels, places, stdout)
     encoding.add([row for row in output.kept_rows if row["path"] in inputs] if output else [])
     return encoding
 

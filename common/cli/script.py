@@ -63,9 +63,11 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
     spec = next(spec for spec in specs if len(specs) == 1 or spec.name == options.head)
     if options.command == "predict" and not options.encode:
         for flag in options.of_encoding:
-            if getattr(options, flag.dest) != flag.default:
-                name = flag.option_strings[0]
-                parser.error(f"{name}: only for encoding; add --encode DIR")
+            if getattr(options, flag.dest) != flag.default and (flag.dest == "baseline" or not options.format):
+                others = "" if flag.dest == "baseline" else " or --format"
+                parser.error(f"{flag.option_strings[0]}: only for encoding; add --encode DIR{others}")
+    if options.command == "predict" and options.encode and options.format:
+        parser.error("--format: prints what other tools encode with; leave out --encode")
     _set_level(parser, options, spec)
     if options.input_size:
         try:

@@ -13,7 +13,7 @@ from common.cli.flags import (
     training_flags,
 )
 from common.core.environment import PRETRAINED
-from common.encoding.config import CODECS, SCENE_QPS
+from common.encoding.config import CODECS, PLAN_FORMATS, SCENE_QPS
 from common.models.exported import FORMATS
 from common.models.registry import LEVELS
 from common.prediction.config import BACKENDS, SWITCH
@@ -98,15 +98,23 @@ def predict_flags(parser, specs):
     rare.add_argument("--dask", type=address, metavar="ADDRESS", help=text)
     add = encodes.add_argument
     add("--encode", metavar="DIR", help="encode each input at its level into DIR, with a report")
+    text = (
+        "print what other tools encode clips with, scene by scene: text, json with all of it, ffmpeg command lines, "
+        "x265's zones, Av1an's scenes; the rest goes to stderr"
+    )
+    add("--format", choices=PLAN_FORMATS, help=text)
     text = "the level to encode at (default: the first that the model predicts)"
     level = add("--level", dest="coded_level", choices=LEVELS, help=text)
-    text = "h264: at the QP, as VideoSet's levels mean it; others: with that PSNR"
+    text = (
+        "h264: at the QP, as VideoSet's levels mean it; hevc-qp: at that QP; h264-crf, hevc-crf: at the CRF with that "
+        "PSNR, as the encoders are by default; others: with that PSNR"
+    )
     codec = add("--codec", choices=CODECS, default="h264", help=text)
     text = "compare sizes with everything encoded at this QP (default: the lowest predicted one, of all inputs)"
     baseline = add("--baseline", type=_qp, metavar="QP", help=text)
     text = "a scene's QP: the lowest or the median of its frames' QPs"
     scene = add("--scene", choices=SCENE_QPS, default="lowest", help=text)
-    parser.set_defaults(of_encoding=(level, codec, baseline, scene))  # without effect unless --encode is given
+    parser.set_defaults(of_encoding=(level, codec, baseline, scene))  # for --encode or, but the baseline, --format
 
 
 def export_flags(parser, specs):

@@ -29,7 +29,7 @@ class Encoder(NamedTuple):
     """One encoder: a library of ffmpeg, which has `options`, or Pillow, which has `save`.
 
     Attributes:
-        parameter: What the encoder calls its setting.
+        parameter: What the encoder calls its setting; "qp" is that of H.264, any other is found by `match_quality`.
         settings: Its values, from the coarsest to the finest.
         suffix: Of the files of images.
         library: ffmpeg's name of the encoder.
@@ -48,7 +48,7 @@ class Encoder(NamedTuple):
     library: str = ""
     decoder: str = ""
     reorder: int = 0
-    options: Callable[[int, int, Fraction | None], dict[str, Any]] | None = None
+    options: Callable[[Any, int, Fraction | None], dict[str, Any]] | None = None
     save: Callable[..., None] | None = None
 
     def check(self, clip: bool) -> None:
@@ -91,10 +91,25 @@ def _x264(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
     return x264_options(value, threads, {"stitchable": 1, "fps": _ratio(rate)} if rate else {})
 
 
-def _x265(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
-    # Tuned for PSNR, by which its setting is found; with a tag that Apple's players know.
+def _x264_crf(value: float, threads: int, rate: Fraction | None) -> dict[str, Any]:
+    stitchable = f":stitchable=1:fps={_ratio(rate)}" if rate else ""
+    return {"preset": "medium", "crf": value, "x264-params": f"threads={threads}{stitchable}"}
+
+
+def _x265_crf(value: float, threads: int, rate: Fraction | None) -> dict[str, Any]:
+    # With a tag that Apple's players know.
     params = "log-level=error" + (f":fps={_ratio(rate)}" if rate else "")
-    return {"preset": "medium", "tune": "psnr", "crf": value, "tag:v": "hvc1", "x265-params": params}
+    return {"preset": "medium", "crf": value, "tag:v": "hvc1", "x265-params": params}
+
+
+def _x265(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
+    return {"tune": "psnr", **_x265_crf(value, threads, rate)}  # PSNR is what its setting is found by
+
+
+def _x265_qp(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
+    options = _x265(value, threads, rate)
+    params = f"qp={options.pop('crf')}:ipratio=1:pbratio=1:{options['x265-params']}"  # one QP in frames of all types
+    return options | {"x265-params": params}
 
 
 def _svt_av1(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
@@ -121,6 +136,9 @@ H264 = Encoder(
     "H.264", "qp", range(51, 0, -1), ".mp4", "libx264", "h264", 2, _x264
 )  # QP 0 is lossless, which few players decode
 _HEVC = Encoder("HEVC", "crf", range(51, -1, -1), ".mp4", "libx265", "hevc", 2, _x265)
+_HEVC_QP = _HEVC._replace(parameter="qp", settings=range(51, 0, -1), options=_x265_qp)
+_HEVC_CRF = _HEVC._replace(options=_x265_crf)
+_H264_CRF = H264._replace(parameter="crf", options=_x264_crf)
 _AVIF = Encoder("AVIF", "quality", range(101), ".avif", save=_avif)
 _AV1 = Encoder("AV1", "crf", range(63, 0, -1), ".mp4", "libsvtav1", "libdav1d", 0, _svt_av1)
 _JPEG = Encoder("JPEG", "quality", range(1, 101), ".jpg", save=_jpeg)
@@ -130,6 +148,9 @@ ENCODERS: dict[str, tuple[Encoder, Encoder | None]] = {
     "hevc": (_HEVC, _HEVC),
     "av1": (_AVIF, _AV1),
     "jpeg": (_JPEG, None),
+    "hevc-qp": (_HEVC_QP, _HEVC_QP),
+    "h264-crf": (_H264_CRF, _H264_CRF),
+    "hevc-crf": (_HEVC_CRF, _HEVC_CRF),
 }
 """For each of CODECS, which `common.encoding.config` names: the encoder of images, and that of clips, if it has one."""
 

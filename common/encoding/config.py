@@ -3,11 +3,30 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-CODECS = ("h264", "hevc", "av1", "jpeg")
+CODECS = ("h264", "hevc", "av1", "jpeg", "hevc-qp", "h264-crf", "hevc-crf")
 """The names of what `common.encoding.codecs.ENCODERS` holds."""
+
+PLAN_FORMATS = ("text", "json", "ffmpeg", "x265-zones", "av1an-scenes")
+"""What a plan is printed as; see `common.encoding.plans`."""
 
 SCENE_QPS = ("lowest", "median")
 """Which of the QPs that were predicted for the frames of a scene is the QP of the scene."""
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """What is printed for other tools to encode with.
+
+    Attributes:
+        format: One of PLAN_FORMATS.
+        level, codec, scene, sur: As EncodingConfig.
+    """
+
+    format: str
+    level: str | None = None
+    codec: str = "h264"
+    scene: str = "lowest"
+    sur: float | None = None
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
             return min(psnr(pixels, image, luma), HIGHEST_DB)
 
         def setting(qp: int) -> tuple[int, str]:
-            if encoder is H264:
+            if encoder.parameter == "qp":
                 return qp, ""
             wanted = luma_db(ffmpeg.encode_intra(pixels, qp).pixels)
             value, db = match_quality(encoder.settings, lambda value: luma_db(decoded(value)), wanted)
@@ -241,7 +241,7 @@ def _match_scene(
     clip: scenes.ClipInfo, encoder: Encoder, frames: Iterator[scenes.Frame], qps: list[int], file: IO[bytes]
 ) -> tuple[dict[int, tuple[int, str]], Iterable[scenes.Frame]]:
     """Return {QP: (the encoder's setting, how it was found)} of a scene, and its frames; some are in `file`."""
-    if encoder is H264:
+    if encoder.parameter == "qp":
         return {qp: (qp, "") for qp in qps}, frames
     numbers = []
     for number, samples in itertools.islice(frames, SAMPLE):
@@ -249,17 +249,7 @@ def _match_scene(
         file.write(samples)
     file.flush()
     stored, alive = np.memmap(file, np.uint8, "r").reshape(len(numbers), -1), watch_kills()
-
-    def mean_db(encoder: Encoder, value: int) -> float:
-        trial, packets = scenes.SceneEncoder(clip, encoder, value), []
-        for frame in [*zip(numbers, stored), None]:
-            alive()
-            packets += trial.encode(frame)
-        lumas = scenes.decode_luma(packets, encoder, clip.encoded_size)
-        height, width = clip.encoded_size
-        originals = (samples[: height * width].reshape(height, width) for samples in stored)
-        return statistics.fmean(min(psnr(a, b), HIGHEST_DB) for a, b in zip(originals, lumas, strict=True))
-
+    mean_db = functools.partial(scenes.mean_psnr, clip, numbers, stored, alive)
     quality, matches = functools.cache(functools.partial(mean_db, encoder)), {}
     for qp in sorted(set(qps)):
         due = mean_db(H264, qp)

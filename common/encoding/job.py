@@ -21,8 +21,8 @@ from common.core.row_file import STAMP, RowFile
 from common.core.terminal import progress
 from common.core.threads import prefetch
 from common.data.levels import LOWEST_QP, nearest_qp, sur_column
-from common.encoding.codecs import find_encoder
-from common.encoding.config import EncodingConfig
+from common.encoding.codecs import ENCODERS, find_encoder
+from common.encoding.config import EncodingConfig, PlanConfig
 from common.encoding.encode import encode_clip, encode_image, scene_qps
 from common.encoding.report import COLUMNS, ReportTable, read_scenes, report_row
 from common.encoding.targets import targets_of
@@ -41,7 +41,28 @@ class _Input:
     large: bool = False
 
 
-class EncodingJob:
+class PredictedInputs:
+    """Collects what is predicted of inputs: the QPs of one level."""
+
+    def __init__(self, config: EncodingConfig | PlanConfig, levels: Sequence[str]):
+        """Check that the level is among `levels`, which the model predicts.  Raises UserError where it is not."""
+        self.level = config.level or levels[0]
+        if self.level not in levels:
+            raise UserError(f"--level {self.level}: the model with these weights gives {', '.join(levels)}")
+        self.column = sur_column(self.level, config.sur)
+        self.inputs: dict[Path, _Input] = {}
+
+    def add(self, rows: Iterable[dict]) -> None:
+        """Note the predicted QPs of an input: rows of predictions, as `common.cli.predict` makes and reads them."""
+        for row in rows:
+            if row["tile"] in (None, ""):
+                source = self.inputs.setdefault(Path(row["path"]), _Input())
+                source.qps[int(row["frame"] or 0)] = float(row[self.column])
+                source.warnings[row["warning"]] = None
+                source.large |= int(row["width"]) * int(row["height"]) > LARGE
+
+
+class EncodingJob(PredictedInputs):
     """Encodes inputs at their predicted QPs, as an EncodingConfig says.
 
     Example:
@@ -60,9 +81,8 @@ class EncodingJob:
         Raises:
             UserError: An encoder is missing, the folder holds files, or two inputs would become one file.
         """
-        self.config, self.level = config, config.level or levels[0]
-        if self.level not in levels:
-            raise UserError(f"--level {self.level}: the model with these weights gives {', '.join(levels)}")
+        super().__init__(config, levels)
+        self.config = config
         for clip in sorted(set(map(is_clip, places))):
             find_encoder(config.codec, clip).check(clip)
         if config.folder.is_file():
@@ -76,18 +96,7 @@ class EncodingJob:
         self.stamps = {str(path): file_stamp(path) for path in places}
         self.report.forget_changed(self.stamps)
         self.targets = targets_of(places, config.codec, config.folder)
-        self.column = sur_column(self.level, config.sur)
         check_writable(report)
-        self.inputs: dict[Path, _Input] = {}
-
-    def add(self, rows: Iterable[dict]) -> None:
-        """Note the predicted QPs of an input: rows of predictions, as `common.cli.predict` makes and reads them."""
-        for row in rows:
-            if row["tile"] in (None, ""):
-                source = self.inputs.setdefault(Path(row["path"]), _Input())
-                source.qps[int(row["frame"] or 0)] = float(row[self.column])
-                source.warnings[row["warning"]] = None
-                source.large |= int(row["width"]) * int(row["height"]) > LARGE
 
     def run(self) -> int:
         """Encode all inputs, print a line for each, and write the report.  Returns how many inputs failed."""
@@ -125,7 +134,7 @@ class EncodingJob:
                 raise
         self.report.finish()
         table.print_sum()
-        if self.config.codec != "h264":
+        if ENCODERS[self.config.codec][0].parameter != "qp":
             note("each setting is the coarsest that is as good, by PSNR, as H.264 at the QP: `mapping` in the report")
         print(f"report: {self.report.path}")
         return failures

@@ -9,7 +9,8 @@ gives the same bytes as the program's.
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from common.encoding.sources import Source
 from common.media.clips import CUT_SCORE, format_warning
 from common.media.ffmpeg import ClipFormat, clip_as_yuv420, clip_format, clip_input
 from common.media.ffmpeg_process import Stream, find_ffmpeg, raw_frames, run
+from common.media.metrics import HIGHEST_DB, psnr
 
 FRAME_TIMEOUT = 600  # seconds
 FILM_TIMEOUT = 7 * 24 * 3600  # seconds
@@ -170,3 +172,27 @@ def decode_luma(packets: list[av.Packet], encoder: Encoder, size: tuple[int, int
         for frame in decoder.decode(packet):
             plane = frame.planes[0]
             yield np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: size[0], : size[1]]
+
+
+def mean_psnr(
+    clip: ClipInfo,
+    numbers: Sequence[int],
+    stored: np.ndarray,
+    alive: Callable[[], None],
+    encoder: Encoder,
+    value: int,
+) -> float:
+    """Return the mean PSNR of luma, in dB, of consecutive frames of a clip that are encoded with a setting.
+
+    Args:
+        numbers, stored: The frames' numbers, and their samples, as Frame has them.
+        alive: Called before each frame; it raises where the program is stopping.
+    """
+    trial, packets = SceneEncoder(clip, encoder, value), []
+    for frame in [*zip(numbers, stored), None]:
+        alive()
+        packets += trial.encode(frame)
+    lumas = decode_luma(packets, encoder, clip.encoded_size)
+    height, width = clip.encoded_size
+    originals = (samples[: height * width].reshape(height, width) for samples in stored)
+    return statistics.fmean(min(psnr(a, b), HIGHEST_DB) for a, b in zip(originals, lumas, strict=True))

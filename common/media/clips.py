@@ -101,7 +101,7 @@ def _select(choice: str | Sequence[int], path: str | Path, rate: float | None) -
             raise UserError(
                 f"{path}: {len(numbers)} frames chosen of one clip; expected at most {MOST_NUMBERS}, choose fewer"
             )
-        return _any_of(sorted(set(numbers)))
+        return any_of(sorted(set(numbers)))
     assert isinstance(choice, str)
     if "+" in choice:
         return "+".join(_select(part, path, rate) for part in choice.split("+"))
@@ -120,12 +120,12 @@ def _numbers(choice: str | Sequence[int]) -> list[int]:
     return [int(number) for number in choice.split(",")] if re.fullmatch(r"\d+(,\d+)*", choice) else []
 
 
-def _any_of(numbers: list[int]) -> str:
-    """Return an expression for "n is one of these": a tree, since ffmpeg takes no more than 99 terms in a row."""
+def any_of(numbers: list[int]) -> str:
+    """Return an expression of ffmpeg, "n is one of these": a tree, since it takes no more than 99 terms in a row."""
     if len(numbers) == 1:
         return f"eq(n,{numbers[0]})"
     middle = len(numbers) // 2
-    return f"if(lt(n,{numbers[middle]}),{_any_of(numbers[:middle])},{_any_of(numbers[middle:])})"
+    return f"if(lt(n,{numbers[middle]}),{any_of(numbers[:middle])},{any_of(numbers[middle:])})"
 
 
 def count_frames(path: str | Path) -> int:

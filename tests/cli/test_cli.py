@@ -63,6 +63,10 @@ def test_flags_of_encoding_need_encode(capsys):
         with pytest.raises(SystemExit, match="2"):
             script.run_script("", LAT, arguments=["predict", "a.png", *flags])
         assert f"{flags[0]}: only for encoding; add --encode DIR" in capsys.readouterr().err
+    for flags, said in ((["--baseline", "22"], "--baseline: only"), (["--encode", "out"], "leave out --encode")):
+        with pytest.raises(SystemExit, match="2"):
+            script.run_script("", LAT, arguments=["predict", "a.mp4", "--format", "json", *flags])
+        assert said in capsys.readouterr().err
 
 
 HELP = r"""

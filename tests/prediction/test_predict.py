@@ -134,6 +134,13 @@ def test_json_lines_on_standard_output_are_alone_there(predict_small, photograph
     assert "a9.png" in said.out and "of 4 files" not in said.out and said.err.count("\n") == 1
 
 
+def test_a_format_for_other_tools_has_standard_output_to_itself(predict_small, photographs):
+    code, printed = predict_small(photographs / "a9.png", "--format", "json")
+    (document,) = json.loads(printed.out)["inputs"]
+    assert code == 0 and document["path"].endswith("a9.png") and document["codec"] == "h264"
+    assert "a9.png" in printed.err and "1 of 1 files" in printed.err
+
+
 def test_what_an_image_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
     printed = predict(photographs)[1].out
     assert "400x600 to 640x352; unlike the training images: seen 2.67 times wider than it is\n" in printed
