@@ -269,11 +269,11 @@ def _command(
     encoder: Encoder,
     value: float,
     filters: list[str],
-    options: Mapping[str, Any],
+    flags: Mapping[str, Any],
     more: Mapping[str, str],
     target: str,
 ) -> str:
-    """Return a command line that encodes the frames of a clip.  more: What is added to encoder's own options."""
+    """Return a command line that encodes the frames of a clip.  more: What is added to the encoder's own options; flags: others, last."""
     assert encoder.options
     (height, width), even = clip.format.size, clip.encoded_size
     if (height, width) != even:
@@ -281,7 +281,7 @@ def _command(
         filters = [*filters, "format=yuv444p", f"pad={even[1]}:{even[0]}", borders]
     own = {name: option for name, option in encoder.options(value, CLIP_THREADS, clip.rate).items() if name != "tag:v"}
     own = {name: f"{option}{more.get(name, '')}" for name, option in own.items()}
-    own = {"pix_fmt": "yuv420p", "fps_mode": "passthrough", "c:v": encoder.library, **own, **options}
-    flags = itertools.chain.from_iterable((f"-{name}", str(option)) for name, option in own.items())
+    own = {"pix_fmt": "yuv420p", "fps_mode": "passthrough", "c:v": encoder.library, **own, **flags}
+    pairs = itertools.chain.from_iterable((f"-{name}", str(option)) for name, option in own.items())
     view = ["-vf", ",".join(filters)] if filters else []
-    return shlex.join(["ffmpeg", "-nostdin", "-i", clip.path, "-map", "0:V:0", *view, *flags, target])
+    return shlex.join(["ffmpeg", "-nostdin", "-i", clip.path, "-map", "0:V:0", *view, *pairs, target])
