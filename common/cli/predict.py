@@ -45,7 +45,7 @@ def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
 
 
 def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> int:
-    """Do what `predict` does.  stdout: Where rows go with --output -, and what --format prints, while sys.stdout is another stream."""
+    """Do what `predict` does.  stdout: For --output - and --format, while sys.stdout is another stream."""
     config = config_from(PredictionConfig, options)
     weights = find_weights(spec, config.level, config.model_weights_path)
     spec, levels = networks.with_input_of(spec, weights.values(), config.backend), level_names(spec, weights)

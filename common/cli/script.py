@@ -66,8 +66,9 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
             if getattr(options, flag.dest) != flag.default and (flag.dest == "baseline" or not options.format):
                 others = "" if flag.dest == "baseline" else " or --format"
                 parser.error(f"{flag.option_strings[0]}: only for encoding; add --encode DIR{others}")
-    if options.command == "predict" and options.encode and options.format:
-        parser.error("--format: prints what other tools encode with; leave out --encode")
+    if options.command == "predict" and options.format and (options.encode or options.output == "-"):
+        other = "--encode" if options.encode else "--output -"
+        parser.error(f"--format: prints what other tools encode with; leave out {other}")
     _set_level(parser, options, spec)
     if options.input_size:
         try:

@@ -99,8 +99,7 @@ def predict_flags(parser, specs):
     add = encodes.add_argument
     add("--encode", metavar="DIR", help="encode each input at its level into DIR, with a report")
     text = (
-        "print what other tools encode clips with, scene by scene: text, json with all of it, ffmpeg command lines, "
-        "x265's zones, Av1an's scenes; the rest goes to stderr"
+        "print, for other tools: each scene and its setting, all as JSON, ffmpeg's command lines, zones, Av1an's scenes"
     )
     add("--format", choices=PLAN_FORMATS, help=text)
     text = "the level to encode at (default: the first that the model predicts)"

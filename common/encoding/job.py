@@ -173,7 +173,7 @@ class EncodingJob(PredictedInputs):
         target, qps = self.targets[path], self.inputs[path].qps
         if isinstance(target, UserError):
             raise target
-        warn, codec, lowest = functools.partial(_warn, path), self.config.codec, min(qps.values())
+        warn, codec, lowest = functools.partial(print_warning, path), self.config.codec, min(qps.values())
         if nearest_qp(self._down(lowest)) < LOWEST_QP:
             warning = f"level {lowest:.2f}: encoded at QP {LOWEST_QP}, above it, for none lower is encoded"
             warn(warning)
@@ -186,11 +186,11 @@ class EncodingJob(PredictedInputs):
     def _write(self, row: dict) -> None:
         """Write the row of an input to the report, with the warnings of its prediction, and print its own warning."""
         if row["warning"] and not is_clip(row["input"]):  # a clip's is printed before it is encoded
-            _warn(row["input"], row["warning"])
+            print_warning(row["input"], row["warning"])
         row["warning"] = "; ".join(filter(None, (*self.inputs[Path(row["input"])].warnings, row["warning"])))
         self.report.write([report_row(row) | {STAMP: self.stamps[row["input"]]}])
 
 
-def _warn(path: str | Path, warning: str) -> None:
+def print_warning(path: str | Path, warning: str) -> None:
     if messages.level > messages.QUIET:
         tqdm.write(f"warning: {one_line(str(path))}: {warning}", file=sys.stderr)

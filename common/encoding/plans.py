@@ -25,13 +25,15 @@ import numpy as np
 from tqdm import tqdm
 
 from common.core.errors import UserError
+from common.core.messages import note
 from common.core.names import one_line
+from common.core.terminal import progress
 from common.data.levels import nearest_qp
 from common.encoding import scenes
 from common.encoding.codecs import H264, STEP_DB, Encoder, find_encoder, match_quality
 from common.encoding.config import PlanConfig
 from common.encoding.encode import SAMPLE, scene_qps
-from common.encoding.job import PredictedInputs
+from common.encoding.job import PredictedInputs, print_warning
 from common.encoding.sources import Source
 from common.media.clips import any_of, is_clip
 from common.media.ffmpeg import CLIP_THREADS
@@ -106,7 +108,7 @@ class PlanJob(PredictedInputs):
             return document | {"levels": qps, "scenes": [dataclasses.asdict(ScenePlan(0, 0, qp, qp))]}
         clip = scenes.analyse_clip(path)
         if clip.warning:
-            tqdm.write(f"warning: {one_line(str(path))}: {clip.warning}", file=sys.stderr)
+            print_warning(path, clip.warning)
         parts = plan_scenes(clip, encoder, scene_qps(clip.scenes, qps, self.config.scene, down))
         document |= {"frames": len(clip.times), "rate": str(clip.rate), "seconds": clip.seconds, "levels": qps}
         document |= {"scenes": [dataclasses.asdict(part) for part in parts], "x265-zones": x265_zones(parts)}
@@ -130,14 +132,11 @@ class PlanJob(PredictedInputs):
                 print(json.dumps(document["av1an-scenes"]), file=self.out)
             case "x265-zones":
                 starts = [str(part["start"]) for part in document["scenes"][1:]]
-                note = (
-                    f" --qpfile FILE, with the lines 0 I -1 and {', '.join(f'{at} I -1' for at in starts)},"
-                    if starts
-                    else ""
-                )
-                print(
-                    f"x265 needs{note} --no-open-gop --qp {document['scenes'][0]['qp']} --ipratio 1 --pbratio 1 too",
-                    file=sys.stderr,
+                keys = "".join(f", {at} I -1" for at in starts)
+                qpfile = f" --qpfile FILE (its lines: 0 I -1{keys})" if starts else ""
+                note(
+                    f"x265 needs --qp {document['scenes'][0]['qp']} --ipratio 1 --pbratio 1 --no-open-gop{qpfile} too",
+                    sys.stderr,
                 )
                 print(document["x265-zones"], file=self.out)
 
@@ -147,7 +146,7 @@ def plan_scenes(clip: scenes.ClipInfo, encoder: Encoder, qps: Sequence[int]) -> 
     if encoder.parameter == "qp":
         return [ScenePlan(*scene, qp, qp) for scene, qp in zip(clip.scenes, qps)]
     parts, task = [], f"sampling {clip.path}"
-    with tqdm(total=len(clip.times), unit="frame", desc=Path(clip.path).name, disable=None, leave=False) as bar:
+    with progress(total=len(clip.times), unit="frame", desc=Path(clip.path).name, leave=False) as bar:
         for scene, qp, frames in zip(clip.scenes, qps, scenes.each_scene(clip, task, bar.update)):
             with tempfile.TemporaryFile() as file:
                 parts.append(ScenePlan(*scene, qp, *_find_setting(clip, encoder, scene, frames, qp, file)))
@@ -273,7 +272,7 @@ def _command(
     more: Mapping[str, str],
     target: str,
 ) -> str:
-    """Return a command line that encodes the frames of a clip.  more: What is added to the encoder's own options; flags: others, last."""
+    """Return a command line that encodes a clip.  more: What is added to the encoder's options; flags: others."""
     assert encoder.options
     (height, width), even = clip.format.size, clip.encoded_size
     if (height, width) != even:

@@ -63,9 +63,14 @@ def test_flags_of_encoding_need_encode(capsys):
         with pytest.raises(SystemExit, match="2"):
             script.run_script("", LAT, arguments=["predict", "a.png", *flags])
         assert f"{flags[0]}: only for encoding; add --encode DIR" in capsys.readouterr().err
-    for flags, said in ((["--baseline", "22"], "--baseline: only"), (["--encode", "out"], "leave out --encode")):
+    refused = {
+        "--baseline": ("22", "--baseline: only"),
+        "--encode": ("out", "out --encode"),
+        "--output": ("-", "out --o"),
+    }
+    for flag, (value, said) in refused.items():
         with pytest.raises(SystemExit, match="2"):
-            script.run_script("", LAT, arguments=["predict", "a.mp4", "--format", "json", *flags])
+            script.run_script("", LAT, arguments=["predict", "a.mp4", "--format", "json", flag, value])
         assert said in capsys.readouterr().err
 
 

@@ -59,7 +59,7 @@ def test_the_command_lines_give_each_frame_its_qp(tmp_path, clip, codec, count):
 
 def test_zones_are_those_that_x265_takes(clip, capsys):
     assert printed("x265-zones", clip) == "0,12,q=23/13,24,q=32/25,36,q=37\n"
-    assert "0 I -1 and 12 I -1, 24 I -1" in capsys.readouterr().err
+    assert "--qpfile FILE (its lines: 0 I -1, 12 I -1, 24 I -1)" in capsys.readouterr().err
     for codec in ("hevc-crf", "av1"):
         with pytest.raises(UserError, match="x265's zones take a QP only"):
             printed("x265-zones", clip, codec=codec)
