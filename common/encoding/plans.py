@@ -40,6 +40,7 @@ from common.media.ffmpeg import CLIP_THREADS
 from common.media.ffmpeg_process import watch_kills
 
 SAMPLES = 3  # of a scene that is longer than SAMPLE frames, which they have together
+SHORT = 0.5  # CRF by which samples differ from a scene since each starts anew: 0.4 and 0.5 in samples of 20 frames
 _AV1AN = {"libx264": "x264", "libx265": "x265", "libsvtav1": "svt_av1"}  # the names in its JSON
 _X264_FLAGS = ("psy", "mbtree", "weightb", "no-fast-pskip")  # which the program x264 takes without a value
 _OF_FFMPEG = ("tag:v", "log-level", "fps", "fps-num", "fps-denom")  # what Av1an's encoders know of their input
@@ -184,7 +185,7 @@ def _find_setting(
     whole, db = match_quality(encoder.settings, mean_db, statistics.fmean(wanted))
     step = db - mean_db(min(whole + 1, encoder.settings[0])) or STEP_DB  # the search has tried that one too
     spare = [own - other for own, other in zip(dbs(encoder, whole), wanted)]
-    spread = statistics.stdev(spare) / math.sqrt(SAMPLES) / step if len(spare) > 1 else 0
+    spread = SHORT + statistics.stdev(spare) / math.sqrt(SAMPLES) / step if len(spare) > 1 else 0
     if encoder.library == "libsvtav1":  # whose CRF is a whole number in ffmpeg
         return whole, max(round(spread, 1), 1)
     return whole + math.floor(10 * max(statistics.fmean(spare), 0) / step) / 10, max(round(spread, 1), 0.1)
