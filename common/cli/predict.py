@@ -5,9 +5,9 @@ import contextlib
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
@@ -17,15 +17,15 @@ from common.core.files import check_writable, file_stamp
 from common.core.messages import note
 from common.core.names import one_line
 from common.core.row_file import STAMP, RowFile, RowStream
-from common.core.terminal import Listing, progress
+from common.core.terminal import Listing, progress, shows_bars
 from common.data.levels import at_sur
 from common.encoding.config import EncodingConfig, PlanConfig
-from common.media.clips import is_clip
+from common.media.clips import is_clip, probe, seconds_of
 from common.models.registry import ModelSpec
 from common.models.weight_search import find_weights, level_names
 from common.prediction import networks
 from common.prediction.config import PredictionConfig
-from common.prediction.inputs import find_places, prepare_inputs
+from common.prediction.inputs import Frame, find_places, prepare_inputs
 from common.prediction.predictor import Predictor, Result, predict_files
 
 if TYPE_CHECKING:
@@ -159,7 +159,19 @@ def _results(
     images = prepare_inputs(files, spec.input, config)
     first = list(itertools.islice(images, 1))  # decoding starts while Keras does
     networks.start_backend(weights.values(), config.backend, lean=True, tf32=config.tf32 == "on")
-    return predict_files(itertools.chain(first, images), Predictor(spec, weights, config))
+    return predict_files(_with_progress(itertools.chain(first, images)), Predictor(spec, weights, config))
+
+
+def _with_progress(images: Iterable[tuple[Frame, Any]]) -> Iterator[tuple[Frame, Any]]:
+    """Yield what `prepare_inputs` does, with a progress bar for each clip."""
+    for path, group in itertools.groupby(images, lambda item: item[0][0]):
+        is_shown, settings = is_clip(path) and shows_bars(), {"desc": f"{path.name}: levels", "unit": " s"}
+        with progress(**settings, leave=False) if is_shown else contextlib.nullcontext() as bar:
+            for frame, image in group:
+                if bar is not None and frame[2] is not None:
+                    bar.total = bar.total or round(seconds_of(probe(path)) or 0) or None
+                    bar.update(round(frame[2]) - bar.n)
+                yield frame, image
 
 
 class Table:

@@ -113,7 +113,10 @@ def predict_flags(parser, specs):
     baseline = add("--baseline", type=_qp, metavar="QP", help=text)
     text = "a scene's QP: the lowest or the median of its frames' QPs"
     scene = add("--scene", choices=SCENE_QPS, default="lowest", help=text)
-    parser.set_defaults(of_encoding=(level, codec, baseline, scene))  # for --encode or, but the baseline, --format
+    text = "scenes of a clip encoded at a time, which changes no byte; by default one for each two cores"
+    jobs = add("--jobs", type=positive(int), metavar="N", help=text)
+    own = (level, codec, baseline, scene, jobs)  # for --encode or, but the baseline and the jobs, --format
+    parser.set_defaults(of_encoding=own)
 
 
 def export_flags(parser, specs):

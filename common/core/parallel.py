@@ -18,10 +18,10 @@ def parallel_map(
     work: Callable[[Item], Result],
     items: Iterable[Item],
     jobs: int,
-    unit: str,
+    unit: str | None,
     stop: Callable[[], object] | None = None,
 ) -> list[Result]:
-    """Return [work(item), ...], computed in `jobs` threads, and show progress, counted in `unit`.
+    """Return [work(item), ...], computed in `jobs` threads, and show progress, counted in `unit`; None shows none.
 
     The first error, or Ctrl-C, cancels the calls that wait and calls `stop`, which may end those that run.  An error
     then waits for these; Ctrl-C does not.
@@ -29,7 +29,8 @@ def parallel_map(
     pool = ThreadPoolExecutor(jobs)
     try:
         futures = [pool.submit(work, item) for item in items]
-        for future in progress(as_completed(futures), total=len(futures), unit=unit):
+        completed = as_completed(futures)
+        for future in progress(completed, total=len(futures), unit=unit) if unit else completed:
             future.result()
         pool.shutdown()
         return [future.result() for future in futures]

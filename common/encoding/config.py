@@ -40,6 +40,7 @@ class EncodingConfig:
         baseline: The QP, 1 to 51, whose size the encoded files are compared with; by default the lowest predicted one.
         scene: One of SCENE_QPS.
         sur: The satisfied-user ratio whose QP is used in place of the level's own; it is rounded down, not to nearest.
+        jobs: How many scenes of a clip are encoded at a time; None for as many as keep all cores busy.
         resume: Keep what an earlier run has encoded with the same settings.
         overwrite: Replace what an earlier run has encoded.
     """
@@ -50,5 +51,6 @@ class EncodingConfig:
     baseline: int | None = None
     scene: str = "lowest"
     sur: float | None = None
+    jobs: int | None = None
     resume: bool = False
     overwrite: bool = False

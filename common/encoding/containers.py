@@ -5,6 +5,7 @@ the container of the encoded clip, each with its own time.
 """
 
 import collections
+import functools
 import io
 import itertools
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import av
 from av.container import OutputContainer
 from av.error import FFmpegError
 
+from common.core.files import file_stamp
 from common.encoding.codecs import Encoder
 from common.encoding.scenes import ClipInfo
 from common.encoding.sources import ISO, Source
@@ -65,6 +67,11 @@ class Container(NamedTuple):
 
 def choose_container(path: str | Path, encoder: Encoder) -> Container:
     """Return the container for an encoded clip: the source's own, or one that holds more of its other streams."""
+    return _choose_container(path, file_stamp(path), encoder)
+
+
+@functools.cache  # of one clip it is asked for before all is predicted, and when it is encoded
+def _choose_container(path: str | Path, stamp: str, encoder: Encoder) -> Container:
 
     def rank(kind: Container) -> tuple[int, int]:
         return len(kind.kept), -len(kind.changes)

@@ -5,25 +5,26 @@ whose PSNR of luma is at least that of this H.264, found on the image or scene i
 """
 
 import functools
-import itertools
 import math
 import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from common.core import threads
 from common.core.errors import UserError
-from common.core.files import atomic_write
+from common.core.files import PART, atomic_write
+from common.core.stopping import discard
 from common.core.terminal import progress
 from common.data.levels import nearest_qp
 from common.encoding import scenes
-from common.encoding.codecs import H264, Encoder, find_encoder, match_quality
+from common.encoding.codecs import find_encoder, match_quality
 from common.encoding.containers import ClipWriter, choose_container
+from common.encoding.parts import describe_mapping, encode_scenes, forget_scenes, read_packets
 from common.encoding.sources import Source
 from common.encoding.targets import check_not_input, file_ids
 from common.media import ffmpeg
@@ -32,9 +33,7 @@ from common.media.ffmpeg_process import watch_kills
 from common.media.images import open_image, read_image
 from common.media.metrics import HIGHEST_DB, compare_images, luma, psnr
 
-# The setting that is as good as a QP is found on the first frames of a scene, up to this number.  They are encoded as
-# the scene will be, frame types included: an encoder loses little on a frame that repeats the one before it.
-SAMPLE = 120
+CORES_A_SCENE = 2  # that its encoder keeps busy
 _SCENE_QP = {"lowest": min, "median": statistics.median}
 
 
@@ -86,7 +85,7 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
                 return qp, ""
             wanted = luma_db(ffmpeg.encode_intra(pixels, qp).pixels)
             value, db = match_quality(encoder.settings, lambda value: luma_db(decoded(value)), wanted)
-            return value, _describe_mapping(db, wanted, qp)
+            return value, describe_mapping(db, wanted, qp)
 
         value, mapping = setting(whole_qp)
         size = encoded(value).stat().st_size
@@ -114,6 +113,8 @@ def encode_clip(
     scene_qp: str = "lowest",
     warn: Callable[[str], object] = lambda text: None,
     down: bool = False,
+    jobs: int | None = None,
+    resume: bool = False,
 ) -> dict:
     """Encode a clip, each scene at a QP of its own, and return a row of the report.
 
@@ -122,11 +123,15 @@ def encode_clip(
     8.  HDR (PQ, HLG) keeps its tags, or it would be shown in wrong colours; its mastering data and Dolby Vision's are
     dropped, and PSNR, SSIM and VMAF treat its samples as SDR.
 
+    Until the clip is done, its complete scenes are kept beside it; they stay where the program is stopped or killed.
+
     Args:
         qps: {frame's number from 0: predicted QP}, at least one.
         target, codec, baseline: As `encode_image`.
         scene_qp, down: As `scene_qps`.
         warn: Called before encoding with what the encoded clip will not keep, and after it with what was damaged.
+        jobs: Scenes that are encoded at a time, which changes no byte; by default as many as keep all cores busy.
+        resume: Use the scenes that an earlier call with the same settings has completed.
 
     Returns:
         As `encode_image`, with these differences: qp, value and mapping of the scene with the lowest QP; bytes and kb/s
@@ -138,31 +143,38 @@ def encode_clip(
     """
     given, target = target, Path(os.path.abspath(target))
     check_not_input(target, file_ids([path]))
+    folder, alive = target.with_name(f"{PART}{target.name}.scenes"), watch_kills()
+    if not resume:
+        discard(folder)
     encoder, clip = find_encoder(codec, clip=True), scenes.analyse_clip(path)
     chosen_qps, baseline_qp = scene_qps(clip.scenes, qps, scene_qp, down), _whole(baseline)
-    task = f"encoding {path} in {encoder.title}"
-    bar = progress(total=2 * len(clip.times), unit="frame", desc=Path(path).name, leave=False)
-    with Source(path) as source, atomic_write(target) as temporary, bar:
-        kind = choose_container(path, encoder)
-        warning = "; ".join(filter(None, (clip.warning, *kind.changes)))
-        if warning:
-            warn(warning)
-        writer = ClipWriter(temporary, source, clip, kind, encoder)
-        parts, size, baseline_size = [], 0, 0
-        for scene, frames in enumerate(scenes.each_scene(clip, task, bar.update)):
-            with tempfile.TemporaryFile(dir=target.parent) as file:
-                wanted = [chosen_qps[scene], *([] if baseline_qp is None else [baseline_qp])]
-                matches, frames = _match_scene(clip, encoder, frames, wanted, file)
-                value, *other = (matches[qp][0] for qp in wanted)
-                sizes = _encode_scene(clip, encoder, frames, {value, *other}, writer, value)
-            size, baseline_size = size + sizes[value], baseline_size + sum(sizes[value] for value in other)
-            (first, last), qp = clip.scenes[scene], chosen_qps[scene]
-            parts.append({"start": first, "end": last, "qp": qp, "value": value, "mapping": matches[qp][1]})
-        writer.finish()
-        if writer.troubles():
-            warn(writer.troubles())
-        quality = _measure(clip, temporary, parts, f"measuring {path}")
-        bar.update(len(clip.times))
+    bar = functools.partial(progress, total=len(clip.times), unit="frame", leave=False)
+    jobs = jobs or max(1, threads.CORES // CORES_A_SCENE)
+    try:
+        with Source(path) as source, atomic_write(target) as temporary:
+            kind = choose_container(path, encoder)
+            warning = "; ".join(filter(None, (clip.warning, *kind.changes)))
+            if warning:
+                warn(warning)
+            writer = ClipWriter(temporary, source, clip, kind, encoder)
+            wanted = [[qp] if baseline_qp is None else [qp, baseline_qp] for qp in chosen_qps]
+            with bar(desc=f"{Path(path).name}: encoding") as frames:
+                parts = encode_scenes(clip, encoder, wanted, writer.flags, folder, jobs, frames.update)
+            for part in parts:
+                for packet in read_packets(part.pop("file"), clip.tick):
+                    writer.write(packet)
+            writer.finish()
+            if writer.troubles():
+                warn(writer.troubles())
+            with bar(desc=f"{Path(path).name}: measuring") as frames:
+                quality = _measure(clip, temporary, parts, f"measuring {path}", frames.update)
+    except UserError:
+        alive()  # raises where the program is being stopped
+        forget_scenes(folder)
+        raise
+    forget_scenes(folder)
+    sizes = [part.pop("bytes") for part in parts]
+    size, baseline_size = (sum(own[place] for own in sizes) for place in (0, -1))
     lowest = min(parts, key=lambda part: part["qp"])
     row = {"input": str(path), "target": str(given), "codec": codec, "level": min(qps.values()), "qp": lowest["qp"]}
     row |= {"parameter": encoder.parameter, "value": lowest["value"], "mapping": lowest["mapping"], "bytes": size}
@@ -175,23 +187,10 @@ def encode_clip(
     return row | {"scenes": parts, "warning": "; ".join(filter(None, (warning, writer.troubles())))}
 
 
-def _encode_scene(
-    clip: scenes.ClipInfo, encoder: Encoder, frames: Iterable, values: set[int], writer: ClipWriter, value: int
-) -> dict[int, int]:
-    """Encode a scene with several settings, write the packets of one, `value`, and return {setting: bytes}."""
-    encoders = {value: scenes.SceneEncoder(clip, encoder, value, writer.flags) for value in values}
-    for frame in itertools.chain(frames, [None]):
-        for setting, scene_encoder in encoders.items():
-            for packet in scene_encoder.encode(frame):
-                if setting == value:
-                    writer.write(packet)
-    return {value: scene_encoder.size for value, scene_encoder in encoders.items()}
-
-
-def _measure(clip: scenes.ClipInfo, file: Path, parts: list[dict], task: str) -> dict:
+def _measure(clip: scenes.ClipInfo, file: Path, parts: list[dict], task: str, progress: Callable[[], object]) -> dict:
     """Return the columns of the quality of an encoded clip.  Raises UserError where it is far from its QPs."""
     streams, with_vmaf = (ffmpeg.clip_input(file), clip.frames()), min(clip.encoded_size) > 16
-    quality = compare_streams(*streams, task, with_vmaf, scenes.FILM_TIMEOUT)
+    quality = compare_streams(*streams, task, with_vmaf, progress)
     dbs = quality["psnr"]
     if len(dbs) != len(clip.times):
         raise UserError(f"{task}: {len(dbs)} frames came of {len(clip.times)}; copy the clip again")
@@ -237,34 +236,8 @@ def scene_qps(
     return whole
 
 
-def _match_scene(
-    clip: scenes.ClipInfo, encoder: Encoder, frames: Iterator[scenes.Frame], qps: list[int], file: IO[bytes]
-) -> tuple[dict[int, tuple[int, str]], Iterable[scenes.Frame]]:
-    """Return {QP: (the encoder's setting, how it was found)} of a scene, and its frames; some are in `file`."""
-    if encoder.parameter == "qp":
-        return {qp: (qp, "") for qp in qps}, frames
-    numbers = []
-    for number, samples in itertools.islice(frames, SAMPLE):
-        numbers.append(number)
-        file.write(samples)
-    file.flush()
-    stored, alive = np.memmap(file, np.uint8, "r").reshape(len(numbers), -1), watch_kills()
-    mean_db = functools.partial(scenes.mean_psnr, clip, numbers, stored, alive)
-    quality, matches = functools.cache(functools.partial(mean_db, encoder)), {}
-    for qp in sorted(set(qps)):
-        due = mean_db(H264, qp)
-        value, db = match_quality(encoder.settings, quality, due)
-        matches[qp] = value, _describe_mapping(db, due, qp, f" on frames {numbers[0]} to {numbers[-1]}")
-    return matches, itertools.chain(zip(numbers, stored), frames)
-
-
 def _whole(qp: float | None) -> int | None:
     return None if qp is None else nearest_qp(qp, clip=True)
-
-
-def _describe_mapping(db: float, wanted: float, qp: int, where: str = "") -> str:
-    result = "mapped by equal PSNR" if db >= wanted else "its best, below the PSNR wanted"
-    return f"{result}{where} ({db:.2f} dB against {wanted:.2f} dB of H.264 at QP {qp})"
 
 
 def _saving(size: int, baseline_qp: int | None, baseline_value: int | None, baseline_bytes: int | None) -> dict:

@@ -179,8 +179,8 @@ class EncodingJob(PredictedInputs):
             warn(warning)
             self.inputs[path].warnings[warning] = None
         if is_clip(path):
-            down = self.config.sur is not None
-            return encode_clip(path, qps, target, codec, self.baseline, self.config.scene, warn, down)
+            down, jobs, resume = self.config.sur is not None, self.config.jobs, self.config.resume
+            return encode_clip(path, qps, target, codec, self.baseline, self.config.scene, warn, down, jobs, resume)
         return encode_image(path, self._down(qps[0]), target, codec, self.baseline) | {"level": lowest}
 
     def _write(self, row: dict) -> None:

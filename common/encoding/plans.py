@@ -32,8 +32,9 @@ from common.data.levels import nearest_qp
 from common.encoding import scenes
 from common.encoding.codecs import H264, STEP_DB, Encoder, find_encoder, match_quality
 from common.encoding.config import PlanConfig
-from common.encoding.encode import SAMPLE, scene_qps
+from common.encoding.encode import scene_qps
 from common.encoding.job import PredictedInputs, print_warning
+from common.encoding.parts import SAMPLE
 from common.encoding.sources import Source
 from common.media.clips import any_of, is_clip
 from common.media.ffmpeg import CLIP_THREADS

@@ -1,12 +1,14 @@
 """A clip's scenes, and an encoder for each of them.
 
-The clip is decoded once by the ffmpeg program, and the frames of each scene go to an encoder of their own, so that a
-scene starts with an intra frame.  All encoders are used this way, because two allow no other: x264's zones do not
+The ffmpeg program decodes the clip, and the frames of each scene go to an encoder of their own, so that a scene starts
+with an intra frame.  All encoders are used this way, because two allow no other: x264's zones do not
 change a constant QP (measured), and SVT-AV1 has none.  The encoders are PyAV's, whose packets need no file; its x264
 gives the same bytes as the program's.
 """
 
+import array
 import itertools
+import math
 import os
 import re
 import statistics
@@ -19,15 +21,15 @@ import av
 import numpy as np
 
 from common.core.errors import UserError
+from common.core.terminal import progress
 from common.encoding.codecs import Encoder
 from common.encoding.sources import Source
-from common.media.clips import CUT_SCORE, format_warning
+from common.media.clips import CUT_SCORE, format_warning, seconds_of
 from common.media.ffmpeg import ClipFormat, clip_as_yuv420, clip_format, clip_input
-from common.media.ffmpeg_process import Stream, find_ffmpeg, raw_frames, run
+from common.media.ffmpeg_process import Stream, find_ffmpeg, output_lines, raw_frames
 from common.media.metrics import HIGHEST_DB, psnr
 
 FRAME_TIMEOUT = 600  # seconds
-FILM_TIMEOUT = 7 * 24 * 3600  # seconds
 
 Frame = tuple[int, Any]
 """A frame's number and its samples, 8-bit 4:2:0 of `ClipInfo.encoded_size`, as bytes or a flat array."""
@@ -55,9 +57,12 @@ class ClipInfo(NamedTuple):
     scenes: list[tuple[int, int]]
     warning: str
 
-    def frames(self) -> Stream:
-        """Return its frames as they are encoded: 8-bit 4:2:0, upright, of even size."""
-        return clip_as_yuv420(clip_input(self.path), self.format.size, self.format.scale)
+    def frames(self, start: int = 0) -> Stream:
+        """Return its frames from number `start` on as they are encoded: 8-bit 4:2:0, upright, of even size."""
+        stream = clip_input(self.path)
+        return clip_as_yuv420(
+            stream.filter("trim", start_frame=start) if start else stream, self.format.size, self.format.scale
+        )
 
     @property
     def encoded_size(self) -> tuple[int, int]:
@@ -78,19 +83,26 @@ class ClipInfo(NamedTuple):
 
 
 def analyse_clip(path: str | Path) -> ClipInfo:
-    """Decode a clip once and return its properties.  Raises UserError where it is damaged anywhere."""
+    """Decode a clip once, with a progress bar, and return its properties.  Raises UserError where it is damaged."""
+    format, printed, head, last = clip_format(path), array.array("d"), "", b""
+    tick, rate = format.tick, format.rate
     stream = clip_input(path).filter("select", f"1+0*print(pts)+0*print(gt(scene,{CUT_SCORE}))")
     stream = stream.filter("settb", "1/1000000").filter("setpts", "N")  # of which only the durations are read
     # Checksums are an output that ffmpeg must write, so that it ends when this program is killed.
     graph = stream.output("pipe:", format="framecrc", fps_mode="passthrough", enc_time_base="1/1000000")
-    checksums, log = run(graph.global_args("-copyts"), f"decoding {path}", timeout=FILM_TIMEOUT)
-    printed = re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)
-    if not printed or "nan" in printed:
+    lines = output_lines(graph.global_args("-copyts"), f"decoding {path}", FRAME_TIMEOUT)
+    with progress(desc=f"{Path(path).name}: scenes", unit="frame", leave=False) as bar:
+        for line, log in lines:
+            printed.extend(map(float, re.findall(r"\[Eval @ \w+\] \[info\] (\S+)", log)))
+            if not head:
+                head, bar.total = log, round((seconds_of(log) or 0) * rate) or None
+            if line and not line.startswith(b"#"):
+                last = line
+                bar.update()
+    if not printed or any(map(math.isnan, printed)):
         raise UserError(f"decoding {path}: {find_ffmpeg()} tells no times of its frames; expected FFmpeg 5.1 or newer")
-    format = clip_format(path)
-    tick, rate = format.tick, format.rate
     with Source(path) as source:
-        times = source.frame_times([int(float(time)) for time in printed[::2]], tick)
+        times = source.frame_times([int(time) for time in printed[::2]], tick)
     if rate and any(later < sooner for sooner, later in itertools.pairwise(times)):
         # Raw H.264 that was copied into MP4 has the times of decoding, while decoders give frames in the order shown.
         times = [min(times) + round(number / rate / tick) for number in range(len(times))]
@@ -100,11 +112,11 @@ def analyse_clip(path: str | Path) -> ClipInfo:
                 f"{path}: frame {number}, counted from 0, has the time of the one before it; give its frames an "
                 "even rate, for example with ffmpeg -i IN -fps_mode cfr -qp 0 -c:a copy OUT.mkv"
             )
-    cuts = [0] + [number for number, cut in enumerate(printed[1::2]) if float(cut) and number] + [len(times)]
+    cuts = [0] + [number for number, cut in enumerate(printed[1::2]) if cut and number] + [len(times)]
     if not 1 <= rate <= 240:  # unknown or variable
         rate = Fraction(len(times) - 1, times[-1] - times[0]) / tick if len(times) > 1 else Fraction(30)
         rate = min(max(rate.limit_denominator(1001), Fraction(1)), Fraction(240))
-    shown = round(int(checksums.splitlines()[-1].split(b",")[3]) / (1_000_000 * tick))
+    shown = round(int(last.split(b",")[3]) / (1_000_000 * tick))
     return ClipInfo(
         path=os.path.abspath(path),
         format=format,
@@ -113,17 +125,19 @@ def analyse_clip(path: str | Path) -> ClipInfo:
         times=times,
         shown=max(shown, 1) if shown else round(1 / rate / tick),
         scenes=[(start, end - 1) for start, end in itertools.pairwise(cuts)],
-        warning=format_warning(log, "coded"),
+        warning=format_warning(head, "coded"),
     )
 
 
-def each_scene(clip: ClipInfo, task: str, progress: Callable[[], object]) -> Iterator[Iterator[Frame]]:
-    """Yield an iterator over (number, raw samples) of the frames of each scene; decodes the clip once.
-
-    task: As `common.media.ffmpeg_process`.  progress: Called after each frame.
-    """
+def read_frames(clip: ClipInfo, start: int, task: str) -> Iterator[Frame]:
+    """Yield (number, raw samples) of the frames of a clip from number `start` on; task: as `media.ffmpeg_process`."""
     height, width = clip.encoded_size
-    frames = enumerate(raw_frames(clip.frames(), height * width * 3 // 2, task, FRAME_TIMEOUT))
+    return enumerate(raw_frames(clip.frames(start), height * width * 3 // 2, task, FRAME_TIMEOUT), start)
+
+
+def each_scene(clip: ClipInfo, task: str, progress: Callable[[], object]) -> Iterator[Iterator[Frame]]:
+    """Yield an iterator over the frames of each scene; decodes the clip once.  progress: Called after each frame."""
+    frames = read_frames(clip, 0, task)
     for _, last in clip.scenes:
 
         def frames_of_scene(last=last):
@@ -135,8 +149,6 @@ def each_scene(clip: ClipInfo, task: str, progress: Callable[[], object]) -> Ite
             raise UserError(f"{task}: {clip.path} has fewer frames than before; is another program writing it?")
 
         yield frames_of_scene()
-    for _ in frames:
-        raise UserError(f"{task}: {clip.path} has more frames than before; is another program writing it?")
 
 
 class SceneEncoder:

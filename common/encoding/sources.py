@@ -101,10 +101,13 @@ class Source:
         """Return the times of its frames, given as the file has them, on the clock of `packets`."""
         if not self.free_clock:
             return list(times)
+        packets = [(one.pts, added) for one, added in self.packets() if one.stream_index == self.video.index]
+        if len(packets) == len(times) and None not in dict(packets):
+            # A decoder guesses the time of a frame that it gives late, after the times have jumped back.
+            return sorted((pts or 0) + round(added / tick) for pts, added in packets)
         offsets = collections.defaultdict(collections.deque)
-        for packet, added in self.packets():
-            if packet.stream_index == self.video.index:
-                offsets[packet.pts].append(added)
+        for pts, added in packets:
+            offsets[pts].append(added)
         offset, moved = Fraction(-(self.file.start_time or 0), av.time_base), []
         for time in times:
             offset = offsets[time].popleft() if offsets[time] else offset

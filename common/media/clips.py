@@ -7,7 +7,7 @@ H.264 no times, counts packets before the first keyframe, and has no name for a 
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import ffmpeg
@@ -16,7 +16,7 @@ import numpy as np
 from common.core import threads
 from common.core.errors import UserError
 from common.media.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_format, clip_input, rgb, x264_output
-from common.media.ffmpeg_process import Stream, find_ffmpeg, rgb_frames, run
+from common.media.ffmpeg_process import Stream, find_ffmpeg, output_lines, rgb_frames, run
 from common.media.metrics import HIGHEST_DB
 
 CLIP_SUFFIXES = frozenset(
@@ -148,6 +148,12 @@ def stream_codecs(path: str | Path) -> dict[int, str]:
     return {int(index): name for index, name in streams}
 
 
+def seconds_of(log: str) -> float | None:
+    """Return how long a clip is, by ffmpeg's log of opening it; None where that is not known."""
+    length = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", log)
+    return sum(float(part) * unit for part, unit in zip(length.groups(), (3600, 60, 1))) if length else None
+
+
 def format_warning(log: str, treatment: str) -> str:
     """Say which properties of a clip are lost when it becomes 8-bit progressive SDR frames; "" for an ordinary clip.
 
@@ -169,11 +175,11 @@ def format_warning(log: str, treatment: str) -> str:
 
 
 def compare_streams(
-    coded: Stream, reference: Stream, task: str, with_vmaf: bool = True, timeout: float = CLIP_TIMEOUT
+    coded: Stream, reference: Stream, task: str, with_vmaf: bool, progress: Callable[[], object]
 ) -> dict:
     """Compare two streams of 8-bit 4:2:0 frames of one size, frame by frame, by their numbers.
 
-    task, timeout: As `common.media.ffmpeg_process`.
+    task: As `common.media.ffmpeg_process`.  progress: Called after each frame.
 
     Returns:
         {"psnr": [luma dB, at most HIGHEST_DB, of each frame], "ssim": mean of luma, "vmaf": mean, or None if not asked}
@@ -187,8 +193,12 @@ def compare_streams(
                 measured = ffmpeg.filter([copy[index] for copy in copies], name, **options)
                 # Nobody needs the checksums, but ffmpeg ends when nobody reads them, after this program was killed.
                 outputs.append(measured.output("pipe:", format="null" if index else "framecrc", fps_mode="passthrough"))
-        log = run(ffmpeg.merge_outputs(*outputs), task, timeout=timeout)[1]
-        dbs = [min(float(db), HIGHEST_DB) for db in re.findall(r"\bpsnr_y:(\S+)", frames.read())]
+        log = ""
+        for line, said in output_lines(ffmpeg.merge_outputs(*outputs), task, CLIP_TIMEOUT):
+            log += said
+            if line and not line.startswith(b"#"):
+                progress()
+        dbs = [min(float(db), HIGHEST_DB) for line in frames for db in re.findall(r"\bpsnr_y:(\S+)", line)]
     ssim, vmaf = (re.search(rf"{word} ?([\d.]+)", log) for word in ("SSIM Y:", "VMAF score:"))
     if not dbs or not ssim or (with_vmaf and not vmaf):
         raise UserError(f"{task}: no score came back; is {find_ffmpeg()} FFmpeg?")

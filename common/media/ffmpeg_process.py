@@ -5,6 +5,7 @@ and UserError is raised where ffmpeg is not there, fails, or takes too long.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shlex
@@ -158,23 +159,31 @@ def rgb_frames(
     """
     # PPM states the size of each frame, so that rotated clips, and clips that change their size, need no probe.
     graph = stream.output("pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough")
-    return _frames(ffmpeg.merge_outputs(graph, *outputs) if outputs else graph, _read_ppm, task, timeout)
+    graph = ffmpeg.merge_outputs(graph, *outputs) if outputs else graph
+    return itertools.takewhile(lambda item: item[0] is not None, _frames(graph, _read_ppm, task, timeout))
 
 
 def raw_frames(stream: Stream, size: int, task: str, timeout: float) -> Iterator[bytes]:
     """Yield each frame of a stream as `size` bytes of raw video; otherwise as `rgb_frames`."""
     graph = stream.output("pipe:", format="rawvideo", fps_mode="passthrough")
     for frame, _ in _frames(graph, lambda file: file.read(size) or None, task, timeout):
+        if frame is None:
+            return
         if len(frame) < size:
             raise UserError(f"{task}: {len(frame)} bytes of a frame instead of {size}; is {find_ffmpeg()} FFmpeg?")
         yield frame
 
 
+def output_lines(graph: Stream, task: str, timeout: float) -> Iterator[tuple[bytes | None, str]]:
+    """Yield each line of a graph's standard output, in the end None, with what was logged since the last one."""
+    return _frames(graph, lambda file: file.readline() or None, task, timeout)
+
+
 def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout: float) -> Iterator[tuple[Any, str]]:
-    """Yield what `read(standard output)` returns until it is None, each with the new lines of the log."""
+    """Yield what `read(standard output)` returns, last None, each with the new lines of the log."""
     count = 0
     with tempfile.NamedTemporaryFile() as file, open(file.name, errors="replace") as log:
-        process, said, line = start(graph, stdout=subprocess.PIPE, stderr=file), [], ""
+        process, said, part = start(graph, stdout=subprocess.PIPE, stderr=file), [], ""
         assert process.stdout
         overdue = threading.Event()
         try:
@@ -182,12 +191,12 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
                 with _watched(process, timeout, overdue):
                     frame = read(process.stdout)
                     code = process.wait() if frame is None else 0
-                lines, end, line = (line + log.read()).rpartition("\n")  # the last line may be incomplete
-                said.append(lines + end)
+                lines, end, part = (part + log.read()).rpartition("\n")  # the last line may be incomplete
+                lines += end + (part if frame is None else "")
+                said += [line for line in lines.splitlines() if "[Eval @" not in line]  # of which each frame has some
                 if frame is None:
-                    said.append(line)
                     break
-                yield frame, said[-1]
+                yield frame, lines
                 count += 1
             if overdue.is_set():
                 problem = f"gave no frame for {timeout} s"
@@ -197,9 +206,10 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
                 said.append("\n[error] it shows no frame; expected a clip")
                 problem = "found no frame in it"
             else:
-                problem = "found damage in it" if re.search(DAMAGED, "".join(said)) else None
+                problem = "found damage in it" if re.search(DAMAGED, "\n".join(said)) else None
             if problem:
-                raise _failure(task, problem, "".join(said))
+                raise _failure(task, problem, "\n".join(said))
+            yield None, lines
         finally:  # also when the reader stops early
             process.kill()
             process.wait()

@@ -118,6 +118,7 @@ class Odd:
 AAC, MKV_SOUND = "-c:a aac -b:a 64k", "-c:a pcm_s16le"
 ASCII = "".join(chr(code) for code in range(32, 127) if chr(code) != "/")
 LOSSLESS = "-c:v ffv1 -pix_fmt"
+MPEG2 = "-c:v mpeg2video -q:v 2 -bf 2 -pix_fmt yuv420p"
 
 
 def plain(options: str = X264, sound: str = AAC, **settings) -> Callable[[Path], object]:
@@ -158,7 +159,8 @@ def two_sizes(path: Path) -> None:
 
 
 def joined(path: Path) -> None:
-    parts = [make(scratch(path, f"{n}.ts"), X264, numbered(COUNT, first=COUNT * n), sound=AAC) for n in (0, 1)]
+    suffix, codec, sound = path.suffix, *((MPEG2, "-c:a mp2") if path.suffix == ".mpg" else (X264, AAC))
+    parts = [make(scratch(path, f"{n}{suffix}"), codec, numbered(COUNT, first=COUNT * n), sound=sound) for n in (0, 1)]
     counters, whole = {}, bytearray(b"".join(part.read_bytes() for part in parts))
     smooth = path.name.startswith("smoothly")  # counters that jump are a seam, or damage
     for start in range(0, len(whole), 188) if smooth else ():
@@ -250,6 +252,7 @@ CLIPS = [
     Odd("late.ts", again("", before="-itsoffset 0.5"), streams=2),
     Odd("joined.ts", joined, even(2 * COUNT), streams=2, warning="1 packets of stream 1"),
     Odd("smoothly joined.ts", joined, even(2 * COUNT), streams=2),
+    Odd("joined.mpg", joined, even(2 * COUNT), streams=2, suffix=".mp4"),
     Odd("joined of two sizes.ts", two_sizes, refused="change size after frame 0"),
     Odd("flash of one.mp4", flash(1), streams=2),
     Odd("flash of two.mp4", flash(2), streams=2),
@@ -297,7 +300,7 @@ CLIPS = [
     Odd("dvd sound.mpg", plain("-c:v mpeg2video -q:v 2 -pix_fmt yuv420p", sound="-c:a pcm_dvd -ac 2"), streams=2, suffix=".mkv", warning="converted to FLAC"),
     Odd("sound that nothing decodes.mov", unheard_of, streams=2, warning=r"audio stream 2 \(\w+\) is left out"),
     Odd("phone.3gp", plain(X264, sound="-c:a aac -ac 1"), streams=2),
-    Odd("dvd.mpg", plain("-c:v mpeg2video -q:v 2 -bf 2 -pix_fmt yuv420p", sound="-c:a mp2"), streams=2, suffix=".mp4|.mkv"),
+    Odd("dvd.mpg", plain(MPEG2, sound="-c:a mp2"), streams=2, suffix=".mp4|.mkv"),
     Odd("raw.y4m", plain("-pix_fmt yuv420p", sound=""), suffix=".mp4"),
     Odd("vp8.ivf", plain("-c:v libvpx -qmin 1 -qmax 4 -b:v 8M -pix_fmt yuv420p", sound=""), suffix=".mp4"),
     Odd("one frame.mp4", plain(frames=numbered(1), sound=""), even(1)),

@@ -128,13 +128,13 @@ def test_quality_that_its_qp_cannot_give(tmp_path, clip, monkeypatch):
     rows = [coded(clip, {0: float(qp)}, "h264", tmp_path / str(qp)) for qp in (1, 26, 51)]
     assert all(row["lowest psnr luma"] > encode.lowest_db(row["qp"]) + 6 for row in rows)
     other = film(tmp_path / "other.mp4", SHOTS[::-1])
-    monkeypatch.setattr(scenes, "each_scene", lambda *a: EACH_SCENE(a[0]._replace(path=str(other)), *a[1:]))
+    monkeypatch.setattr(scenes, "read_frames", lambda clip, *a: READ_FRAMES(clip._replace(path=str(other)), *a))
     with pytest.raises(UserError, match=r"frame 0 has a PSNR of .* dB, but QP 20 gives 32.0 dB or more"):
         coded(clip, {0: 20.0}, "h264", tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
 
-EACH_SCENE = scenes.each_scene
+READ_FRAMES = scenes.read_frames
 
 
 def test_what_a_scene_is_coded_at():
@@ -308,17 +308,43 @@ def test_the_coarsest_setting_that_is_good_enough():
         assert [setting] == due and db == quality(setting) and len(asked) <= 9
 
 
-def test_ctrl_c_leaves_nothing(tmp_path, clip):
-    long = film(tmp_path / "long.mp4", SHOTS.repeat(30, axis=0).repeat(4, axis=1).repeat(4, axis=2), preset="ultrafast")
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    pixels = SHOTS.repeat(30, axis=0).repeat(4, axis=1).repeat(4, axis=2)
+    return film(tmp_path_factory.mktemp("long") / "long.mp4", pixels, preset="ultrafast")
+
+
+def interrupt(long, folder, sign):
+    """Encode a clip, and press Ctrl-C when a file of this name is there; returns what was said."""
     program = (
         "import sys; from pathlib import Path; from common.cli import program; from common.encoding.encode import *; "
         "program.run(lambda: encode_clip(sys.argv[1], {0: 20}, Path(sys.argv[2]) / 'long.mp4', 'h264'))"
     )
-    command = [sys.executable, "-c", program, str(long), str(tmp_path / "out")]
+    command = [sys.executable, "-c", program, str(long), str(folder)]
     process = subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob(".part-long.mp4")) and time.monotonic() < deadline:
+    while not list(folder.glob(sign)) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    assert "interrupted" in process.communicate(timeout=60)[1] and process.returncode == 130
+    said = process.communicate(timeout=60)[1]
+    assert "interrupted" in said and process.returncode == 130
+    return said
+
+
+def test_ctrl_c_leaves_nothing(tmp_path, long):
+    assert "--resume" not in interrupt(long, tmp_path / "out", ".part-long.mp4")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_stopped_clip_goes_on_with_its_complete_scenes(tmp_path, long, monkeypatch):
+    out, starts = tmp_path / "out", []
+    said, folder = interrupt(long, out, ".part-long.mp4.scenes/0-*"), out / ".part-long.mp4.scenes"
+    assert f"the complete scenes in {folder}, --resume goes on with them" in said
+    assert sorted(out.rglob("*")) == [folder, *folder.glob("0-359 *")]
+    monkeypatch.setattr(scenes, "read_frames", lambda *a: starts.append(a[1]) or READ_FRAMES(*a))
+    again = encode.encode_clip(long, {0: 20}, out / "long.mp4", "h264", jobs=1, resume=True)
+    undisturbed = encode.encode_clip(long, {0: 20}, tmp_path / "three/long.mp4", "h264", jobs=3)
+    assert starts[0] == 360 and sorted(starts[1:]) == [0, 360, 720]
+    assert Path(again.pop("target")).read_bytes() == Path(undisturbed.pop("target")).read_bytes()
+    assert again == undisturbed
+    assert [file.name for file in out.iterdir()] == ["long.mp4"]
