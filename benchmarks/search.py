@@ -27,9 +27,9 @@ from common.cli import flags, program
 from common.core.threads import CORES
 from common.data.pseudolabels import THRESHOLDS
 from common.encoding.encode import encode_clip
-from common.encoding.scenes import FILM_TIMEOUT, ClipInfo, analyse_clip
+from common.encoding.scenes import ClipInfo, analyse_clip
 from common.media.clips import extract_frames
-from common.media.ffmpeg import CLIP_THREADS, clip_input, x264_output
+from common.media.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_input, x264_output
 from common.media.ffmpeg_process import run
 from common.models.registry import LEVELS
 from common.prediction.inputs import find_inputs
@@ -98,7 +98,7 @@ def search(clip: ClipInfo, target: float, folder: Path) -> dict:
     def score(qp: int) -> float:
         file = folder.with_name(f"{qp}{folder.suffix}")
         graph = x264_output(clip.frames(), file, qp, CLIP_THREADS, format="h264", fps_mode="passthrough")
-        run(graph, f"encoding {clip.path} at QP {qp}", timeout=FILM_TIMEOUT, target=file)
+        run(graph, f"encoding {clip.path} at QP {qp}", timeout=CLIP_TIMEOUT, target=file)
         frames[qp] = vmaf_of_frames(clip, file), file.stat().st_size
         return float(frames[qp][0].mean())
 
@@ -140,7 +140,7 @@ def vmaf_of_frames(clip: ClipInfo, file: Path) -> np.ndarray:
     with tempfile.NamedTemporaryFile("r", suffix=".csv") as log:
         streams = [s.filter("settb", "1/25").filter("setpts", "N") for s in (clip_input(file), clip.frames())]
         measured = ffmpeg.filter(streams, "libvmaf", n_threads=CORES, log_fmt="csv", log_path=log.name)
-        run(measured.output("pipe:", format="null", fps_mode="passthrough"), f"measuring {file}", timeout=FILM_TIMEOUT)
+        run(measured.output("pipe:", format="null", fps_mode="passthrough"), f"measuring {file}", timeout=CLIP_TIMEOUT)
         return pd.read_csv(log.name)["vmaf"].to_numpy()
 
 
