@@ -60,6 +60,8 @@ class Container(NamedTuple):
     def open(self, file: Any) -> OutputContainer:
         """Open a file for writing.  file: a path, or an object such as BytesIO."""
         options = {"movflags": "+faststart"} if self.format in _CONTAINERS[ISO] and isinstance(file, Path) else {}
+        if self.format in ("matroska", "webm"):  # whose numbers of tracks would be random
+            options["fflags"] = "+bitexact"
         if self.format == "mpegts":
             options["mpegts_m2ts_mode"] = str(int(self.suffix != ".ts"))
         return av.open(f"file:{file}" if isinstance(file, Path) else file, "w", self.format, container_options=options)

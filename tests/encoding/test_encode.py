@@ -348,3 +348,10 @@ def test_a_stopped_clip_goes_on_with_its_complete_scenes(tmp_path, long, monkeyp
     assert Path(again.pop("target")).read_bytes() == Path(undisturbed.pop("target")).read_bytes()
     assert again == undisturbed
     assert [file.name for file in out.iterdir()] == ["long.mp4"]
+
+
+def test_matroska_has_the_same_bytes_again(tmp_path):
+    source = film(tmp_path / "short.mkv", SHOTS[::6])
+    rows = [encode.encode_clip(source, {0: 30}, tmp_path / str(n) / "short.mkv", "h264", jobs=n) for n in (1, 2)]
+    one, two = (Path(row["target"]).read_bytes() for row in rows)
+    assert one == two and len(rows[0]["scenes"]) > 1
