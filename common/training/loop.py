@@ -271,9 +271,9 @@ class Run(keras.callbacks.Callback):
             variable.assign(array)
         self.first = self.epoch = facts["epoch"]
         with contextlib.suppress(OSError, KeyError, ValueError):
-            note = json.loads(weight_files.note(self.files.checkpoint))
-            if note.pop("run") == self._identity():
-                self.best = Best(**note)
+            best = json.loads(weight_files.note(self.files.checkpoint))
+            if best.pop("run") == self._identity():
+                self.best = Best(**best)
         if self.first and not self.best.epoch:
             raise UserError(
                 f"{self.files.checkpoint}: not the best epoch of the training that {state} goes on with; "

@@ -151,7 +151,7 @@ def test_where_results_cannot_go_is_said_before_the_work(rootdir, weight_files, 
 def test_help_shows_the_papers_defaults(capsys):
     with pytest.raises(SystemExit):
         script.run_script("", LAT, arguments=["train", "--help"])
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     for default in ("(default: 300)", "(default: 8)", "(default: 1e-05)", "(default: mean)"):
         assert default in said
 
