@@ -21,7 +21,7 @@ CONFIGS = {
     "export": [ExportConfig],
 }
 # What the command line uses itself, before or beside a configuration.
-OWN = {"help", "head", "jnd_column", "backend", "input_size", "inputs", "output", "encode", "coded_level"}
+OWN = {"help", "head", "jnd_column", "backend", "input_size", "inputs", "output", "format", "encode", "coded_level"}
 
 
 @pytest.mark.parametrize("command", CONFIGS)
