@@ -113,11 +113,13 @@ class PlanJob(PredictedInputs):
             print_warning(path, clip.warning)
         parts = plan_scenes(clip, encoder, scene_qps(clip.scenes, qps, self.config.scene, down))
         document |= {"frames": len(clip.times), "rate": str(clip.rate), "seconds": clip.seconds, "levels": qps}
-        document |= {"scenes": [dataclasses.asdict(part) for part in parts], "x265-zones": x265_zones(parts)}
-        return document | {
-            "av1an-scenes": av1an_scenes(encoder, parts),
-            "ffmpeg": ffmpeg_commands(clip, encoder, parts),
+        document["scenes"] = [dataclasses.asdict(part) for part in parts]
+        forms = {
+            "x265-zones": lambda: x265_zones(parts),
+            "av1an-scenes": lambda: av1an_scenes(encoder, parts),
+            "ffmpeg": lambda: ffmpeg_commands(clip, encoder, parts),
         }
+        return document | {name: form() for name, form in forms.items() if self.config.format in (name, "json")}
 
     def _print(self, document: dict[str, Any]) -> None:
         match self.config.format:

@@ -316,7 +316,7 @@ def frame_times(path: Path) -> tuple[list[float], float | None, int, float]:
     """(times of the frames, time of the first sound or None, number of streams, length of the file) by ffmpeg itself."""
     outputs = "-map 0:V:0 -vf showinfo=checksum=0 -fps_mode passthrough -f null - -map 0:a:0? -frames:a 1 -f framecrc -"
     log, sounds = ffmpeg("-copyts -i", path, outputs)
-    times = [float(time) for time in re.findall(r"\bn: *\d+ pts: *\S+ pts_time:(\S+)", log)]
+    times = [float(time) for time in re.findall(r"n: *\d+ pts: *\S+ pts_time:(\S+)", log)]
     heard = re.search(r"#tb 0: (\d+)/(\d+)\n[^$]*^0, *\S+ +(-?\d+),", sounds, re.MULTILINE)
     head = log.split("Output #0")[0].split("Stream mapping")[0]
     streams = [line for line in head.splitlines() if re.match(r"\s+Stream #0", line)]
