@@ -113,7 +113,7 @@ class PlanJob(PredictedInputs):
             print_warning(path, clip.warning)
         parts = plan_scenes(clip, encoder, scene_qps(clip.scenes, qps, self.config.scene, down))
         document |= {"frames": len(clip.times), "rate": str(clip.rate), "seconds": clip.seconds, "levels": qps}
-        document["scenes"] = [dataclasses.asdict(part) for part in parts]
+        document |= {"scenes": [dataclasses.asdict(part) for part in parts]}
         forms = {
             "x265-zones": lambda: x265_zones(parts),
             "av1an-scenes": lambda: av1an_scenes(encoder, parts),
