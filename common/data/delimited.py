@@ -1,7 +1,8 @@
 """Text with a row a line, as people and their programs save it: the one reader of label files, sheets and manifests.
 
 Separators are commas, semicolons, tabs or white space; fields may stand in double quotes; the text is UTF-8 or, with a
-byte order mark, UTF-16.  Blank lines, rows of empty fields and lines that start with `#` do not count.
+byte order mark, UTF-16.  Blank lines, rows of empty fields and lines that start with `#` do not count, but NumPy
+writes a header as such a line.
 """
 
 import codecs
@@ -21,6 +22,7 @@ class Rows(NamedTuple):
 
     rows: list[tuple[int, list[str]]]  # (line in the file, its fields without white space around them)
     separator: str  # a comma, a semicolon, a tab, or a blank for any white space
+    comment: tuple[int, list[str]] = (0, [])  # the last comment above them: its line and its words
 
     @property
     def separated(self) -> str:
@@ -58,7 +60,8 @@ def read_rows(file: Path, expected: str, *, any_bytes: bool = False) -> Rows:
     if "\0" in text:
         raise UserError(f"{file}: not UTF-8 text (it has zero bytes); save it as plain text (UTF-8); {expected}")
     # A comment may hold quotes that mean nothing; line breaks of all systems become \n.
-    lines = ["\n" if re.match(r"\s*#", line) else line for line in io.StringIO(text, newline=None)]
+    written = list(io.StringIO(text, newline=None))
+    lines = ["\n" if re.match(r"\s*#", line) else line for line in written]
     if lines and (excel := re.fullmatch(r'"?sep=([,;\t])"?\n?', lines[0])):
         lines[0] = "\n"
     first = next((line.strip("\n") for line in lines if line.strip(" ,;\t\n")), "")
@@ -75,7 +78,9 @@ def read_rows(file: Path, expected: str, *, any_bytes: bool = False) -> Rows:
             line = reader.line_num + 1 if separator != " " else line + 1
     except csv.Error as error:
         raise UserError(f"{file}:{line}: cannot be read ({error}); is a quote missing? {expected}") from None
-    return Rows(rows, separator)
+    above = [number for number in range(1, rows[0][0] if rows else 0) if written[number - 1].strip()]
+    comment = (above[-1], re.findall(r"[^\s,;#]+", written[above[-1] - 1])) if above else (0, [])
+    return Rows(rows, separator, comment)
 
 
 def _separator(line: str) -> str:

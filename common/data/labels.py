@@ -110,6 +110,9 @@ def _order_warning(file, lines, unit):
 
 def _order_columns(rows, file):
     """The rows without their header, with the columns [name,] JND1[, JND2, JND3]; the header's line or None; 1 or 3."""
+    words = [word.casefold() for word in rows.comment[1]]
+    if rows.rows and {"jnd1", "jnd2", "jnd3"} <= set(words) and len(words) == len(rows.rows[0][1]):
+        rows = Rows([rows.comment, *rows.rows], rows.separator)
     if not rows.rows or any(_is_number(field, rows) or _is_image_name(field) for field in rows.rows[0][1]):
         return rows, None, 3
     (line, header), *body = rows.rows
@@ -127,7 +130,7 @@ def _order_columns(rows, file):
         named, order = [0], [i + 1 for i in order]  # the header names the levels only
     elif longer := drop_remarks(Rows(body, rows.separator), len(header)):
         raise UserError(f"{file}:{longer}: more fields than the header in line {line} names; expected one for each")
-    ordered = [(number, [fields[i] for i in (*named, *order) if i < len(fields)]) for number, fields in body]
+    ordered = [(number, [fields[i] if i < len(fields) else "" for i in (*named, *order)]) for number, fields in body]
     return Rows(ordered, rows.separator), line, len(order)
 
 

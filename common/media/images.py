@@ -77,6 +77,8 @@ def read_image(path: str | Path) -> np.ndarray:
                 if kind := tiff.unknown_kind(image.tag_v2):
                     raise _UnknownKind(kind)
                 tiff.correct_before_loading(image)
+            if image.format == "JPEG2000" and image.mode != "I;16" and (bits := _bits_of_jpeg2000(path)) > 8:
+                raise _UnknownKind(f"a JPEG 2000 with {bits} bits a sample and more than one channel, which is not read")
             if (pixels := _decode_plain_png(path, image)) is not None:
                 return pixels
             with libtiff.listen() as heard:
@@ -115,6 +117,14 @@ def _foreign_kind(path: Path) -> str | None:
         begin = file.read(500)
     kinds = (name for start, name in FOREIGN.items() if re.match(start, begin, re.DOTALL))
     return next((f"{name}, which is not read" for name in kinds), None)
+
+
+def _bits_of_jpeg2000(path: Path) -> int:
+    """Return the highest number of bits a sample; where it is above 8, Pillow rounds colours, and white up to black."""
+    data = path.read_bytes()
+    size = data.find(b"\xff\x4f\xff\x51")  # how the coded data starts, with the sizes of the image
+    channels = int.from_bytes(data[size + 40 : size + 42], "big")
+    return max((bits & 127) + 1 for bits in data[size + 42 : size + 42 + 3 * channels : 3])
 
 
 def _decode_plain_png(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:

@@ -64,6 +64,8 @@ def _name(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
     words += [SAMPLE_FORMATS[one] for one in tags.get(339, ()) if one in SAMPLE_FORMATS][:1]
     words += [name or f"colour {colour}", f"{samples} sample{'s' * (samples != 1)} a pixel"]
     words += ["in planes"] * (tags.get(284) == 2) + ["big-endian"] * (tags.prefix == b"MM")
+    if (compression := tags.get(259, 1)) not in TiffImagePlugin.COMPRESSION_INFO:
+        words.append(f"compression {compression}")
     return _named(", ".join(words))
 
 

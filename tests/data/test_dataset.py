@@ -69,6 +69,8 @@ def test_rows_belong_to_images_in_natural_order(tmp_path):
         "20 30 31\n21 31 32.5\n22 33 34\n".encode("utf-16"),
         b"20 30 31\r21 31 32.5\r22 33 34\r",
         b"\xef\xbb\xbfname,JND1,JND2,JND3\nimg10.png,22,33,34\nimg1.png,20,30,31\nimg2.png,21,31,32.5\n",
+        "# from NumPy\n# JND3 JND1 JND2\n31 20 30\n32.5 21 31\n34 22 33\n",
+        "# JND1 JND2 and JND3\n20 30 31\n21 31 32.5\n22 33 34\n",
     ],
     ids=[
         *("commas", "spreadsheet", "tabs", "windows", "comments", "names", "names and spaces", "header of other order"),
@@ -82,7 +84,7 @@ def test_rows_belong_to_images_in_natural_order(tmp_path):
             "UTF-16",
             "old Macintosh",
         ),
-        "header behind a mark",
+        *("header behind a mark", "header of NumPy", "a comment that is none"),
     ],
 )
 def test_ways_to_write_the_levels(tmp_path, text):
@@ -164,6 +166,7 @@ def test_labels_may_be_absent_but_not_wrong(tmp_path):
             "txt:1: 'x' is not a number; expected JND1, JND2, JND3, each QP 0 to 51; the file is s",
         ),
         ("name,JND1,JND2,JND3\nimg1.png,20,5,30,31\n", "txt:2: more fields than the header in line 1 names"),
+        ("row,JND1,JND2,JND3\n1,1,2,3\n2,4,5,6\nend\n", "txt:4: 0 numbers where three"),
         ('img1.png,1,2,3\n"img2.png,4,5,6\nimg10.png,7,8,9\n', "is a quote missing?"),
         ("", "0 rows, but 3 images"),
     ],

@@ -1,5 +1,6 @@
 """Each kind of image is the array that it was written from, or is refused by name; damage is never passed over."""
 
+import base64
 import io
 import itertools
 import os
@@ -154,6 +155,20 @@ def test_a_tiff_that_is_not_known_is_refused_by_name(tmp_path, channels, bits, c
     path = write_tiff(tmp_path / "a.tif", samples, bits, colour, **options)
     with pytest.raises(UserError, match=re.escape(f"a.tif: a TIFF of a kind that is not read ({said}")):
         read_image(path)
+
+
+def test_a_tiff_of_an_unknown_compression_says_so(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", texture(), 8, RGB, more={259: (3, [50002])})
+    with pytest.raises(UserError, match=r"\(8-bit, RGB, 3 samples a pixel, compression 50002\); save it as PNG"):
+        read_image(path)
+
+
+def test_a_jpeg_2000_whose_colours_pillow_rounds_up_to_black_is_refused(tmp_path):
+    white = "|4;u>051Rl000020000200000000000000200002000000000000RpF0Sf^E3jqQDQUDA90003200aa80smY81VCW_WB?@q0Yh?S"
+    white += "VRU6=AYyqSPjF>!N>D{dAa-SPb7^mGATlmBE;Rp;015yA0000M00IA#&*TgN%D;es|Je"
+    (tmp_path / "a.j2k").write_bytes(base64.b85decode(white))
+    with pytest.raises(UserError, match="a JPEG 2000 with 12 bits a sample and more than one channel"):
+        read_image(tmp_path / "a.j2k")
 
 
 def deep(samples):
