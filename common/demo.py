@@ -164,9 +164,11 @@ def show(folder: Path) -> None:
     print(f"\nmean absolute error: LAT {error:.2f} QP, always predicting the training median {baseline:.2f} QP")
     draw(table, folder / "rootdir" / "test", f"LAT {error:.2f} QP, training median {baseline:.2f} QP", plot)
     print(f"results: {file}\nplot: {plot}\n{NOTICE}")
-    low, high = (100 * measured[f"skill {end}"] for end in ("low", "high"))
-    verdict = f"Its error is {100 * measured['skill']:.0f} % smaller than the median's (95 %: {low:.0f} to {high:.0f})"
-    verdict += ": it has learned." if low > 0 else ": with so few photographs, that may be chance."
+    verdict = "Whether it has learned, so few photographs do not show."
+    if "skill low" in measured:
+        skill, low, high = (100 * measured[name] for name in ("skill", "skill low", "skill high"))
+        verdict = f"Its error is {skill:.0f} % smaller than the median's (95 %: {low:.0f} to {high:.0f}): "
+        verdict += "it has learned." if low > 0 else "with so few photographs, that may be chance."
     weights = folder / "weights" / "BestModelJND1.h5"
     note(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights))
     print(f"The page with all results, and each image beside its coded version: {folder / PAGE}")

@@ -43,6 +43,13 @@ def test_the_demo_ends_with_its_page(without, finished, capsys, monkeypatch):
     assert opened == ([] if without else [page.as_uri()])
 
 
+def test_two_photographs_give_no_interval(finished, capsys):
+    file = finished / "results" / "JND1test_results.csv"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:3]))
+    demo.show(finished)
+    assert "Whether it has learned, so few photographs do not show." in capsys.readouterr().out
+
+
 def test_the_last_step_writes_the_page():
     command, file = demo.STEPS[-1]
     assert command.startswith("-m common.evaluate ") and command.endswith(" --output {folder}/evaluation")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from common.core.errors import UserError
 
+LONGEST = 20_000  # characters of a line; a table of a million columns would take a minute
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -44,7 +45,7 @@ def read_rows(file: Path, expected: str, *, any_bytes: bool = False) -> Rows:
         any_bytes: Bytes that are not UTF-8 are kept as `os.fsdecode` keeps them, for names of files.
 
     Raises:
-        UserError: The file cannot be read, is no such text, or a quote in it is not closed.
+        UserError: The file cannot be read, is no such text, has a line above LONGEST, or a quote in it is not closed.
     """
     try:
         data = file.read_bytes()
@@ -62,6 +63,9 @@ def read_rows(file: Path, expected: str, *, any_bytes: bool = False) -> Rows:
     # A comment may hold quotes that mean nothing; line breaks of all systems become \n.
     written = list(io.StringIO(text, newline=None))
     lines = ["\n" if re.match(r"\s*#", line) else line for line in written]
+    for number, line in enumerate(lines, 1):
+        if len(line) > LONGEST:
+            raise UserError(f"{file}:{number}: {len(line):,} characters, at most {LONGEST:,} are read; {expected}")
     if lines and (excel := re.fullmatch(r'"?sep=([,;\t])"?\n?', lines[0])):
         lines[0] = "\n"
     first = next((line.strip("\n") for line in lines if line.strip(" ,;\t\n")), "")

@@ -76,6 +76,7 @@ def test_the_line_in_the_file_is_named(tmp_path, data):
         (b"name,JND1,JND2,JND3\n\"a,1,2,3\nb,1,2,3\n", "csv:2: cannot be read (unexpected end of data)"),
         (b"name,JND1,JND2,JND3\ncaf\xe9,1,2,3\n", "not UTF-8 text"),
         (PLAIN.encode("utf-16-le"), "zero bytes"),
+        (b"name,JND1,JND2,JND3" + b",x" * 10**6, "csv:1: 2,000,019 characters, at most 20,000 are read"),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_read_is_one_line(tmp_path, data, said):
