@@ -23,7 +23,7 @@ def backend_name() -> str:
     """The backend that Keras runs on, or will: $KERAS_BACKEND, by default TensorFlow."""
     if "keras" in sys.modules:
         return sys.modules["keras"].config.backend()
-    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+    return os.environ.get("KERAS_BACKEND", "").strip().lower() or "tensorflow"
 
 
 def use_backend(name: str) -> None:

@@ -8,7 +8,7 @@ from typing import TextIO
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 VARIABLE = "JND_MESSAGES"  # by which a program gives its level to those that it starts
 
-inherited = int(os.environ.pop(VARIABLE, NORMAL))
+inherited = {"-1": QUIET, "1": VERBOSE}.get(os.environ.pop(VARIABLE, ""), NORMAL)
 level = inherited
 """How much this program says; the command line sets it."""
 

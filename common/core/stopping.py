@@ -93,6 +93,8 @@ def begin() -> None:
         # A shell lets what it starts in the background ignore some; that stays so.
         if number and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _stop)
+    if hasattr(signal, "SIGCHLD"):  # whoever starts programs and ignores it hands that on: each would seem to end well
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)

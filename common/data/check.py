@@ -93,7 +93,8 @@ def _read_splits(root, unit, report):
                 break
             except UserError as error:
                 optional = name == "test" and not (root / name / LABEL_FILE).exists()
-                (report.remarks if optional else report.faults).append(str(error))
+                lines = report.remarks if optional else report.faults
+                lines += [str(error)] * (str(error) not in lines)
     return splits
 
 
@@ -134,18 +135,21 @@ def _check_sizes(inspections, report):
 
 def _check_labels(splits, manifest, report):
     """Labels must differ, be no zeros, and be those of the manifest; the manifest's images must be there."""
-    zeros, absent, unlisted, differ = [], [], [], []
-    listed = {}
-    if {"split", "image"} <= set(manifest):
-        texts = manifest.reindex(columns=list(LEVELS), fill_value="").apply(lambda column: column.str.replace(",", "."))
-        levels = texts.apply(pd.to_numeric, errors="coerce").to_numpy(float)
-        listed = {
-            (name, composed(image)): row for name, image, row in zip(manifest["split"], manifest["image"], levels)
-        }
+    zeros, absent, unlisted, differ, rows = [], [], [], [], Counter()
+    listed, filled = {}, np.zeros(len(LEVELS), bool)
+    described = {"split", "image"} <= set(manifest)
+    if described:
+        texts = manifest.reindex(columns=list(LEVELS), fill_value="")
+        levels = texts.apply(lambda column: pd.to_numeric(column.str.replace(",", "."), errors="coerce"))
+        filled = levels.notna().any().to_numpy()  # columns
+        keys = [(name, composed(image)) for name, image in zip(manifest["split"], manifest["image"])]
+        rows, listed = Counter(keys), dict(zip(keys, zip(levels.to_numpy(float), texts.to_numpy())))
     for name, split in splits.items():
         keys = [(name, composed(image.name)) for image in split.images]
         absent += [f"{name}/{key[1]}" for key in listed.keys() - set(keys) if key[0] == name]
-        unlisted += [f"{name}/{image.name}" for key, image in zip(keys, split.images) if listed and key not in listed]
+        unlisted += [
+            f"{name}/{image.name}" for key, image in zip(keys, split.images) if described and key not in listed
+        ]
         if split.labels is None:
             continue
         levels = np.nan_to_num(split.labels)  # where JND2 and JND3 are not known
@@ -156,11 +160,13 @@ def _check_labels(splits, manifest, report):
                 f"{split.folder / LABEL_FILE}: all {len(split)} rows are {row}; nothing can be learned"
             )
         for key, image, row in zip(keys, split.images, split.labels):
-            due = listed.get(key, np.full(len(LEVELS), np.nan))
-            if (np.abs(due - row) > ROUNDING).any():
-                shown = " ".join(f"{value:g}" for value in due)
-                differ.append(f"{name}/{image.name} {' '.join(f'{value:g}' for value in row)}, there {shown}")
+            due, texts = listed.get(key, (row, ()))
+            if (np.abs(due - row) > ROUNDING).any() or (filled & np.isnan(due) & ~np.isnan(row)).any():
+                row_ = " ".join(f"{value:g}" for value in row)
+                differ.append(f"{name}/{image.name} {row_}, there {' '.join(text or '-' for text in texts)}")
     absent += [f"{name}/{image}" for name, image in listed if name not in splits]
+    twice = [f"{name}/{image}" for (name, image), count in rows.items() if count > 1]
+    report.faults += count_with_examples(f"images that have several rows in {MANIFEST}", twice)
     report.faults += count_with_examples("rows of labels that are all 0", zeros)
     report.faults += count_with_examples(f"rows of labels that differ from {MANIFEST}", differ)
     report.faults += count_with_examples(f"images of {MANIFEST} that are not there", sorted(absent, key=natural_key))

@@ -78,7 +78,9 @@ def read_image(path: str | Path) -> np.ndarray:
                     raise _UnknownKind(kind)
                 tiff.correct_before_loading(image)
             if image.format == "JPEG2000" and image.mode != "I;16" and (bits := _bits_of_jpeg2000(path)) > 8:
-                raise _UnknownKind(f"a JPEG 2000 with {bits} bits a sample and more than one channel, which is not read")
+                raise _UnknownKind(
+                    f"a JPEG 2000 with {bits} bits a sample and more than one channel, which is not read"
+                )
             if (pixels := _decode_plain_png(path, image)) is not None:
                 return pixels
             with libtiff.listen() as heard:

@@ -1,6 +1,7 @@
 """Keras as it is configured here, whatever the user's files and environment say."""
 
 import json
+import sys
 
 import keras
 import pytest
@@ -32,6 +33,13 @@ print(network.layers[1].compute_dtype, network.output.shape, network.count_param
 """
     done = run("-c", program, KERAS_HOME=str(tmp_path), KERAS_BACKEND="")
     assert done.stdout.splitlines() == [str(list(OURS)), "float32 (None, 32, 64, 3) 2887363"], done.stderr
+
+
+@pytest.mark.parametrize("given, name", [("", "tensorflow"), (" TensorFlow", "tensorflow"), ("JAX ", "jax")])
+def test_the_case_of_a_backends_name_does_not_matter(monkeypatch, given, name):
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setenv("KERAS_BACKEND", given)
+    assert keras_backend.backend_name() == name
 
 
 def test_what_a_notebook_has_set_changes_nothing(monkeypatch):

@@ -252,3 +252,23 @@ def test_a_stopped_demo_says_how_it_goes_on(tmp_path):
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert errors.endswith(f"kept: {tmp_path / 'demo'}; the same command does the steps that are missing\n")
+
+
+def test_an_ignored_signal_of_children_hides_no_exit_code(tmp_path):
+    body = (
+        "import subprocess; sys.exit(7 + subprocess.run([sys.executable, '-c', 'import sys; sys.exit(3)']).returncode)"
+    )
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    program = f"{HEAD}\ndef main():\n    {body}\nrun(main)"
+    command = [sys.executable, "-c", ignoring, sys.executable, "-c", program, str(tmp_path)]
+    assert subprocess.run(command, cwd=PROJECT, timeout=60).returncode == 10
+
+
+def test_a_current_folder_that_was_removed(tmp_path):
+    process = start(
+        tmp_path, "os.mkdir(folder / 'gone'); os.chdir(folder / 'gone'); os.rmdir(os.getcwd()); os.getcwd()"
+    )
+    assert process.communicate(timeout=60)[1] == "error: the current folder was removed; change to another one\n"
+    assert process.returncode == 2

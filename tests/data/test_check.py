@@ -126,6 +126,18 @@ def swap_rows(root):
     np.savetxt(root / "train" / "JND-Levels.txt", LEVELS[[0, 2, 1, 3]], fmt="%g")
 
 
+def misspell(root):
+    manifest(root)
+    text = (root / "manifest.csv").read_text()
+    (root / "manifest.csv").write_text(text.replace("train,1.png,22", "train,1.png,2Z").replace(",33,", ",,", 1))
+
+
+def repeat(root):
+    manifest(root)
+    with open(root / "manifest.csv", "a") as file:
+        file.write("\ntrain,2.png,24,28,33,human\n")
+
+
 def delete(root):
     manifest(root)
     for folder in ("train", "jnd1train", "jnd2train", "jnd3train"):
@@ -198,6 +210,8 @@ def garble(root):
             swap_rows,
             "2 rows of labels that differ from manifest.csv: train/2.png 26 30 34, there 24 28 33; train/3.png",
         ),
+        (misspell, "2 rows of labels that differ from manifest.csv: train/1.png 22 27 31, there 2Z 27 31; train/2.png"),
+        (repeat, "1 images that have several rows in manifest.csv: train/2.png"),
         (delete, "1 images of manifest.csv that are not there: train/4.png"),
         (garble, "manifest.csv: no column split and image"),
         (zeros, "4 rows of labels that are all 0: train/1.png"),
