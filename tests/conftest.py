@@ -12,6 +12,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime's, where a test imports it
+os.environ["KERAS_BACKEND"] = "tensorflow"  # chosen, so that `predict` does not export each test's weights
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # golden numbers are those of float32, which a GPU rounds
 
 import h5py

@@ -48,7 +48,7 @@ def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> in
     """Do what `predict` does.  stdout: For --output - and --format, while sys.stdout is another stream."""
     config = config_from(PredictionConfig, options)
     weights = find_weights(spec, config.level, config.model_weights_path)
-    spec, levels = networks.with_input_of(spec, weights.values(), config.backend), level_names(spec, weights)
+    levels = level_names(spec, weights)
     columns = (*levels, *at_sur(dict.fromkeys(levels, 0), options.sur))
     by = functools.partial(
         config.by,
@@ -156,6 +156,8 @@ def _results(
         return cluster.predict_files(spec, weights, files, config)
     if not files:
         return (result for result in ())
+    config = networks.with_fastest_backend(spec, weights, config)
+    spec = networks.with_input_of(spec, weights.values(), config.backend)
     images = prepare_inputs(files, spec.input, config)
     first = list(itertools.islice(images, 1))  # decoding starts while Keras does
     networks.start_backend(weights.values(), config.backend, lean=True, tf32=config.tf32 == "on")

@@ -92,7 +92,7 @@ def predict_flags(parser, specs):
     frames_flag(add, "scenes+1s", "the first of each scene and of each second")
     text = "also give the QP at which this share of viewers sees no loss; levels are for 0.75. Encoding rounds it down"
     add("--sur", type=positive(float), metavar="SHARE", help=text)
-    _arithmetic_flags(computes, specs[0])
+    _arithmetic_flags(computes, specs[0], "onnxruntime where it can export and there is no GPU, else tensorflow")
     address = form(r"((tcp|tls)://)?(\[[^]\s]+\]|[^/:\s]+):\d{1,5}", "a scheduler's address such as tcp://HOST:8786")
     text = "let the workers of this Dask scheduler predict, such as tcp://HOST:8786; see docs/cluster.md"
     rare.add_argument("--dask", type=address, metavar="ADDRESS", help=text)
@@ -143,14 +143,14 @@ def _weights_flag(needs, specs, exported=True):
     needs.add_argument("--model_weights_path", default=PRETRAINED, metavar="W", help=text)
 
 
-def _arithmetic_flags(computes, spec):
+def _arithmetic_flags(computes, spec, default="tensorflow"):
     add = computes.add_argument
     text = "of weights and arithmetic; bfloat16 is faster where the processor has it, and within about 0.1 QP"
     add("--precision", choices=PRECISIONS, default="float32", help=text)
     add("--tf32", choices=SWITCH, default="off", help=TF32)
     text = (
         "tensorflow, jax or torch: Keras on it; onnxruntime or openvino: without Keras, from weights exported once "
-        "into a cache (default: $KERAS_BACKEND, or tensorflow; of an exported network, its own)"
+        f"into a cache (default: $KERAS_BACKEND, or {default}; of an exported network, its own)"
     )
     add("--backend", choices=BACKENDS, metavar="B", help=text)
     add("--batch_size", type=positive(int), metavar="N", help=BATCH_SIZE.format("predicted", spec.test_batch_size))

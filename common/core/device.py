@@ -1,5 +1,6 @@
 """The device that Keras computes on, and each decision that depends on it."""
 
+import os
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -46,6 +47,15 @@ def current() -> Device:
         details = framework.config.experimental.get_device_details(gpus[0])
         return Device("gpu", details.get("device_name", "GPU"), _free_by_driver(), details.get("compute_capability"))
     return Device()
+
+
+def shows_gpu() -> bool:
+    """Return whether the system shows a GPU's driver to this process; no framework is loaded to find out.
+
+    NVIDIA's, AMD's, or that of Windows below Linux.
+    """
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return not is_hidden and any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
 
 
 def _free_by_driver() -> int | None:

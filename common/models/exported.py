@@ -8,6 +8,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from xml.etree import ElementTree
@@ -84,6 +85,11 @@ def format_of(file: str | Path) -> str | None:
     """Return the format of an exported file that runs without TensorFlow, by its suffix; None for any other file."""
     suffix = Path(file).suffix.lower()
     return next((name for name, form in FORMATS.items() if form.runs_on and form.suffix == suffix), None)
+
+
+def missing_packages(*needs: tuple[str, str] | None) -> str:
+    """Return what `pip install` needs for the modules, as in `Format.needs`, that are not here; "" where all are."""
+    return " ".join(need[1] for need in needs if need and not find_spec(need[0]))
 
 
 def find_files(folder: Path) -> list[Path]:

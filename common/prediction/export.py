@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from common.core.files import atomic_group, check_writable, sha256
 from common.core.keras_backend import load_keras, require_tensorflow, silent_stderr
 from common.core.messages import note
 from common.models import weight_search
-from common.models.exported import FORMATS, INPUT, INTERFACE, RUNTIMES
+from common.models.exported import FORMATS, INPUT, INTERFACE, RUNTIMES, missing_packages
 from common.models.registry import ModelSpec
 from common.prediction.config import ExportConfig
 
@@ -30,7 +29,7 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
     form, float16 = FORMATS[config.format], config.precision == "float16"
     if float16 and not form.float16:
         raise UserError(f"--precision float16: not for {config.format}, whose runtime would compute with it")
-    if missing := _missing(form.needs):
+    if missing := missing_packages(*form.needs):
         raise UserError(f"--format {config.format} needs more than requirements.txt: pip install {missing}")
     weights = weight_search.find(config.model_weights_path, spec.weight_names(config.level), spec.name)
     target = _target(spec, config)
@@ -55,7 +54,7 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
         converters.WRITERS[config.format](served, folder / target.name, description, float16)
         (folder / _description_file(target).name).write_text(json.dumps(description, indent=2) + "\n")
         runs_on = form.runs_on if config.format in RUNTIMES.values() else None  # the others run by TensorFlow here
-        if missing := _missing([runs_on] if runs_on else []):
+        if missing := missing_packages(runs_on):
             comparison = f"not compared with Keras's, for want of {missing}"
         else:
             run = converters.RUNNERS[config.format](folder / target.name)
@@ -96,11 +95,6 @@ def describe(spec: ModelSpec, config: ExportConfig, weights: Path) -> dict[str, 
 
 def _description_file(target: Path) -> Path:
     return target.with_name(f"{target.name}.json")
-
-
-def _missing(needs: Sequence[tuple[str, str]]) -> str:
-    """What `pip install` needs for the modules that are missing."""
-    return " ".join(name for module, name in needs if find_spec(module) is None)
 
 
 def _target(spec: ModelSpec, config: ExportConfig) -> Path:

@@ -1,6 +1,7 @@
 """What computes a prediction: Keras with weights, or without Keras the runtime of an exported network."""
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from common.core import device
 from common.core.errors import UserError
 from common.core.files import sha256
 from common.core.keras_backend import backend_name, load_keras, use_backend
-from common.core.messages import detail
+from common.core.messages import detail, warn
 from common.models import exported
 from common.models.registry import ModelSpec
 from common.prediction import export_cache
+from common.prediction.config import PredictorConfig
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,28 @@ def runtime_format(files: Iterable[Path], backend: str | None) -> str | None:
             module, _ = exported.FORMATS[name].runs_on or ("", "")
             raise UserError(f"{file}: runs on {module}; leave out --backend {backend}")
     return next(iter(formats), None) or wanted
+
+
+def with_fastest_backend(
+    spec: ModelSpec, weights: Mapping[str | None, Path], config: PredictorConfig
+) -> PredictorConfig:
+    """Return the settings with the backend "onnxruntime" where nobody chose one and it can take the place of Keras.
+
+    It computes each model in less time on a CPU, and starts in a fraction of Keras's time.  Weights that it has not
+    seen before are exported here; where they cannot be, Keras computes, with a warning.
+    """
+    is_chosen = config.backend or os.environ.get("KERAS_BACKEND") or config.precision != "float32"
+    if is_chosen or any(map(exported.format_of, weights.values())) or device.shows_gpu():
+        return config
+    if exported.missing_packages(*exported.FORMATS["onnx"].needs, exported.FORMATS["onnx"].runs_on):
+        return config
+    try:
+        for level, file in weights.items():
+            export_cache.find(spec, level, file, "onnx")
+    except (UserError, OSError) as error:
+        warn(f"{error}; computes by Keras")
+        return config
+    return replace(config, backend="onnxruntime")
 
 
 def with_input_of(spec: ModelSpec, files: Iterable[Path], backend: str | None) -> ModelSpec:

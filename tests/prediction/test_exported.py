@@ -21,7 +21,7 @@ from common.evaluation.trials import find_trials
 from common.media.images import write_png
 from common.models import exported
 from common.models.weight_search import find_weights
-from common.prediction import export_cache
+from common.prediction import export_cache, networks
 from common.prediction.config import PredictionConfig
 from common.weights import main as weights_command
 from LAT import LAT
@@ -301,6 +301,36 @@ def test_weights_are_exported_once_for_a_backend(exports, small_weights, tmp_pat
     assert len(exports) == 3
 
 
+def test_predict_takes_onnx_runtime_where_nobody_chose(exports, small_weights, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setattr(exported, "missing_packages", lambda *needs: "")
+
+    def backend(**settings):
+        return networks.with_fastest_backend(LAT, {"JND1": small_weights}, PredictionConfig(**settings)).backend
+
+    assert backend() == backend() == "onnxruntime" and len(exports) == 1
+    assert backend(backend="tensorflow") == "tensorflow" and backend(precision="bfloat16") is None
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert backend() is None
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl")
+    assert backend() is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert backend() == "onnxruntime"
+    monkeypatch.setattr(exported, "missing_packages", lambda *needs: "tf2onnx")
+    assert backend() is None and len(exports) == 1
+
+
+def test_predict_goes_on_with_keras_where_weights_cannot_be_exported(small_weights, tmp_path, monkeypatch, capsys):
+    (tmp_path / "jnd-levels").touch()  # a file where the folder should be
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setattr(exported, "missing_packages", lambda *needs: "")
+    assert networks.with_fastest_backend(LAT, {"JND1": small_weights}, PredictionConfig()).backend is None
+    assert capsys.readouterr().err.endswith("computes by Keras\n")
+
+
 def test_an_export_that_fails_leaves_nothing(small_weights, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
@@ -319,12 +349,13 @@ def test_an_export_that_fails_leaves_nothing(small_weights, tmp_path, monkeypatc
 def test_the_public_command_exports_and_predicts_the_same(run, weight_files, photographs, tmp_path):
     pytest.importorskip("tf2onnx")
     tables = []
-    for backend in ("tensorflow", "onnxruntime", "onnxruntime"):
-        flags = ("--model_weights_path", weight_files, "--backend", backend, "--output", tmp_path / "levels.csv")
-        done = run("LAT.py", "predict", photographs, *flags, "--overwrite", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "KERAS_BACKEND": ""}
+    for backend in (["--backend", "tensorflow"], ["--backend", "onnxruntime"], ["--verbose"]):
+        flags = ("--model_weights_path", weight_files, *backend, "--output", tmp_path / "levels.csv")
+        done = run("LAT.py", "predict", photographs, *flags, "--overwrite", **environment)
         assert done.returncode == 0, done.stderr
         tables.append(rows_of(tmp_path / "levels.csv"))
-    assert "exporting" not in done.stderr
+    assert "exporting" not in done.stderr and "float32, on onnx" in done.stderr
     for rows in tables[1:]:
         for expected, row in zip(tables[0], rows, strict=True):
             assert float(row.pop("JND1")) == pytest.approx(float(expected["JND1"]), rel=1e-4)
