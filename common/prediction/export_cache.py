@@ -21,6 +21,9 @@ from common.models.exported import FORMATS
 from common.models.registry import ModelSpec
 
 
+ROOM = 3 << 30  # bytes: all models of the papers with all levels take 1.4 GB
+
+
 def folder() -> Path:
     """Return the folder of the cache: $XDG_CACHE_HOME/jnd-levels, by default ~/.cache/jnd-levels."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jnd-levels"
@@ -29,7 +32,7 @@ def folder() -> Path:
 def find(spec: ModelSpec, level: str | None, weights: Path, format_name: str) -> Path:
     """Return the exported network of a weight file; export it first, in a process of its own, where it is not there.
 
-    Raises UserError where it cannot be exported.
+    Those that were not used for the longest time make room for it.  Raises UserError where it cannot be exported.
     """
     name = Path(spec.released_name(level)).with_suffix(FORMATS[format_name].suffix).name
     entry = folder() / _key(spec, level, weights, format_name)
@@ -44,7 +47,26 @@ def find(spec: ModelSpec, level: str | None, weights: Path, format_name: str) ->
             except OSError:
                 if not (entry / name).is_file():  # else another process was faster
                     raise
+        _make_room(entry)
+    os.utime(entry)
     return entry / name
+
+
+def _make_room(newest: Path) -> None:
+    """Remove what was used the longest ago until the others and the newest entry take at most ROOM bytes."""
+    taken = 0
+    for entry in sorted(_entries(), key=lambda entry: (entry == newest, entry.stat().st_mtime), reverse=True):
+        taken += _size(entry)
+        if taken > ROOM and entry != newest:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _entries() -> list[Path]:
+    return [entry for entry in folder().glob("*") if entry.is_dir() and not entry.name.startswith(PART)]
+
+
+def _size(entry: Path) -> int:
+    return sum(file.stat().st_size for file in entry.rglob("*") if file.is_file())
 
 
 def _key(spec: ModelSpec, level: str | None, weights: Path, format_name: str) -> str:
@@ -79,8 +101,8 @@ def _export(spec: ModelSpec, level: str | None, weights: Path, format_name: str,
 
 def describe(*, clear: bool = False) -> str:
     """Return a line about the cache for a person; clear: empty it."""
-    entries = [entry for entry in folder().glob("*") if entry.is_dir()]
-    size = sum(file.stat().st_size for entry in entries for file in entry.rglob("*") if file.is_file())
+    entries = _entries()
+    size = sum(map(_size, entries))
     networks = [file.name for entry in entries for file in sorted(entry.glob("*")) if file.suffix in _suffixes()]
     if clear:
         for entry in entries:

@@ -16,7 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "2"}
+os.environ |= {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "OMP_NUM_THREADS": "2",
+}
 
 import common.cli.predict  # noqa: F401  (imported here, so that no child has to)
 import common.prediction.testing  # noqa: F401

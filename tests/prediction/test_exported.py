@@ -301,6 +301,20 @@ def test_weights_are_exported_once_for_a_backend(exports, small_weights, tmp_pat
     assert len(exports) == 3
 
 
+def test_what_was_used_the_longest_ago_makes_room(exports, small_weights, tmp_path, monkeypatch):
+    files = [tmp_path / f"{number}.h5" for number in range(3)]
+    for number, file in enumerate(files):
+        file.write_bytes(small_weights.read_bytes() + bytes(number))
+    first, second = (export_cache.find(LAT, "JND1", file, "onnx") for file in files[:2])
+    os.utime(first.parent, (0, 0))
+    os.utime(second.parent, (1, 1))
+    export_cache.find(LAT, "JND1", files[0], "onnx")  # now the second is the oldest
+    monkeypatch.setattr(export_cache, "ROOM", 2 * first.stat().st_size)
+    third = export_cache.find(LAT, "JND1", files[2], "onnx")
+    assert (first.exists(), second.exists(), third.exists()) == (True, False, True)
+    assert len(exports) == 3
+
+
 def test_predict_takes_onnx_runtime_where_nobody_chose(exports, small_weights, monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND")
     monkeypatch.setattr(exported, "missing_packages", lambda *needs: "")
