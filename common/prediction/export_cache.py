@@ -20,7 +20,6 @@ from common.core.processes import run_python
 from common.models.exported import FORMATS
 from common.models.registry import ModelSpec
 
-
 ROOM = 3 << 30  # bytes: all models of the papers with all levels take 1.4 GB
 
 
