@@ -135,42 +135,35 @@ def _check_sizes(inspections, report):
 
 def _check_labels(splits, manifest, report):
     """Labels must differ, be no zeros, and be those of the manifest; the manifest's images must be there."""
-    zeros, absent, unlisted, differ, rows = [], [], [], [], Counter()
-    listed, filled = {}, np.zeros(len(LEVELS), bool)
-    described = {"split", "image"} <= set(manifest)
-    if described:
+    zeros, differ, twice, listed, filled = [], [], [], {}, np.zeros(len(LEVELS), bool)
+    there = {f"{name}/{composed(image.name)}" for name, split in splits.items() for image in split.images}
+    if {"split", "image"} <= set(manifest):
         texts = manifest.reindex(columns=list(LEVELS), fill_value="")
         levels = texts.apply(lambda column: pd.to_numeric(column.str.replace(",", "."), errors="coerce"))
         filled = levels.notna().any().to_numpy()  # columns
-        keys = [(name, composed(image)) for name, image in zip(manifest["split"], manifest["image"])]
-        rows, listed = Counter(keys), dict(zip(keys, zip(levels.to_numpy(float), texts.to_numpy())))
+        keys = [f"{name}/{composed(image)}" for name, image in zip(manifest["split"], manifest["image"])]
+        listed = dict(zip(keys, zip(levels.to_numpy(float), texts.to_numpy())))
+        twice = [key for key, count in Counter(keys).items() if count > 1]
+        unlisted = sorted(there - listed.keys(), key=natural_key)
+        report.remarks += count_with_examples(f"images that have no row in {MANIFEST}", unlisted)
     for name, split in splits.items():
-        keys = [(name, composed(image.name)) for image in split.images]
-        absent += [f"{name}/{key[1]}" for key in listed.keys() - set(keys) if key[0] == name]
-        unlisted += [
-            f"{name}/{image.name}" for key, image in zip(keys, split.images) if described and key not in listed
-        ]
         if split.labels is None:
             continue
-        levels = np.nan_to_num(split.labels)  # where JND2 and JND3 are not known
-        zeros += [f"{name}/{image.name}" for image, row in zip(split.images, levels) if not row.any()]
-        if name == "train" and len(split) > 3 and (levels == levels[0]).all() and levels.any():
-            row = " ".join(f"{value:g}" for value in split.labels[0])
+        shown = [" ".join(f"{value:g}" for value in row) for row in split.labels]
+        if name == "train" and len(split) > 3 and len({*shown}) == 1 and np.nansum(split.labels):
             report.faults.append(
-                f"{split.folder / LABEL_FILE}: all {len(split)} rows are {row}; nothing can be learned"
+                f"{split.folder / LABEL_FILE}: all {len(split)} rows are {shown[0]}; nothing can be learned"
             )
-        for key, image, row in zip(keys, split.images, split.labels):
-            due, texts = listed.get(key, (row, ()))
+        for image, row, text in zip(split.images, split.labels, shown):
+            zeros += [f"{name}/{image.name}"] * (not np.nansum(row))
+            due, texts = listed.get(f"{name}/{composed(image.name)}", (row, ()))
             if (np.abs(due - row) > ROUNDING).any() or (filled & np.isnan(due) & ~np.isnan(row)).any():
-                row_ = " ".join(f"{value:g}" for value in row)
-                differ.append(f"{name}/{image.name} {row_}, there {' '.join(text or '-' for text in texts)}")
-    absent += [f"{name}/{image}" for name, image in listed if name not in splits]
-    twice = [f"{name}/{image}" for (name, image), count in rows.items() if count > 1]
+                differ.append(f"{name}/{image.name} {text}, there {' '.join(field or '-' for field in texts)}")
+    absent = sorted(listed.keys() - there, key=natural_key)
     report.faults += count_with_examples(f"images that have several rows in {MANIFEST}", twice)
     report.faults += count_with_examples("rows of labels that are all 0", zeros)
     report.faults += count_with_examples(f"rows of labels that differ from {MANIFEST}", differ)
-    report.faults += count_with_examples(f"images of {MANIFEST} that are not there", sorted(absent, key=natural_key))
-    report.remarks += count_with_examples(f"images that have no row in {MANIFEST}", unlisted)
+    report.faults += count_with_examples(f"images of {MANIFEST} that are not there", absent)
 
 
 def _check_order(split, unit, report):
