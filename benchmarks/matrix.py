@@ -115,9 +115,8 @@ def in_new_process(measure: Callable, *arguments: Any) -> Any:
 
 def script_command(spec: ModelSpec, action: str, **flags: Any) -> list[str]:
     """Return the command line of a model's script.  action: such as "test"; flags: in addition to the model's own."""
-    flags |= {"head": spec.name} if spec.is_one_of_several else {}
-    flags |= {"jnd_value": "JND1"} if spec.needs_level else {}
-    return [sys.executable, spec.script, action, *(str(part) for name in flags for part in (f"--{name}", flags[name]))]
+    words = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
+    return [sys.executable, spec.script, action, *words, *spec.flags("JND1" if spec.needs_level else None)]
 
 
 def _merge(file, table, key, columns):

@@ -28,6 +28,7 @@ from common.core.threads import CORES
 from common.data.pseudolabels import THRESHOLDS
 from common.encoding.encode import encode_clip
 from common.encoding.scenes import ClipInfo, analyse_clip
+from common.evaluation.report import Table, markdown
 from common.media.clips import extract_frames
 from common.media.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_input, x264_output
 from common.media.ffmpeg_process import run
@@ -68,7 +69,7 @@ def main(arguments=None) -> int:
                 rows.append({"clip": shown, "method": name, **of_clip[name], "load": round(load_before, 1)})
                 print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
-    print(as_markdown(table))
+    print(*markdown(Table("", list(table), table.astype(str).to_numpy().tolist())), sep="\n")
     for name, part in table.groupby("method"):
         sums = ", ".join(f"{part[column].sum():.0f} {column}" for column in ("decide s", "CPU s", "encodes", "kB"))
         off = part["VMAF"].sub(target).abs()
@@ -162,12 +163,6 @@ def _row(qps, encodes, seconds, scores, clip, size):
         "worst": round(float(min(scenes)), 1),
         "kB": round(size / 1000),
     }
-
-
-def as_markdown(table: pd.DataFrame) -> str:
-    """Return a table as Markdown."""
-    lines = [list(table), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 if __name__ == "__main__":

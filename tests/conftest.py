@@ -100,23 +100,27 @@ def small_weights(tmp_path_factory):
     return file
 
 
-@pytest.fixture(scope="session")
-def rootdir(tmp_path_factory):
-    """A rootdir of 6 train, 3 valid and 3 test crops of real photographs, with made-up labels."""
+def write_rootdir(root, height=180, width=320):
+    """Write a rootdir of 6 train, 3 valid and 3 test crops of real photographs, with made-up labels."""
     from common.data.labels import write_labels
     from common.media.images import write_png
 
-    root = tmp_path_factory.mktemp("rootdir")
     photographs = {"train": data.coffee(), "valid": data.rocket(), "test": data.astronaut()}
     for split, count in (("train", 6), ("valid", 3), ("test", 3)):
         names = [f"img{number}.png" for number in range(1, count + 1)]
         for number, name in enumerate(names):
-            frame = photographs[split][8 * number : 8 * number + 180, 8 * number : 8 * number + 320]
+            frame = photographs[split][8 * number : 8 * number + height, 8 * number : 8 * number + width]
             write_png(root / split / name, frame)
             write_png(root / f"jnd1{split}" / name, frame // 16 * 16)  # visibly worse
         levels = np.array([[22, 27, 31]]) + np.arange(count)[:, None]
         write_labels(root / split, names, levels)
     return root
+
+
+@pytest.fixture(scope="session")
+def rootdir(tmp_path_factory):
+    """What `write_rootdir` writes."""
+    return write_rootdir(tmp_path_factory.mktemp("rootdir"))
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ def equal_risk(true: ArrayLike, share: float) -> tuple[int, int, float] | None:
     return upper, upper + 1, float((share - low) / (high - low))
 
 
-def measure(table: pd.DataFrame, seed: int = 0) -> dict[str, float]:
+def measure(table: pd.DataFrame) -> dict[str, float]:
     """Compute the MEASURES of one model and level.
 
     A 95 % interval is made of the percentiles of a bootstrap that draws whole sources, because images of one source
@@ -82,7 +82,7 @@ def measure(table: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     measures = {**_summary(means.mean()), "Spearman": spearman(*ranked, np.ones((1, source.max() + 1)))[0]}
     sums = means.groupby(source).sum()
     if len(sums) >= 3:
-        draws = np.random.default_rng(seed).multinomial(len(sums), [1 / len(sums)] * len(sums), RESAMPLES)
+        draws = np.random.default_rng(0).multinomial(len(sums), [1 / len(sums)] * len(sums), RESAMPLES)
         images = draws @ np.bincount(source)
         drawn = _summary(pd.DataFrame(draws @ sums.to_numpy() / images[:, None], columns=sums.columns))
         for name, values in {**drawn, "Spearman": spearman(*ranked, draws)}.items():

@@ -25,8 +25,7 @@ def read_costs(models: Sequence[str], file: Path, *, measure: bool) -> pd.DataFr
     costs = pd.DataFrame({"model": []})
     if file.exists():
         read_table(file, ("model", "backend", "precision"), {})  # refuses another table
-        costs = pd.read_csv(file)
-        costs = pd.DataFrame(costs[costs["model"].isin(models)])
+        costs = pd.read_csv(file).query("model in @models")
     lacking = [model for model in models if model not in set(costs["model"])]
     if measure and lacking:
         arguments = ["-m", "benchmarks.complexity", "--csv", str(file.absolute()), "--models", *lacking]

@@ -3,7 +3,6 @@
 Each trial is a process of its own: the memory that it needs is that of one model.
 """
 
-import contextlib
 import csv
 import re
 import shlex
@@ -18,9 +17,9 @@ from common.core.messages import note
 from common.core.processes import run_python
 from common.data.dataset import Split
 from common.data.labels import LABEL_FILE
-from common.models import exported, released, weight_files
+from common.models import exported, released
 from common.models.registry import LEVELS, ModelSpec, get_model, list_models
-from common.models.weight_search import level_names
+from common.models.weight_search import find_files, inspect, level_names
 
 
 @dataclass(frozen=True)
@@ -43,52 +42,42 @@ class Trial:
         return level_names(get_model(self.model), [self.level])
 
 
-def _identify(file: Path, shown: str) -> tuple[ModelSpec, str | None] | None:
+def _identify(path: Path, shown: str) -> tuple[ModelSpec, str | None] | None:
     """Return the model and level of a weight file or exported network, None for an autoencoder's weights.
 
     The released models' weights are known by their shapes, other models' by their names.  MT_3LJND and MT_3LJND_VA have
     the same shapes, so VA in the file's or a folder's name decides.  An exported network says what it is.
 
     Args:
-        shown: The file as messages name it.
+        shown: The file, from the folder on.
 
     Raises:
         UserError: It fits no model, or its level is not known.
     """
-    if exported.format_of(file):
-        described = exported.describe(file)
+    if exported.format_of(path):
+        described = exported.describe(path)
         if described["model"] not in list_models():
-            raise UserError(f"{shown}: exported from {described['model']}, which is no model here")
+            raise UserError(f"{path}: exported from {described['model']}, which is no model here")
         spec = get_model(described["model"])
         level = next(iter(described["outputs"])) if spec.needs_level else None
-        exported.check(file, spec, level)
+        exported.check(path, spec, level)
         return spec, level
-    spec = _identify_weights(file, shown)
-    match = re.search("JND[123]", _name(file)) if spec and spec.needs_level else None
-    if spec and spec.needs_level and not match:
-        raise UserError(f"{shown}: {spec.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
-    return spec and (spec, match[0] if match else None)
-
-
-def _name(file: Path) -> str:
-    """The name of a weight file; the one as released where the file says it."""
-    with contextlib.suppress(UserError):  # damaged, which others say
-        return weight_files.describe(file).get("file", file.name)
-    return file.name
-
-
-def _identify_weights(file: Path, shown: str) -> ModelSpec | None:
+    file = inspect(path)
+    name = file.about.get("file", path.name)
     papers = {entry.model for entry in released.RELEASED}
-    for spec in map(get_model, list_models()):
-        if spec.name not in papers and _name(file) in map(spec.released_name, LEVELS):
-            return spec
-    network, line = released.describe(file, shown)
-    if network is None:
-        raise UserError(line)
-    models = [entry.model for entry in released.RELEASED if entry.network is network]
-    marked = re.search(r"(?<![A-Za-z])VA(?![A-Za-z])", shown if _name(file) == file.name else _name(file))
-    name = next((name for name in models if marked and name.endswith("VA")), models[0])
-    return None if name == "autoencoder" else get_model(name)
+    others = (spec for spec in map(get_model, list_models()) if spec.name not in papers)
+    spec = next((spec for spec in others if name in map(spec.released_name, LEVELS)), None)
+    if spec is None:
+        models = released.models_of(released.identify(file))
+        marked = re.search(r"(?<![A-Za-z])VA(?![A-Za-z])", shown if name == path.name else name)
+        model = next((model for model in models if marked and model.endswith("VA")), models[0])
+        if model == "autoencoder":
+            return None
+        spec = get_model(model)
+    match = re.search("JND[123]", name)
+    if spec.needs_level and not match:
+        raise UserError(f"{path}: {spec.name}, but neither JND1, JND2 nor JND3 is in its name; rename it")
+    return spec, match[0] if match and spec.needs_level else None
 
 
 def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], list[str]]:
@@ -99,12 +88,14 @@ def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], l
     weight file, or two for the same model and level.
     """
     trials, left_out = {}, []
-    for file in [*released.find_files(folder), *exported.find_files(folder)]:
+    for file in sorted(find_files(folder), key=lambda file: bool(exported.format_of(file))):  # weights first
         shown = str(file.relative_to(folder))
+        if not exported.companion_of(file).is_file():  # an .xml of another program
+            continue
         try:
             identified = _identify(file, shown)
         except UserError as error:
-            left_out.append(str(error))
+            left_out.append(str(error).replace(str(file), shown, 1))
             continue
         if identified is None:
             continue

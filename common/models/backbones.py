@@ -11,7 +11,7 @@ from common.core.startup import keras_home
 from common.media.images import InputFormat
 from common.models import weight_search
 from common.models.autoencoder import build_autoencoder
-from common.models.registry import Backbone, ModelSpec, level_number
+from common.models.registry import Backbone, ModelSpec
 
 LAST_FROZEN = "block3_conv3"  # of the first ten layers of VGG16, which do not train
 VGG16_URL = (
@@ -36,7 +36,7 @@ class Autoencoders(Backbone):
     def find(self, weights: str | Path | None, level: str | None, owner: str) -> list[Path | None]:
         if weights is None:
             return [None] * len(self.files)
-        names = [name.format(jnd=level_number(level)) for name in self.files]
+        names = [name.format(jnd=(level or "")[-1:]) for name in self.files]
         return [weight_search.find(weights, [name], f"{owner}'s autoencoder") for name in names]
 
     def build(self, input_format: InputFormat, weights: list[Path | None], owner: str) -> list[Any]:

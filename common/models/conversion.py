@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from common.core import keras_backend
 from common.core.environment import PROJECT
 from common.core.errors import UserError
@@ -16,7 +14,7 @@ from common.models import released, weight_files
 from common.models.autoencoder import TARGETS, autoencoder_spec
 from common.models.backbones import build_network
 from common.models.registry import ModelSpec, get_model
-from common.models.weight_layouts import SAFETENSORS
+from common.models.weight_files import DAMAGE, KERAS_SUFFIX, SAFETENSORS, WeightFile
 from common.models.weight_search import level_in_name
 
 AUTOENCODERS = {f"{target}Reconstruction": target for target in TARGETS}
@@ -50,20 +48,21 @@ def convert(
         UserError: The source is damaged, or it is not certain which model it is; nothing is written.
     """
     _check_destination(destination, overwrite)
-    source = source / FILE if source.is_dir() else source
-    said = weight_files.describe(source)
-    spec, level = _identify(source, said, model, level)
+    file = weight_files.inspect(source / FILE if source.is_dir() else source, any_layout=True)
+    said = file.about
+    spec, level = _identify(file, model, level)
     height, width = input_size or said.get("input_size") or spec.input.shape[:2]
     try:
         spec = spec if spec.input.shape[:2] == (height, width) else spec.resized(height, width)
     except ValueError as error:
         raise UserError(f"--input_size {height} {width}: {error}") from None
-    note = said.get("training") or (weight_files.note(source) if h5py.is_hdf5(source) else "")
 
     keras_backend.load_keras()
     network = build_network(spec)
-    load = weight_files.load_keras if weight_files.is_keras(source) else weight_files.load
-    load(network, source)
+    if file.is_keras:
+        _load_keras(network, file)
+    else:
+        weight_files.load(network, file.path)
     about = {
         "model": spec.name,
         "level": level,
@@ -73,14 +72,14 @@ def convert(
         "sha256": weight_files.digest(weight_files.weights_of(network)),
     }
     if destination.suffix:
-        weight_files.save(network, destination, note, about)
+        weight_files.save(network, destination, file.note, about)
     else:
         with atomic_group(destination) as temporary:
             folder = temporary / destination.name
-            weight_files.save(network, folder / FILE, note, about)
+            weight_files.save(network, folder / FILE, file.note, about)
             config = {**about, "parameters": network.count_params()}
             (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-            (folder / "README.md").write_text(_card(spec, config, note), "utf-8")
+            (folder / "README.md").write_text(_card(spec, config, file.note), "utf-8")
     names = " ".join(filter(None, (spec.name, level)))
     files = [destination, *destination.rglob("*")]
     size = megabytes(sum(file.stat().st_size for file in files if file.is_file()))
@@ -101,14 +100,35 @@ def _check_destination(destination: Path, overwrite: bool) -> None:
     check_writable(destination if destination.suffix else destination / FILE)
 
 
-def _identify(
-    source: Path, said: Mapping[str, Any], model: str | None, level: str | None
-) -> tuple[ModelSpec, str | None]:
+def _load_keras(network: Any, file: WeightFile) -> None:
+    """Give a network the weights of a file in Keras's own layout.
+
+    Raises:
+        UserError: The file is for another network, which may have changed this one.
+    """
+    ((_, shapes),), another = file.shapes, "is this a file for another model?"
+    expected = [tuple(weight.shape) for weight in network.weights]
+    if sorted(shapes) != sorted(expected):
+        what = f"holds {len(shapes)} arrays, {network.name} expects {len(expected)}, each of its shape"
+        raise UserError(f"{file.path}: {what}; {another}")
+    if not file.path.name.endswith(KERAS_SUFFIX):
+        raise UserError(f"{file.path}: Keras reads its own layout by the name only; rename it to end in {KERAS_SUFFIX}")
+    try:
+        network.load_weights(file.path)
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file.path}: does not fit {network.name} ({reason}); {another}") from None
+    arrays = [(layer.name, layer.get_weights()) for layer in network.layers]
+    weight_files.check_numbers(file.path, arrays, file.about)
+
+
+def _identify(file: WeightFile, model: str | None, level: str | None) -> tuple[ModelSpec, str | None]:
     """Return the model and level of a weight file, from what it says, what was given, its shapes and its name."""
+    source, said = file.path, file.about
     for flag, given, own in (("--model", model, said.get("model")), ("--jnd_value", level, said.get("level"))):
         if said and given and given != own:
             raise UserError(f"{source}: says that it is {said['model']} {said['level'] or ''}, not {flag} {given}")
-    name = model or said.get("model") or _model_by_shapes(source)
+    name = model or said.get("model") or _model_by_shapes(file)
     try:
         spec = autoencoder_spec(AUTOENCODERS[name]) if name in AUTOENCODERS else get_model(name)
     except ValueError as error:
@@ -125,20 +145,21 @@ def _identify(
     return spec, level or said.get("level") or level_in_name(source)
 
 
-def _model_by_shapes(source: Path) -> str:
-    if weight_files.is_keras(source):
+def _model_by_shapes(file: WeightFile) -> str:
+    source = file.path
+    if file.is_keras:
         raise UserError(f"{source}: Keras's own layout does not tell the model; add --model, such as --model LAT")
-    network = released.identify(source)
+    network = released.identify(file)
     if network is released.AUTOENCODER:
         if source.stem in AUTOENCODERS:
             return source.stem
         raise UserError(
             f"{source}: an autoencoder, the name does not tell which; add --model {' or '.join(AUTOENCODERS)}"
         )
-    names = released.model_names(network)
-    if " or " in names:
-        raise UserError(f"{source}: {names}, whose shapes are the same; add --model")
-    return names
+    models = released.models_of(network)
+    if len(models) > 1:
+        raise UserError(f"{source}: {' or '.join(models)}, whose shapes are the same; add --model")
+    return models[0]
 
 
 def _card(spec: ModelSpec, config: Mapping[str, Any], note: str) -> str:

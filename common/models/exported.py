@@ -18,7 +18,6 @@ import numpy as np
 from common.core import threads
 from common.core.environment import SLOW_BFLOAT16, has_bfloat16
 from common.core.errors import UserError
-from common.core.files import PART
 from common.core.messages import warn
 from common.media.images import InputFormat, resize
 from common.models.registry import ModelSpec
@@ -92,15 +91,8 @@ def missing_packages(*needs: tuple[str, str] | None) -> str:
     return " ".join(need[1] for need in needs if need and not find_spec(need[0]))
 
 
-def find_files(folder: Path) -> list[Path]:
-    """Return the exported files in and below `folder` that run without TensorFlow, sorted."""
-    files = sorted(path for path in folder.rglob("*") if format_of(path) and path.is_file())
-    # Not every .xml is a network: one has its .bin beside it.
-    return [file for file in files if not file.name.startswith(PART) and companion_of(file).is_file()]
-
-
 def companion_of(file: Path) -> Path:
-    """Return the second file that belongs to an exported one; the file itself where there is none."""
+    """Return the second file that belongs to an exported one, else the file itself."""
     form = FORMATS.get(format_of(file) or "")
     return file.with_suffix(form and form.companion or file.suffix)
 

@@ -40,13 +40,19 @@ def ssim(true: Any, predicted: Any) -> Any:
     return ops.mean(index, axis=(1, 2, 3))
 
 
-FUNCTIONS = {"psnr": psnr, "ssim": ssim, "CC": correlation, "KLD": kl_divergence, "SIM": similarity}
+FUNCTIONS: dict[Any, Callable] = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "CC": correlation,
+    "KLD": kl_divergence,
+    "SIM": similarity,
+}
 """What an `Output` can name besides the losses and metrics of Keras; each maps to a value an image, (B,)."""
 
 
 def loss(name: str | Callable) -> str | Callable:
     """The loss called `name`, for Keras's `compile`."""
-    return FUNCTIONS.get(name, name) if isinstance(name, str) else name
+    return FUNCTIONS.get(name, name)
 
 
 def metric(name: str | Callable) -> Any:

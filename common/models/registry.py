@@ -45,19 +45,12 @@ class Output:
 
 
 class Backbone(ABC):
-    """The networks that a model is built on; see `common.models.backbones`.
+    """The networks that a model is built on; see `common.models.backbones`."""
 
-    Attributes:
-        flag: The command line's flag for their weights.
-        default: Its value in training.
-        optional_in_test: Whether `test` has the flag too, though the model's own weights hold all that is needed.
-        step: Height and width of the input are multiples of it.
-    """
-
-    flag: str = ""
-    default: Any = None
-    optional_in_test: bool = False
-    step: int = 1
+    flag: str  # the command line's flag for their weights
+    default: Any  # its value in training
+    optional_in_test: bool = False  # whether `test` has the flag too, though the model's own weights are all it needs
+    step: int = 1  # height and width of the input are multiples of it
 
     @abstractmethod
     def help(self) -> str:
@@ -160,7 +153,7 @@ class ModelSpec:
 
     def released_name(self, level: str | None) -> str:
         """Return the name of the weight file of a level, as released."""
-        return self.weights.format(jnd=level_number(level))
+        return self.weights.format(jnd=(level or "")[-1:])
 
     def weight_names(self, level: str | None) -> tuple[str, str]:
         """Return the names of the weight file of a level: as released, and as `train` writes it."""
@@ -177,11 +170,6 @@ class ModelSpec:
     def result_name(self, level: str | None) -> str:
         """Return the name of the CSV file that `test` writes."""
         return f"{self.marked(level)}test_results.csv"
-
-
-def level_number(level: str | None) -> str:
-    """Return "1" for "JND1", as names of weight files have it; "" for None."""
-    return level[-1] if level else ""
 
 
 _MODELS: dict[str, ModelSpec] = {}

@@ -1,8 +1,4 @@
-"""The weight files that came with the papers: which there are, which one a file is, and which are there.
-
-A file is recognised by the shapes of its arrays, in order, so its name does not matter.  Shapes tell neither the levels
-of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.  The values are not looked at.
-"""
+"""The weight files that came with the papers: which there are, which one a file is, and which are there."""
 
 import hashlib
 import json
@@ -10,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.core.errors import UserError
-from common.core.files import PART
-from common.media.images import MTJND, TCSVT, InputFormat
-from common.models import weight_files
+from common.models import weight_search
 from common.models.registry import LEVELS
+from common.models.weight_files import WeightFile, inspect, whole_model
 
 ZENODO = "https://zenodo.org"
 
@@ -37,21 +32,11 @@ class Archive:
 
 @dataclass(frozen=True)
 class Network:
-    """What the weights of a file load into.
+    """What the weights of a file load into."""
 
-    Args:
-        program: The file that builds it, relative to the project.
-        parameters: How many numbers its weights are, those of BatchNormalization that do not train included.
-        fingerprint: Of the shapes of its weights, see `fingerprint`.
-        input: The images that it sees, in B, G, R order: 640 x 352, 0..255, or 480 x 270, 0..1.
-        layer: The name of a layer that tells it from another network of the same fingerprint.
-    """
-
-    program: str
-    parameters: int
-    fingerprint: str
-    input: InputFormat = TCSVT
-    layer: str | None = None
+    parameters: int  # how many numbers its weights are, those of BatchNormalization that do not train included
+    fingerprint: str  # of the shapes of its weights
+    layer: str | None = None  # the name of a layer that tells it from another network of the same fingerprint
 
 
 @dataclass(frozen=True)
@@ -80,17 +65,15 @@ ICIP_2023 = Archive(11081000, "FALCON_ICIP2023_WP3_V1.0.zip")
 ARCHIVES = (TCSVT_2024, ICIP_2023)
 
 _REC = "4aae9d5a483b3465cb1376a6ca34f876aab544c44f8a7205839e18ce00503ba7"
-AUTOENCODER = Network(
-    "common/models/autoencoder.py", 2_887_363, "448f0e92b25e123955e98fa6ff2c3fa4ea1733e0870426582b766ccd75364555"
-)
-LAT = Network("LAT.py", 9_783_225, "c58a70f2221f4037295648787816baba5967f53c223362c40f319f36f40da3a2")
-REC = Network("REC.py", 8_078_384, _REC)
-E2E_LAT = Network("E2ELAT.py", 11_226_812, "41cd1e1f704f4d17a8f3f394329eaa2e13621c9cc806fd5ab15a5158853b8530")
-E2E_REC = Network("E2EREC.py", 8_078_384, _REC, layer="JNDImg")  # REC with its last deconvolution replaced
-MJ_LAT = Network("MJLAT.py", 26_070_091, "c28594c4da8c0e6c53ab1aef2bf94d45d48d1590e0ac7d9629e68778446c15c4")
-MJ_REC = Network("MJREC.py", 13_886_928, "d51431d53f5d5a0aea24b0b2fd4568e9a90f2021fbe97262950944d0ca2407b6")
-THREE_HEADS = Network("MTJND.py", 62_000_451, "8129dafcb47aeaac38642b983625a51f0231c1c8229287361085ab1bc16350f4", MTJND)
-ONE_HEAD = Network("MTJND.py", 30_476_609, "b3f42ebdec353e4627934416bbf60f9a15ca138bb2761a95d2a112b6f9f4fc77", MTJND)
+AUTOENCODER = Network(2_887_363, "448f0e92b25e123955e98fa6ff2c3fa4ea1733e0870426582b766ccd75364555")
+LAT = Network(9_783_225, "c58a70f2221f4037295648787816baba5967f53c223362c40f319f36f40da3a2")
+REC = Network(8_078_384, _REC)
+E2E_LAT = Network(11_226_812, "41cd1e1f704f4d17a8f3f394329eaa2e13621c9cc806fd5ab15a5158853b8530")
+E2E_REC = Network(8_078_384, _REC, layer="JNDImg")  # REC with its last deconvolution replaced
+MJ_LAT = Network(26_070_091, "c28594c4da8c0e6c53ab1aef2bf94d45d48d1590e0ac7d9629e68778446c15c4")
+MJ_REC = Network(13_886_928, "d51431d53f5d5a0aea24b0b2fd4568e9a90f2021fbe97262950944d0ca2407b6")
+THREE_HEADS = Network(62_000_451, "8129dafcb47aeaac38642b983625a51f0231c1c8229287361085ab1bc16350f4")
+ONE_HEAD = Network(30_476_609, "b3f42ebdec353e4627934416bbf60f9a15ca138bb2761a95d2a112b6f9f4fc77")
 NETWORKS = (AUTOENCODER, LAT, REC, E2E_LAT, E2E_REC, MJ_LAT, MJ_REC, THREE_HEADS, ONE_HEAD)
 
 RELEASED = (
@@ -109,67 +92,63 @@ RELEASED = (
 
 
 def fingerprint(layers: list[tuple[str, list]]) -> str:
-    """Return the SHA-256 of the shapes of `layers`, which `weight_files.layout` gives, as JSON."""
+    """Return the SHA-256 of the shapes of `layers`, (name, shapes), as JSON."""
     return hashlib.sha256(json.dumps([shapes for _, shapes in layers]).encode()).hexdigest()
 
 
-def identify(path: Path) -> Network:
-    """Return the network that the weight file at `path` fits; raise UserError where it fits none, or is damaged."""
-    layers = weight_files.layout(path)
-    digest = fingerprint(layers)
+def identify(file: WeightFile) -> Network:
+    """Return the network that a weight file fits; raise UserError where it fits none, or has the name of another."""
+    digest = fingerprint(file.shapes)
     fits = [network for network in NETWORKS if network.fingerprint == digest]
     if not fits:
-        nested = weight_files.whole_model(layers, 8)  # of the autoencoder, the smallest
-        problem = f"{len(layers)} layers with weights, the shapes are those of no released model"
-        raise UserError(f"{path}: {problem}{nested and f'; {nested}'}")
-    names = {name for name, _ in layers}
-    return next((network for network in fits if network.layer in names), fits[0])
+        nested = whole_model(file.shapes, 8)  # of the autoencoder, the smallest
+        problem = f"{len(file.shapes)} layers with weights, the shapes are those of no released model"
+        raise UserError(f"{file.path}: {problem}{nested and f'; {nested}'}")
+    names = {name for name, _ in file.shapes}
+    network = next((network for network in fits if network.layer in names), fits[0])
+    for entry in RELEASED:
+        if entry.name and entry.name in (file.path.name, file.about.get("file")) and entry.network is not network:
+            advice = f"but its name is that of {entry.model}'s file; rename it or fetch it again"
+            raise UserError(f"{file.path}: {summary(file, network)}, {advice}")
+    return network
 
 
-def model_names(network: Network) -> str:
-    """Name the models whose weights load into `network`, for a person: "LAT", "MT_3LJND or MT_3LJND_VA"."""
-    return " or ".join(dict.fromkeys(entry.model for entry in RELEASED if entry.network is network))
+def models_of(network: Network) -> list[str]:
+    """Return the models whose weights load into `network`: ["LAT"], ["MT_3LJND", "MT_3LJND_VA"]."""
+    return list(dict.fromkeys(entry.model for entry in RELEASED if entry.network is network))
 
 
-def describe(path: Path, shown: str | Path | None = None) -> tuple[Network | None, str]:
+def summary(file: WeightFile, network: Network) -> str:
+    """Say in a few words what is in a file whose weights load into `network`."""
+    about = file.about
+    names = f"{about['model']} {about['level'] or ''}".rstrip() if about else " or ".join(models_of(network))
+    return f"{names}, {network.parameters:,} parameters"
+
+
+def describe(path: Path, shown: str | Path) -> tuple[Network | None, str]:
     """Return (the network that a file fits, a line that says so), or (None, a line that says what is wrong).
 
-    A file that has a released file's name and holds something else is wrong.  shown: The file as the line names it.
+    shown: The file as the line names it.
     """
-    shown = shown or path.name
     try:
-        network = identify(path)
+        file = inspect(path)
+        network = identify(file)
     except UserError as error:
         return None, f"{shown}: {str(error).removeprefix(f'{path}: ')}"
-    about = weight_files.describe(path)
-    names = f"{about['model']} {about['level'] or ''}".rstrip() if about else model_names(network)
-    line = f"{shown}: {names}, {network.parameters:,} parameters"
-    for entry in RELEASED:
-        if entry.name and entry.name in (path.name, about.get("file")) and entry.network is not network:
-            return None, f"{line}, but its name is that of {entry.model}'s file; rename it or fetch it again"
-    return network, line
-
-
-def find_files(folder: Path) -> list[Path]:
-    """Return the .h5 and .safetensors files in and below `folder`, sorted; raise UserError where it is no folder."""
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "no such folder"
-        raise UserError(f"{folder}: {what}; expected the folder that holds the weight files (.h5)")
-    files = sorted(path for path in (*folder.rglob("*.h5"), *folder.rglob("*.safetensors")) if path.is_file())
-    # PART: being written, or left by a process that was killed
-    return [path for path in files if not any(part.startswith(PART) for part in path.relative_to(folder).parts)]
+    return network, f"{shown}: {summary(file, network)}"
 
 
 def describe_all(folder: Path) -> dict[Path, tuple[Network | None, str]]:
-    """Return {file: what `describe` says of it} of the .h5 files in and below `folder`."""
-    return {path: describe(path, path.relative_to(folder)) for path in find_files(folder)}
+    """Return {file: what `describe` says of it} of the weight files in and below `folder`."""
+    files = [path for path in weight_search.find_files(folder) if path.suffix in (".h5", ".safetensors")]
+    return {path: describe(path, path.relative_to(folder)) for path in files}
 
 
 def verify(path: Path) -> int:
     """Print which model a file, or each one in a folder, fits; return the exit code, 1 where one fits none."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
-    described = {path: describe(path)} if path.is_file() else describe_all(path)
+    described = {path: describe(path, path.name)} if path.is_file() else describe_all(path)
     if not described:
         raise UserError(f"{path}: no .h5 file in or below this folder")
     print(*(line for _, line in described.values()), sep="\n")
@@ -187,7 +166,7 @@ def list_files(folder: Path) -> int:
         present += bool(sound)
         where = ", ".join(sound) or ("does not fit, see below" if places else "missing")
         if entry.name is None and sound:
-            where += f" ({model_names(entry.network)}: their shapes are the same)"
+            where += f" ({' or '.join(models_of(entry.network))}: their shapes are the same)"
         lines.append(
             f"{entry.model:<12} {entry.level or '':<5} {entry.name or '(name not known)':<22} {where}".rstrip()
         )

@@ -1,27 +1,89 @@
-"""Weight files, each matched by the order of its layers: in the layout of the released ones, and as safetensors.
+"""Weight files: what is in one, into a network and out of it, matched by the order of the layers.
 
-The layouts themselves are described in `weight_layouts`, which opens the files.
+The released layout is Keras 2 HDF5, weights only.  Such a file has a group a layer, listed in order in the attribute
+`layer_names`; each group lists its arrays in `weight_names`.  Names do not matter when a file is read, order and shapes
+do.  A file is data of a stranger: no other file that it refers to is opened, and no array is read before its type and
+shape are known to be right.
+
+A safetensors file has the tensors LAYER/WEIGHT, and as metadata ABOUT, a JSON object: FIELDS, and the `order` of the
+tensors.  HDF5 files have the same object, without the order, as an attribute where `common.weights convert` wrote them.
 """
 
+import collections
+import contextlib
+import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
+import safetensors
 import safetensors.numpy
 
 from common.core.errors import UserError
 from common.core.files import atomic_write
-from common.models.weight_layouts import ABOUT, KERAS_SUFFIX, SAFETENSORS, open_file, read_about, read_layers
 
 if TYPE_CHECKING:
     import keras
 
+SAFETENSORS, KERAS_SUFFIX = ".safetensors", ".weights.h5"
 KERAS_VERSION = b"2.9.0"  # whose layout the released one is; Keras converts the arrays of files that say 1
+DAMAGE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError, safetensors.SafetensorError)
+LARGEST_PIECE = 2**20  # numbers; HDF5 makes room for a whole piece of an array to read a part of it
+ABOUT, NOTE = "weights", "training"
+FIELDS = {"model": str, "level": (str, type(None)), "input_size": list, "file": str, "license": str, "sha256": str}
+"""What a file says of its weights: the model; its level, "JND1" to "JND3", or null where one file has all levels or
+none; height and width of the input; the name of such a file as released; the licence; `digest`."""
+STRANGE = "no Keras writes such weight files, and this one is not read; fetch or copy it again, from whom you trust"
+
+
+class Array(NamedTuple):
+    """An array in an opened file, which `read` reads."""
+
+    shape: tuple[int, ...]
+    is_float: bool
+    read: Callable[[], np.ndarray]
+
+
+Layers = Sequence[tuple[str, Sequence[Array]]]
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What is known of a weight file without reading an array."""
+
+    path: Path
+    shapes: list[tuple[str, list[tuple[int, ...]]]]  # of each layer with weights, in order
+    about: dict[str, Any]  # what it says of its weights, FIELDS; {} of an HDF5 file that says nothing
+    note: str  # what `save` was told of their training
+    is_keras: bool  # whether it has Keras's own layout; all `shapes` are then those of one layer
+
+
+def inspect(path: str | Path, *, any_layout: bool = False) -> WeightFile:
+    """Return what is in a weight file.
+
+    any_layout: Whether Keras's own layout is expected too.  Raises UserError where the file is damaged, in another
+    layout, or is a safetensors file that does not say what it is.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        about, is_hdf5 = _read_about(path, file), isinstance(file, h5py.File)
+        is_keras = any_layout and is_hdf5 and "layers" in file and "layer_names" not in file.attrs
+        layers = [("layers", _all_arrays(path, file))] if is_keras else _read_layers(path, file)
+        shapes = [(name, [array.shape for array in arrays]) for name, arrays in layers]
+        return WeightFile(path, shapes, about, str((file.attrs if is_hdf5 else about).get(NOTE, "")), is_keras)
+
+
+def _all_arrays(path: Path, file: h5py.File) -> list[Array]:
+    datasets: list[h5py.Dataset] = []
+    file.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
+    return [_array(path, dataset) for dataset in datasets]
 
 
 def load(model: "keras.Model", path: str | Path, owner: str | None = None) -> None:
@@ -33,53 +95,132 @@ def load(model: "keras.Model", path: str | Path, owner: str | None = None) -> No
     Raises:
         UserError: The file is damaged, no weight file of this layout, or for another network; the model is untouched.
     """
-    owner = owner or model.name
-    path = Path(path)
-    layers = [layer for layer in model.layers if layer.weights]
-    with open_file(path) as file:
-        stored, about = read_layers(path, file), read_about(path, file)
-        _compare(path, stored, layers, owner)
-        arrays = [[dataset[()] for dataset in datasets] for _, datasets in stored]
-        names = [name for name, _ in stored]
-    with np.errstate(over="ignore"):
-        arrays = [[array.astype("float32", copy=False) for array in several] for several in arrays]
-    _check_numbers(path, names, arrays, about)
-    for several, layer in zip(arrays, layers):
-        layer.set_weights(several)
+    path, layers = Path(path), [layer for layer in model.layers if layer.weights]
+    with _opened(path) as file:
+        stored, about = _read_layers(path, file), _read_about(path, file)
+        _compare(path, stored, layers, owner or model.name)
+        with np.errstate(over="ignore"):
+            loaded = [(name, [one.read().astype("float32", copy=False) for one in arrays]) for name, arrays in stored]
+    check_numbers(path, loaded, about)
+    for (_, arrays), layer in zip(loaded, layers):
+        layer.set_weights(arrays)
 
 
-def _check_numbers(path: Path, names: Iterable[str], arrays: list[list[np.ndarray]], about: Mapping[str, Any]) -> None:
-    """Raise UserError where the arrays of a file, a list for each layer, are no numbers, or not those it says."""
-    for name, several in zip(names, arrays):
-        if not all(np.isfinite(array).all() for array in several):
-            raise UserError(f"{path}: layer {name} holds NaN or infinite weights; its training has failed")
-    if about and digest(itertools.chain(*arrays)) != about["sha256"]:
-        raise UserError(f"{path}: damaged: its numbers are not those of its SHA-256; convert or copy it again")
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Give the block an opened file, h5py's or safetensors'; what is wrong with it becomes a UserError."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    is_hdf5 = h5py.is_hdf5(path)
+    if not is_hdf5 and path.suffix != SAFETENSORS:
+        raise UserError(f"{path}: not an HDF5 file ({path.stat().st_size} bytes); expected a Keras weight file (.h5)")
+    try:
+        with h5py.File(path, "r") if is_hdf5 else safetensors.safe_open(path, "numpy") as file:
+            if isinstance(file, h5py.File):
+                if name := file.visititems_links(_external):
+                    raise UserError(f"{path}: /{name} is a link to another file; {STRANGE}")
+            yield file
+    except DAMAGE as error:
+        raise UserError(f"{path}: damaged or cut off ({error}); fetch or copy it again") from None
 
 
-def _compare(path: Path, stored: list[tuple[str, list[h5py.Dataset]]], layers: Sequence[Any], owner: str) -> None:
+def _external(name: str, link: Any) -> str | None:
+    return name if isinstance(link, h5py.ExternalLink) else None
+
+
+def _array(path: Path, dataset: h5py.Dataset) -> Array:
+    """Return a dataset as an Array; raise UserError where it is stored as Keras stores none."""
+    if dataset.external or dataset.is_virtual:
+        raise UserError(f"{path}: {dataset.name} lies in another file; {STRANGE}")
+    if dataset.chunks and np.prod(dataset.chunks) > max(dataset.size or 0, LARGEST_PIECE):
+        raise UserError(f"{path}: {dataset.name} is stored in pieces larger than itself; {STRANGE}")
+    return Array(dataset.shape, dataset.dtype.kind == "f", functools.partial(dataset.__getitem__, ()))
+
+
+def _read_about(path: Path, file: Any) -> dict[str, Any]:
+    """Return what an opened file says of its weights, FIELDS and perhaps NOTE; {} of HDF5 that says nothing."""
+    is_hdf5 = isinstance(file, h5py.File)
+    text: Any = (file.attrs if is_hdf5 else file.metadata() or {}).get(ABOUT)
+    if is_hdf5 and text is None:
+        return {}
+    try:
+        about = json.loads(text or "")
+        if not all(isinstance(about[field], kind) for field, kind in FIELDS.items()):
+            raise ValueError
+        height, width = map(int, about["input_size"])
+    except (LookupError, TypeError, ValueError):
+        wrote = "a file that `python3 -m common.weights convert` wrote"
+        raise UserError(f"{path}: does not say which model it is; expected {wrote}") from None
+    return {**about, "input_size": (height, width)}
+
+
+def _read_layers(path: Path, file: Any) -> Layers:
+    """Return the layers with weights of an opened file, in order; no array is read."""
+    layers = _hdf5_layers(path, file) if isinstance(file, h5py.File) else _tensor_layers(path, file)
+    return [(name, arrays) for name, arrays in layers if arrays]
+
+
+def _tensor_layers(path: Path, file: Any) -> Layers:
+    order = _read_about(path, file)["order"]
+    listed, present = collections.Counter(order), collections.Counter(file.keys())
+    for names, problem in ((listed - present, "missing"), (present - listed, "one too many")):
+        if names:
+            raise UserError(f"{path}: the tensor {min(names)} is {problem}; convert or copy the weights again")
+    layers = collections.defaultdict(list)
+    for name in order:
+        part = file.get_slice(name)
+        if (kind := part.get_dtype()) != "F32":
+            raise UserError(f"{path}: {name} holds {kind}, expected F32 (float32); convert the weights again")
+        array = Array(tuple(part.get_shape()), True, functools.partial(file.get_tensor, name))
+        layers[name.rpartition("/")[0]].append(array)
+    return list(layers.items())
+
+
+def _hdf5_layers(path: Path, file: h5py.File) -> Layers:
+    # A whole model saved by Keras 2 keeps its weights in a group of their own.
+    root: Any = file.get("model_weights", file)
+    again = "load it with the Keras that wrote it and write it with common.models.weight_files.save"
+    if "layer_names0" in root.attrs:
+        raise UserError(
+            f"{path}: its list of layers is split into layer_names0, layer_names1 ..., as Keras does above "
+            f"64 KB, which no released file has; is this a file for another model? Else {again}"
+        )
+    if "layer_names" not in root.attrs:
+        problem = "not in the Keras 2 layout of the released weights (no layer_names)"
+        raise UserError(f"{path}: HDF5, but {problem}; python3 -m common.weights convert reads Keras's own")
+    layers = []
+    for name in map(os.fsdecode, root.attrs["layer_names"]):
+        if "weight_names0" in root[name].attrs:
+            raise UserError(
+                f"{path}: the list of the arrays of {name} is split into weight_names0 ..., as Keras does "
+                f"above 64 KB: a whole model in one layer; {again}"
+            )
+        names = map(os.fsdecode, root[name].attrs["weight_names"])
+        layers.append((name, [_array(path, root[name][key]) for key in names]))
+    return layers
+
+
+def _compare(path: Path, stored: Layers, layers: Sequence[Any], owner: str) -> None:
     """Raise UserError where the arrays of a file are not those of `layers`, by type or shape."""
-    question = whole_model([(name, arrays) for name, arrays in stored], len(layers))
-    question = question or "is this a file for another model, or size of input?"
+    question = whole_model(stored, len(layers)) or "is this a file for another model, or size of input?"
     for number, ((name, arrays), layer) in enumerate(zip(stored, layers), start=1):
-        if not all(array.dtype.kind == "f" for array in arrays):
+        if not all(array.is_float for array in arrays):
             raise UserError(f"{path}: layer {name} holds something else than numbers; fetch or copy it again")
         holds = [array.shape for array in arrays]
         expects = [tuple(weight.shape) for weight in layer.weights]
-        if holds != expects:
-            both = zip([*holds, "nothing"], [*expects, "nothing"])
-            held, expected = next((held, expected) for held, expected in both if held != expected)
-            where = f"layer {number} of {len(stored)} ({name})"
-            raise UserError(f"{path}: {where} holds {held}, {owner} expects {expected} ({layer.name}); {question}")
+        for held, expected in itertools.zip_longest(holds, expects, fillvalue="nothing"):
+            if held != expected:
+                where = f"layer {number} of {len(stored)} ({name})"
+                raise UserError(f"{path}: {where} holds {held}, {owner} expects {expected} ({layer.name}); {question}")
     if len(stored) != len(layers):
         counts = f"holds {len(stored)} layers with weights, {owner} expects {len(layers)}"
         raise UserError(f"{path}: {counts}; {question}")
 
 
-def whole_model(layers: Sequence[tuple[str, list]], expected: int) -> str:
+def whole_model(layers: Sequence[tuple[str, Sequence]], expected: int) -> str:
     """Return what to do, for a person, where a layer of a file that fits no network is a whole model; else "".
 
-    layers: As `layout` gives them.  expected: How many there should be, at least.
+    layers: (name, arrays or their shapes) of each.  expected: How many there should be, at least.
     """
     name, arrays = max(layers, key=lambda layer: len(layer[1]), default=("", []))
     if len(layers) >= expected or len(arrays) <= 4:  # BatchNormalization has four, and no layer of these networks more
@@ -90,37 +231,14 @@ def whole_model(layers: Sequence[tuple[str, list]], expected: int) -> str:
     )
 
 
-def is_keras(path: Path) -> bool:
-    """Return whether a file is in Keras's own layout; raise UserError where it is damaged."""
-    with open_file(path) as file:
-        return isinstance(file, h5py.File) and "layers" in file and "layer_names" not in file.attrs
-
-
-def load_keras(model: "keras.Model", path: Path) -> None:
-    """Give `model` the weights of a file in Keras's own layout, whose name ends in .weights.h5.
-
-    Raises:
-        UserError: The file is damaged or for another network, which may have changed the model.
-    """
-    with open_file(path) as file:
-        arrays: list[h5py.Dataset] = []
-        file.visititems(lambda name, item: arrays.append(item) if isinstance(item, h5py.Dataset) else None)
-        about, count = read_about(path, file), len(arrays)
-        if count != len(model.weights) or {array.dtype for array in arrays} != {np.dtype("float32")}:
-            what = f"holds {count} arrays, {model.name} expects {len(model.weights)}, all float32"
-            raise UserError(f"{path}: {what}; is this a file for another model?")
-        if not path.name.endswith(KERAS_SUFFIX):
-            raise UserError(
-                f"{path}: in Keras's own layout, which Keras reads by name only; rename it to end in .weights.h5"
-            )
-        try:
-            model.load_weights(path)
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{path}: does not fit {model.name} ({reason}); is this a file for another model?"
-            ) from None
-    _check_numbers(path, [layer.name for layer in model.layers], [layer.get_weights() for layer in model.layers], about)
+def check_numbers(path: Path, layers: Iterable[tuple[str, list[np.ndarray]]], about: Mapping[str, Any]) -> None:
+    """Raise UserError where the arrays of a file, (layer, arrays), are no numbers, or not those it says."""
+    layers = list(layers)
+    for name, arrays in layers:
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise UserError(f"{path}: layer {name} holds NaN or infinite weights; its training has failed")
+    if about and digest(itertools.chain.from_iterable(arrays for _, arrays in layers)) != about["sha256"]:
+        raise UserError(f"{path}: damaged: its numbers are not those of its SHA-256; convert or copy it again")
 
 
 def weights_of(model: "keras.Model") -> Iterator[np.ndarray]:
@@ -150,25 +268,21 @@ def save(model: "keras.Model", path: str | Path, note: str = "", about: Mapping[
     is_keras = bool(about) and path.name.endswith(KERAS_SUFFIX)  # not what a training is told to write
     with atomic_write(path) as temporary:
         if about and path.suffix == SAFETENSORS:
-            _write_safetensors(model, temporary, {**about, **({"training": note} if note else {})})
+            names = [f"{layer.name}/{weight.name}" for layer in model.layers for weight in layer.weights]
+            # One key: of several, safetensors writes any first, and the same weights would be another file each time.
+            metadata = {ABOUT: json.dumps({**about, **({NOTE: note} if note else {}), "order": names})}
+            tensors = dict(zip(names, weights_of(model), strict=True))
+            temporary.write_bytes(safetensors.numpy.save(tensors, metadata))  # by save_file, nobody else might read it
             return
         if is_keras:
             model.save_weights(temporary)
         with h5py.File(temporary, "r+" if is_keras else "w") as file:
             if note:
-                file.attrs["training"] = note
+                file.attrs[NOTE] = note
             if about:
                 file.attrs[ABOUT] = json.dumps(about)
             if not is_keras:
                 _write_layers(model, file)
-
-
-def _write_safetensors(model: "keras.Model", path: Path, about: Mapping[str, Any]) -> None:
-    names = [f"{layer.name}/{weight.name}" for layer in model.layers for weight in layer.weights]
-    # One key: of several, safetensors writes any first, and the same weights would be another file each time.
-    metadata = {ABOUT: json.dumps({**about, "order": names})}
-    # By save_file, nobody else might read it.
-    path.write_bytes(safetensors.numpy.save(dict(zip(names, weights_of(model), strict=True)), metadata))
 
 
 def _write_layers(model: "keras.Model", file: h5py.File) -> None:
@@ -181,28 +295,3 @@ def _write_layers(model: "keras.Model", file: h5py.File) -> None:
         group.attrs["weight_names"] = np.array([name.encode() for name in names], dtype="S")
         for name, array in zip(names, layer.get_weights()):
             group.create_dataset(name, data=array)
-
-
-def layout(path: str | Path) -> list[tuple[str, list[tuple[int, ...]]]]:
-    """Return the layers with weights of a file, in order: [(name, [shape, ...]), ...]; no array is read.
-
-    Raises UserError where the file is damaged or no weight file of this layout.
-    """
-    path = Path(path)
-    with open_file(path) as file:
-        return [(name, [array.shape for array in arrays]) for name, arrays in read_layers(path, file)]
-
-
-def note(path: str | Path) -> str:
-    """Return the note that `save` put into an HDF5 file, "" where there is none; raise OSError where it is no such."""
-    with h5py.File(path, "r") as file:
-        return str(file.attrs.get("training", ""))
-
-
-def describe(path: str | Path) -> dict[str, Any]:
-    """Return what a file says of its weights, FIELDS; {} of an HDF5 file that says nothing.
-
-    Raises UserError where the file is damaged, or is a safetensors file that says nothing.
-    """
-    with open_file(Path(path)) as file:
-        return read_about(Path(path), file)

@@ -1,11 +1,12 @@
-"""Where a model's weights are, in a folder or below it: .h5 files by their name, safetensors by what they say.
+"""Which file has a model's weights, where a path names one or a folder of them.
 
-What is in a weight file, `weight_files` knows; in an exported network, which counts as weights, `exported`.
+A file counts as the one whose name it has; a safetensors file, as the one that it says it is; an exported network, as
+the weights that it was exported from, where these are not there.
 """
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,19 @@ class WeightsConfig:
     level: str | None = None
 
 
+def find_files(folder: Path) -> list[Path]:
+    """Return the weight files and exported networks in and below a folder, sorted, but those that are being written.
+
+    Raises UserError where it is no folder.
+    """
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {what}; expected the folder that holds the weight files (.h5)")
+    kinds = {".h5", ".safetensors", *(form.suffix for form in exported.FORMATS.values() if form.runs_on)}
+    files = (path for path in folder.rglob("*") if path.suffix in kinds and path.is_file())
+    return sorted(path for path in files if not any(part.startswith(PART) for part in path.relative_to(folder).parts))
+
+
 def find_weights(spec: ModelSpec, level: str | None, path: str | Path) -> dict[str | None, Path]:
     """Find the weight files of a model: {level, or None for all levels at once: file}.
 
@@ -36,82 +50,27 @@ def find_weights(spec: ModelSpec, level: str | None, path: str | Path) -> dict[s
         path: A weight file, an exported network, or a folder to search; one that holds weight files too gives these.
 
     Raises:
-        UserError: As `find`, and where a file does not tell its level.
+        UserError: As `find`, and where a file does not tell its level, or is another model's network.
     """
     path = Path(path)
+    weights, networks = _names(path)
     if level or not spec.needs_level:
-        level = level if spec.needs_level else None
-        return {level: find_network(spec, level, path)}
-    if path.is_file() and exported.format_of(path):
-        level = next(iter(exported.describe(path)["outputs"]))
-        return {level: find_network(spec, level, path)}
-    if path.is_file():
-        about = _weight_files().describe(path)
-        level = about["level"] or LEVELS[0] if about else level_in_name(path)
-        return {level: find_network(spec, level, path)}
-    for present in (
-        [one for one in LEVELS if _matches(path, spec.weight_names(one))],
-        [one for one in LEVELS if any(any(path.rglob(name)) for name in exported_names(spec, one))],
-    ):
-        if present:
-            return {one: find_network(spec, one, path) for one in present}
-    if file := _only_tensors(path):
-        return find_weights(spec, level, file)
-    return {LEVELS[0]: find_network(spec, LEVELS[0], path)}
-
-
-def level_in_name(path: Path) -> str:
-    """Return the level that the name of a file tells; raise UserError where it tells none."""
-    match = re.search("JND[123]", path.name)
-    if not match:
-        raise UserError(f"{path}: the name does not tell the level; add --jnd_value JND1, JND2 or JND3")
-    return match[0]
-
-
-def described_model(path: str | Path) -> tuple[ModelSpec, Path]:
-    """Return the model that weights say they are of, and their file; `path` is the file or a folder that holds it.
-
-    Raises UserError where there is not one such file, or the model is none that predicts levels here.
-    """
-    file = Path(path)
-    if file.is_dir() and not (file := _only_tensors(file)):
-        raise UserError(f"{path}: expected one .safetensors file in or below this folder; give it, or name the model")
-    about = _weight_files().describe(file)
-    if not about:
-        raise UserError(f"{file}: does not say which model it is; name the model, and give this as its weights")
-    try:
-        spec = get_model(about["model"])
-    except ValueError:
-        raise UserError(f"{file}: weights of {about['model']}, which is no model here that predicts levels") from None
-    return spec if spec.input.shape[:2] == about["input_size"] else spec.resized(*about["input_size"]), file
-
-
-def find_network(spec: ModelSpec, level: str | None, path: str | Path) -> Path:
-    """Find what predicts a level, or None for all at once: a weight file, or where there is none an exported network.
-
-    Raises UserError as `find`, and where the exported network is another model's.
-    """
-    path, names = Path(path), spec.weight_names(level)
-    if path.is_dir() and not _matches(path, names):
-        others = exported_names(spec, level)
-        names = others if any(any(path.rglob(name)) for name in others) else names
-    file = _find(path, names, spec.name)
-    if exported.format_of(file):
-        exported.check(file, spec, level)
+        levels = [level if spec.needs_level else None]
+    elif path.is_file():
+        levels = [_level_of(path)]
     else:
-        _check(file, names, spec.name, spec.input.shape[:2])
-    return file
-
-
-def exported_names(spec: ModelSpec, level: str | None) -> tuple[str, ...]:
-    """Return the names that `export` gives to a model's files, of the formats that run without TensorFlow."""
-    suffixes = [form.suffix for form in exported.FORMATS.values() if form.runs_on]
-    return tuple(Path(spec.released_name(level)).with_suffix(suffix).name for suffix in suffixes)
-
-
-def level_names(spec: ModelSpec, files: Iterable[str | None]) -> tuple[str, ...]:
-    """Return the levels that the files of `find_weights` predict: ("JND1", ...)."""
-    return tuple(name for level in files for name in spec.levels(level).values())
+        levels = [one for one in LEVELS if {*spec.weight_names(one)} & {*weights.values()}]
+        levels = levels or [one for one in LEVELS if spec.released_name(one) in networks.values()]
+    files = {}
+    for one in levels or LEVELS[:1]:  # where none is there, it is said what is expected for the first
+        names = spec.weight_names(one)
+        exports = {file: name for file, name in networks.items() if name == names[0]}
+        files[one] = _choose(path, weights if {*names} & {*weights.values()} else exports or weights, names, spec.name)
+        if exported.format_of(files[one]):
+            exported.check(files[one], spec, one)
+        else:
+            _check(files[one], names, spec.name, spec.input.shape[:2])
+    return files
 
 
 def find(path: str | Path, names: Sequence[str], owner: str) -> Path:
@@ -124,43 +83,45 @@ def find(path: str | Path, names: Sequence[str], owner: str) -> Path:
         UserError: There is none, or more than one, or the file is damaged or no weight file, or named for another JND
             level: the files of the levels are alike inside.
     """
-    file = _find(Path(path), names, owner)
+    file = _choose(Path(path), _names(Path(path))[0], names, owner)
     _check(file, names, owner)
     return file
 
 
-def _check(file: Path, names: Sequence[str], owner: str, input_size: tuple[int, int] | None = None) -> None:
-    """Raise UserError where a weight file is damaged, or says that it is another one than one of `names`."""
-    _weight_files().layout(file)
-    about = _weight_files().describe(file)
-    if about and about["file"] not in names:
-        holds = " ".join(filter(None, (about["model"], about["level"])))
-        expected = next((name for name in names if name.endswith(".h5")), names[0])
-        raise UserError(f"{file}: holds {holds}'s weights, {about['file']}; expected {owner}'s, {expected}")
-    if about and input_size and about["input_size"] != input_size:
-        sizes = ["{1}x{0}".format(*size) for size in (about["input_size"], input_size)]
-        raise UserError(f"{file}: for images of {sizes[0]}, expected {sizes[1]}; --input_size H W gives another size")
+def described_model(path: str | Path) -> tuple[ModelSpec, Path]:
+    """Return the model that weights say they are of, and their file; `path` is the file or a folder that holds it.
+
+    Raises UserError where there is not one such file, or the model is none that predicts levels here.
+    """
+    file = Path(path)
+    if file.is_dir() and not (file := _only_tensors(_names(file)[0])):
+        raise UserError(f"{path}: expected one .safetensors file in or below this folder; give it, or name the model")
+    about = inspect(file).about
+    if not about:
+        raise UserError(f"{file}: does not say which model it is; name the model, and give this as its weights")
+    try:
+        spec = get_model(about["model"])
+    except ValueError:
+        raise UserError(f"{file}: weights of {about['model']}, which is no model here that predicts levels") from None
+    return spec if spec.input.shape[:2] == about["input_size"] else spec.resized(*about["input_size"]), file
 
 
-def _matches(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The weight files in or below a folder that have one of `names`, or are safetensors that say that they are it."""
-    files = sorted(match for name in names for match in folder.rglob(name) if match.is_file())
-    for file in _tensors(folder):
-        with contextlib.suppress(UserError):  # damaged, or a stranger's
-            files += [file] if _weight_files().describe(file).get("file") in names else []
-    return files
+def level_names(spec: ModelSpec, files: Iterable[str | None]) -> tuple[str, ...]:
+    """Return the levels that the files of `find_weights` predict: ("JND1", ...)."""
+    return tuple(name for level in files for name in spec.levels(level).values())
 
 
-def _tensors(folder: Path) -> list[Path]:
-    """The safetensors files in or below a folder, but those that are being written."""
-    files = sorted(file for file in folder.rglob("*.safetensors") if file.is_file())
-    return [file for file in files if not any(part.startswith(PART) for part in file.relative_to(folder).parts)]
+def level_in_name(path: Path) -> str:
+    """Return the level that the name of a file tells; raise UserError where it tells none."""
+    match = re.search("JND[123]", path.name)
+    if not match:
+        raise UserError(f"{path}: the name does not tell the level; add --jnd_value JND1, JND2 or JND3")
+    return match[0]
 
 
-def _only_tensors(folder: Path) -> Path | None:
-    """The only safetensors file in or below a folder; None where there is none, or there are more."""
-    files = _tensors(folder) if folder.is_dir() else []
-    return files[0] if len(files) == 1 else None
+def inspect(file: Path) -> Any:
+    """Return what is in a weight file, as `weight_files.inspect`; raise UserError where h5py is not installed."""
+    return _weight_files().inspect(file)
 
 
 def load(network: Any, file: Path, owner: str) -> None:
@@ -177,7 +138,37 @@ def _weight_files() -> Any:
     return weight_files
 
 
-def _find(path: Path, names: Sequence[str], owner: str) -> Path:
+def _level_of(file: Path) -> str:
+    """The level of a file of a model with a file for each level."""
+    if exported.format_of(file):
+        return next(iter(exported.describe(file)["outputs"]))
+    about = inspect(file).about
+    return about["level"] or LEVELS[0] if about else level_in_name(file)
+
+
+def _names(folder: Path) -> tuple[dict[Path, str], dict[Path, str]]:
+    """Weight files, and exported networks, in or below a folder: {file: name of the weight file that it counts as}."""
+    weights, networks = {}, {}
+    for file in find_files(folder) if folder.is_dir() else []:
+        if exported.format_of(file):
+            networks[file] = file.with_suffix(".h5").name
+        elif file.suffix == ".h5":
+            weights[file] = file.name
+        else:
+            weights[file] = ""
+            with contextlib.suppress(UserError):  # damaged, or a stranger's
+                weights[file] = inspect(file).about["file"]
+    return weights, networks
+
+
+def _only_tensors(weights: Iterable[Path]) -> Path | None:
+    """The only safetensors file; None where there is none, or there are more."""
+    files = [file for file in weights if file.suffix == ".safetensors"]
+    return files[0] if len(files) == 1 else None
+
+
+def _choose(path: Path, files: Mapping[Path, str], names: Sequence[str], owner: str) -> Path:
+    """Return the file `path`, or the one of `files`, those in this folder, that counts as one of `names`."""
     expected = f"{owner}'s weights, {' or '.join(names)}"
     if any(name.startswith("BestModel") for name in names):
         expected += " (the name that train gives)"
@@ -188,9 +179,9 @@ def _find(path: Path, names: Sequence[str], owner: str) -> Path:
         return path
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; expected {expected}, or a folder that holds it")
-    matches = _matches(path, names)
-    others = sorted({other.name for other in path.rglob("*.h5")})
-    if not matches and not others and (file := _only_tensors(path)):
+    matches = [file for file, name in files.items() if name in names]
+    others = sorted({file.name for file in files if file.suffix == ".h5"})
+    if not matches and not others and (file := _only_tensors(files)):
         return file  # so that it is said what is wrong with it
     if not matches:
         if path.resolve() == PRETRAINED:
@@ -201,3 +192,15 @@ def _find(path: Path, names: Sequence[str], owner: str) -> Path:
         listed = ", ".join(str(match.relative_to(path)) for match in matches)
         raise UserError(f"{path}: {len(matches)} files here could be {owner}'s weights: {listed}; give one of them")
     return matches[0]
+
+
+def _check(file: Path, names: Sequence[str], owner: str, input_size: tuple[int, int] | None = None) -> None:
+    """Raise UserError where a weight file is damaged, or says that it is another one than one of `names`."""
+    about = inspect(file).about
+    if about and about["file"] not in names:
+        holds = " ".join(filter(None, (about["model"], about["level"])))
+        expected = next((name for name in names if name.endswith(".h5")), names[0])
+        raise UserError(f"{file}: holds {holds}'s weights, {about['file']}; expected {owner}'s, {expected}")
+    if about and input_size and about["input_size"] != input_size:
+        sizes = ["{1}x{0}".format(*size) for size in (about["input_size"], input_size)]
+        raise UserError(f"{file}: for images of {sizes[0]}, expected {sizes[1]}; --input_size H W gives another size")

@@ -25,7 +25,8 @@ from common.core.files import PART, atomic_write, check_disk_space, megabytes, r
 from common.core.locks import exclusive_lock
 from common.core.messages import note
 from common.core.terminal import progress, shows_bars
-from common.models.released import ARCHIVES, RELEASED, ZENODO, Archive, describe, describe_all, find_files
+from common.models.released import ARCHIVES, RELEASED, ZENODO, Archive, describe, describe_all
+from common.models.weight_search import find_files
 
 RECEIPT = "fetched.json"  # in an unpacked archive's folder: {file: SHA-256}
 

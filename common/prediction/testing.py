@@ -19,9 +19,8 @@ from common.data.labels import Unit
 from common.data.levels import describe_baseline, median_baseline, qp_mae
 from common.media import metrics
 from common.media.images import InputFormat
-from common.models import weight_search
 from common.models.registry import ModelSpec
-from common.models.weight_search import WeightsConfig
+from common.models.weight_search import WeightsConfig, find_weights
 from common.prediction import networks
 
 
@@ -60,7 +59,7 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     """
     root = Path(config.data_dir)
     split = load_splits(root, ("test",), decode=False, labels="optional", unit=config.label_unit)["test"]
-    file = weight_search.find_network(spec, config.level, config.model_weights_path)
+    (file,) = find_weights(spec, config.level, config.model_weights_path).values()
     has_levels_only = networks.runtime_format([file], config.backend)
     if spec.backbone:
         spec.backbone.find(config.backbone_weights, config.level, spec.name)

@@ -124,7 +124,7 @@ class TrainingConfig:
 
     def recorded(self) -> dict[str, Any]:
         """{flag: value} of all settings, for the record of the training."""
-        return {setting.metadata.get("flag") or setting.name: getattr(self, setting.name) for setting in fields(self)}
+        return {_flag(setting): getattr(self, setting.name) for setting in fields(self)}
 
 
 _SETTINGS = [setting for setting in fields(TrainingConfig) if setting.metadata]
@@ -132,7 +132,7 @@ _DECISIVE = [setting for setting in _SETTINGS if setting.metadata["decides"]]
 
 
 def _flag(setting: Field) -> str:
-    return setting.metadata["flag"] or setting.name
+    return setting.metadata.get("flag") or setting.name
 
 
 def _as_json(settings: dict[str, Any]) -> dict[str, Any]:

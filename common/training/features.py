@@ -75,35 +75,33 @@ def compute(
     # One model each, made anew: one that was made among several devices predicts once for each of them.
     parts: list[Any] = [keras.Model(extractor.input, tensor) for tensor in extractor.outputs]
     networks = [_digest(part, input_format) for part in parts]
-    files, shapes = {}, {}
+    files, wanted = {name: [] for name in images}, {}
     for name, paths in images.items():
         turned = f" in {orientations[name]} orientations" if orientations[name] > 1 else ""
-        keys = [f"{network} {digests[name]}{turned}".encode() for network in networks]
-        files[name] = [Path(folder) / f"{hashlib.blake2b(key, digest_size=10).hexdigest()}-0.npy" for key in keys]
-        shapes[name] = [(orientations[name] * len(paths), *part.output.shape[1:]) for part in parts]
+        for part, network in zip(parts, networks):
+            key = f"{network} {digests[name]}{turned}".encode()
+            files[name].append(folder / f"{hashlib.blake2b(key, digest_size=10).hexdigest()}-0.npy")
+            # Parts that are alike, such as two autoencoders with the same weights, share a file.
+            wanted[files[name][-1]] = name, part, (orientations[name] * len(paths), *part.output.shape[1:])
 
     def missing():
-        every = [(name, number) for name, several in files.items() for number in range(len(several))]
-        # Parts that are alike, such as two autoencoders with the same weights, share a file.
-        distinct = {files[name][number]: (name, number) for name, number in every}
-        return [(name, n) for name, n in distinct.values() if not _is_whole(files[name][n], shapes[name][n])]
+        return [file for file, (_, _, shape) in wanted.items() if not _is_whole(file, shape)]
 
     lacking = missing()
-    size = sum(4 * int(np.prod(shapes[name][number])) for name, number in lacking)
+    size = sum(4 * int(np.prod(wanted[file][2])) for file in lacking)
     advice = "name another place by --feature_cache DIR, or compute them in each epoch by --feature_cache off"
     check_disk_space(folder, size, "the features of the frozen layers take", advice)
     # Where nothing is lacking, the folder need not be writable.
-    with exclusive_lock(Path(folder) / ".lock") if lacking else contextlib.nullcontext():
+    with exclusive_lock(folder / ".lock") if lacking else contextlib.nullcontext():
         lacking = missing() if lacking else []  # another training may have computed them while this one waited
-        for name, of_name in itertools.groupby(lacking, lambda pair: pair[0]):
-            numbers = [number for _, number in of_name]
-            for file in (files[name][number] for number in numbers):
+        for name, of_name in itertools.groupby(lacking, lambda file: wanted[file][0]):
+            shapes = {file: wanted[file][2] for file in of_name}
+            for file in shapes:
                 if file.exists():
                     warn(f"warning: {file}: not as it was written; computed again")
             turned = itertools.product(range(orientations[name]), images[name])
-            network = keras.Model(extractor.input, [parts[number].output for number in numbers])
-            chosen = [files[name][number] for number in numbers], [shapes[name][number] for number in numbers]
-            _write(network, input_format, turned, *chosen, batch_size, name)
+            network = keras.Model(extractor.input, [wanted[file][1].output for file in shapes])
+            _write(network, input_format, turned, shapes, batch_size, name)
     return {name: [np.load(file, mmap_mode="r") for file in whole] for name, whole in files.items()}
 
 
@@ -132,22 +130,22 @@ def _digest(extractor, input_format):
     return digest.hexdigest()
 
 
-def _write(extractor, input_format, turned, files, shapes, batch_size, name):
-    """Write the features of `turned`, pairs (orientation, path)."""
+def _write(extractor, input_format, turned, shapes, batch_size, name):
+    """Write the features of `turned`, pairs (orientation, path), into the files of `shapes`, one an output."""
 
     def load(pair):
         return orient(input_format.load(pair[1]), pair[0])
 
     with contextlib.ExitStack() as stack:
-        opened = []
-        for file, shape in zip(files, shapes):
+        opened, count = [], next(iter(shapes.values()))[0]
+        for file, shape in shapes.items():
             # Not a memory map: on a full disk, writing to one kills the process.
             opened.append(stack.enter_context(open(stack.enter_context(atomic_write(file)), "wb")))
             np.lib.format.write_array_header_1_0(opened[-1], {"descr": "<f4", "fortran_order": False, "shape": shape})
         loaded = stack.enter_context(prefetch(load, turned))
-        predicted = batch_map(compute_with(extractor), loaded, batch_size, shapes[0][0], f"features of {name}")
-        checksums = [0] * len(files)
-        for arrays, _ in zip(predicted, range(shapes[0][0]), strict=True):
+        predicted = batch_map(compute_with(extractor), loaded, batch_size, count, f"features of {name}")
+        checksums = [0] * len(opened)
+        for arrays, _ in zip(predicted, range(count), strict=True):
             for number, array in enumerate(arrays):
                 features = np.asarray(array, "<f4").tobytes()
                 opened[number].write(features)

@@ -18,7 +18,7 @@ from common.core.keras_backend import allow_tf32, backend_name
 from common.core.locks import exclusive_lock
 from common.core.messages import note, warn
 from common.models import weight_files
-from common.training import devices, features, health_checks, memory, runs
+from common.training import checks, devices, features, runs
 from common.training.batches import ORIENTATIONS, Batches
 from common.training.callbacks import Progress, draw_curves, tensorboard
 from common.training.job import Learner, Training
@@ -120,9 +120,9 @@ class Run(keras.callbacks.Callback):
         self.facts = {"arguments": config.decisive(), "data": self.data, "frozen": content_digest(*fixed)}
         if arrays is not None:
             self._restore(arrays, facts)
-        memory.check(spec.name, learner, config)
+        checks.check_memory(spec.name, learner, config)
         written = {self.files.checkpoint: self.kept.weights, self.files.state: self.variables}
-        memory.check_disk(written)
+        checks.check_disk(written)
 
         inputs = {name: [paths] for name, paths in training.images.items()}
         if extractor:
@@ -132,7 +132,7 @@ class Run(keras.callbacks.Callback):
                 extractor, spec.input, training.images, self.digests, Path(folder), config.batch_size, orientations
             )
             note(f"features of the frozen layers: {folder}")
-            memory.check_disk(written)  # they may lie on the same one
+            checks.check_disk(written)  # they may lie on the same one
 
         def batches(name, **options):
             columns = inputs[name], training.columns[name]
@@ -210,8 +210,8 @@ class Run(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Check the epoch, keep its weights if they are the best, and write down what --resume and people need."""
         self.epoch, logs = epoch + 1, logs or {}
-        health_checks.check_finite(self.learner, logs, self.epoch, self._kept())
-        if message := health_checks.constant_output(self.learner, self.valid, self.training.labels, logs):
+        checks.check_finite(self.learner, logs, self.epoch, self._kept())
+        if message := checks.constant_output(self.learner, self.valid, self.training.labels, logs):
             if self.best.epoch:
                 raise UserError(f"epoch {self.epoch}: {message}; {self._kept()}; lower --learning_rate")
             raise Dead(f"epoch {self.epoch}: {message}")
@@ -270,8 +270,8 @@ class Run(keras.callbacks.Callback):
         for variable, array in zip(self.variables, arrays):
             variable.assign(array)
         self.first = self.epoch = facts["epoch"]
-        with contextlib.suppress(OSError, KeyError, ValueError):
-            best = json.loads(weight_files.note(self.files.checkpoint))
+        with contextlib.suppress(UserError, KeyError, ValueError):
+            best = json.loads(weight_files.inspect(self.files.checkpoint).note)
             if best.pop("run") == self._identity():
                 self.best = Best(**best)
         if self.first and not self.best.epoch:

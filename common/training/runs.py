@@ -37,14 +37,14 @@ class Best:
 
 
 class Throttled:
-    """Calls an action only so often that it takes no more than `share` of the time."""
+    """Calls an action only so often that it takes no more than a twentieth of the time."""
 
-    def __init__(self, action: Callable, share: float = 0.05):
-        self.action, self.share, self.cost, self.last = action, share, 0.0, -np.inf
+    def __init__(self, action: Callable):
+        self.action, self.cost, self.last = action, 0.0, -np.inf
 
     def __call__(self, *arguments):
         """Call the action, if enough time has passed."""
-        if time.monotonic() - self.last > self.cost / self.share:
+        if time.monotonic() - self.last > 20 * self.cost:
             started = time.monotonic()
             self.action(*arguments)
             self.last = time.monotonic()

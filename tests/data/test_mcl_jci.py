@@ -27,7 +27,11 @@ def subjects(number):
 
 @pytest.fixture(scope="module")
 def downloads(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("MCL-JCI ü")
+    return write_downloads(tmp_path_factory.mktemp("MCL-JCI ü"))
+
+
+def write_downloads(folder):
+    """Write images, each at every QF, and sheets of each kind into a folder."""
     sur, samples = [], []
     for number, image in IMAGES.items():
         name, small = f"ImageJND_SRC{number:02}", Image.fromarray(image[:64, :96])

@@ -42,30 +42,25 @@ def main() -> int:
     made, faults = kinds.Material(folder / "material"), 0
     print(f"{'kind':28} tried  exit 0  exit 1  exit 2  refused  faults")
     for name in options.kind or kinds.KINDS:
-        kind, share = kinds.KINDS[name]
-        commands = round(options.inputs * (1 if options.kind else share) / kind.inputs)
-        counts, refused = collections.Counter(), 0
+        kind = kinds.KINDS[name]
+        inputs = kind.alone or 1
+        commands = round(options.inputs * (1 if options.kind else kind.share) / inputs)
+        counts = collections.Counter(tried=commands * inputs)
         for number in [options.one] if options.one is not None else range(commands):
             place = folder / f"{name}-{options.seed}-{number}".replace(" ", "_")
             place.mkdir()
-            command = kind(made, place, random.Random(f"{options.seed} {name} {number}"))
+            command = kinds.damage(kind, made, place, random.Random(f"{options.seed} {name} {number}"))
             before = runner.files_in(place)
-            end = runner.wait(runner.start(kinds.within(place, command), place), place)
-            wrong = runner.judge(end, place, before)
-            wrong += [line for line in end.out.splitlines() if line.startswith("APART")]
-            counts[end.code] += 1
-            refused += sum(line.startswith(("error: ", "refused ")) for line in (end.out + end.err).splitlines())
+            end = runner.wait(runner.start(command, place), place)
+            wrong = runner.faults(end, place, before)
+            counts.update({end.code: 1, "faults": bool(wrong), "refused": end.count("error: ") + end.count("refused ")})
             if wrong:
-                faults += 1
-                counts["faults"] += 1
                 shutil.copytree(place, keep / place.name, dirs_exist_ok=True, symlinks=True)
                 print(f"  {keep / place.name}: {'; '.join(wrong)}", flush=True)
             shutil.rmtree(place)
-        tried = commands * kind.inputs
-        print(
-            f"{name:28} {tried:5}  {counts[0]:6}  {counts[1]:6}  {counts[2]:6}  {refused:7}  {counts['faults']:6}",
-            flush=True,
-        )
+        faults += counts["faults"]
+        columns = {"tried": 5, 0: 6, 1: 6, 2: 6, "refused": 7, "faults": 6}
+        print(f"{name:28}", *(f"{counts[column]:{width}} " for column, width in columns.items()), flush=True)
     shutil.rmtree(folder)
     return int(faults > 0)
 

@@ -1,4 +1,4 @@
-"""Run a command in a forked process, with limits, and judge how it ended.
+"""Run a command in a forked process, with limits, and say what is wrong with its end.
 
 TensorFlow takes six seconds to start.  So this process has imported what the commands need, and forks: the child calls
 the command's `main()` through `common.cli.program.run`, which is all that its program does, too.  Nothing of TensorFlow
@@ -36,6 +36,10 @@ class End(NamedTuple):
     code: int  # negative: the signal that killed it; -SIGALRM is ours, for one that takes too long
     out: str
     err: str
+
+    def count(self, start: str) -> int:
+        """Return how many lines start so."""
+        return sum(line.startswith(start) for line in (self.out + self.err).splitlines())
 
 
 def start(main: Callable[[], int], folder: Path, limits: bool = True, stdout: int | None = None) -> int:
@@ -84,23 +88,24 @@ def wait(child: int, folder: Path, seconds: float = SECONDS) -> End:
     return End(code, out, err)
 
 
-def judge(end: End, folder: Path, before: set[Path]) -> list[str]:
+def faults(end: End, folder: Path, before: set[Path]) -> list[str]:
     """Return what is wrong with the end of a command that ran in `folder`, where `before` were the files."""
-    lines, faults = [line for line in end.err.splitlines() if line.strip()], []
+    lines = [line for line in end.err.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
+    found = [line for line in end.out.splitlines() if line.startswith("APART")]
     if end.code not in (0, 1, 2):
-        faults.append(f"exit code {end.code}")
+        found.append(f"exit code {end.code}")
     if "Traceback" in end.err + end.out:
-        faults.append(f"traceback: {lines[-1]}")
+        found.append(f"traceback: {lines[-1]}")
     else:
-        faults += [f"noise: {line[:200]}" for line in lines if not line.startswith(NOTES)][:1]
-        faults += [f"{len(errors)} lines of errors" for _ in [0] if end.code == 2 and len(errors) != 1]
-        faults += [f"a line of {len(line)} characters: {line[:200]}" for line in lines if len(line) > LONGEST][:1]
-        faults += [f"not printable: {line!r:.200}" for line in errors if not line.isprintable()][:1]
+        found += [f"noise: {line[:200]}" for line in lines if not line.startswith(NOTES)][:1]
+        found += [f"{len(errors)} lines of errors" for _ in [0] if end.code == 2 and len(errors) != 1]
+        found += [f"a line of {len(line)} characters: {line[:200]}" for line in lines if len(line) > LONGEST][:1]
+        found += [f"not printable: {line!r:.200}" for line in errors if not line.isprintable()][:1]
     new = files_in(folder) - before
-    faults += [f"left behind: {path}" for path in leftovers(folder, end.err)]
+    found += [f"left behind: {path}" for path in leftovers(folder, end.err)]
     half = [path for path in sorted(new) if not is_whole(folder / path)]
-    return faults + [f"{path}: not whole" for path in half if f"{path.name}: not an HDF5 file" not in end.out]
+    return found + [f"{path}: not whole" for path in half if f"{path.name}: not an HDF5 file" not in end.out]
 
 
 def files_in(folder: Path) -> set[Path]:

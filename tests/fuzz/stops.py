@@ -10,6 +10,7 @@ after a kill, that the next run removes.  `runner` says how a command is run wit
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import os
 import random
@@ -39,7 +40,6 @@ from skimage import data
 import common.cli.predict  # noqa: F401  (imported here, so that no child has to)
 import common.encoding.job  # noqa: F401
 import common.training.train  # noqa: F401
-from common import evaluate, prepare
 from common.media.images import write_png
 from fuzz import kinds, runner
 
@@ -48,50 +48,38 @@ CHAIN = 5
 OTHERWISE = ("run.json", "README.md", "index.html")  # they hold times
 
 
-class Commands:
-    """The commands, each of which goes on where it was stopped."""
+FRAMES, SHEETS = "{made.stops}/images", "{made.stops}/videoset"
+COMMANDS = {
+    "train": kinds.TRAIN.format("small", "{made.root}", 12) + " --resume",
+    "predict": kinds.PREDICT.format(f"{FRAMES} --output rows.csv --resume"),
+    "encode": kinds.PREDICT.format(f"{FRAMES}/1.png {FRAMES}/2.png {{made.stops}}/film.mp4 --encode coded --resume"),
+    "photos": kinds.PHOTOS,
+    "clips": "partly clips {made.clips} --data_dir set --split 3 1 1 --size own --frames 0,3",
+    "videoset": f"prepare videoset {SHEETS} {SHEETS} --data_dir set --size 64x48 --split 1 1 0 --frames 0,3,9",
+    "evaluate": "evaluate --data_dir {made.root} --weights {made.stops}/weights --output results",
+}
+"""Each goes on where it was stopped."""
 
-    def __init__(self, made: kinds.Material):
-        self.made, folder = made, made.folder / "stops"
+
+class Material(kinds.Material):
+    """And what only these commands read."""
+
+    @functools.cached_property
+    def stops(self) -> Path:
+        folder = self.new("stops")
         for number in range(24):
             write_png(folder / "images" / f"{number}.png", data.coffee()[number : number + 360, number:])
-        for name in ("clips", "videoset", "weights"):
-            (folder / name).mkdir()
-        film(folder / "clips/film.mp4")
+        film(folder / "film.mp4")
+        (folder / "weights").mkdir()
+        seeded.write_h5("LAT", folder / "weights/LATJND1.h5")
+        (folder / "videoset").mkdir()
         for number in (1, 2):
-            name = "videoSRC{:03}_64x48_10_qp_{:02}.264"
-            frames = moving(kinds.data.chelsea()[number:], 12)
-            encode_h264(frames, folder / "videoset" / name.format(number, 0), 0, 10)
+            frames = moving(data.chelsea()[number:], 12)
+            encode_h264(frames, folder / f"videoset/videoSRC{number:03}_64x48_10_qp_00.264", 0, 10)
         for place, qp in (("1st", 22), ("2nd", 30), ("3rd", 38)):
             sheet = f"sequence_index,jnd,mean\n1,{qp},{qp}\n2,{qp + 1},{qp + 1}\n"
             (folder / "videoset" / f"64x48_{place}.csv").write_text(sheet)
-        seeded.write_h5("LAT", folder / "weights/LATJND1.h5")
-        self.folder = folder
-
-    def train(self) -> int:
-        return kinds.train(self.made.root, "--epochs", 12, "--resume")
-
-    def predict(self) -> int:
-        return self.made.predict([self.folder / "images"], "--output", "rows.csv", "--resume")
-
-    def encode(self) -> int:
-        inputs = [self.folder / "images/1.png", self.folder / "images/2.png", self.folder / "clips"]
-        return self.made.predict(inputs, "--encode", "coded", "--resume")
-
-    def photos(self) -> int:
-        return self.made.photographs()
-
-    def clips(self) -> int:
-        words = ["clips", self.made.clips, "--data_dir", "set", "--split", 3, 1, 1, "--size", "own", "--frames", "0,3"]
-        return prepare.main([str(word) for word in words]) and 0  # 1: some were left out
-
-    def videoset(self) -> int:
-        words = ["videoset", self.folder / "videoset", self.folder / "videoset", "--data_dir", "set", "--size", "64x48"]
-        return prepare.main([str(word) for word in [*words, "--split", 1, 1, 0, "--frames", "0,3,9"]])
-
-    def evaluate(self) -> int:
-        words = ["--data_dir", self.made.root, "--weights", self.folder / "weights", "--output", "results"]
-        return evaluate.main([str(word) for word in words])
+        return folder
 
 
 def written(folder: Path) -> dict[str, str]:
@@ -120,9 +108,9 @@ def after(end: runner.End, folder: Path, way: str, before: list[str]) -> list[st
     return wrong + [f"{path}: not whole" for path in visible if not runner.is_whole(folder / path)]
 
 
-def finish(command, folder: Path, due: dict[str, str]) -> list[str]:
-    """Run a command to its end; return what is unlike the undisturbed run."""
-    end = runner.wait(runner.start(kinds.within(folder, command), folder, limits=False), folder, 300)
+def finish(line: str, folder: Path, due: dict[str, str]) -> list[str]:
+    """Run a command line to its end; return what is unlike the undisturbed run."""
+    end = runner.wait(runner.start(kinds.command(line, folder), folder, limits=False), folder, 300)
     if end.code:
         return [f"not resumed: exit code {end.code}: {end.err[-300:]}"]
     got = written(folder)
@@ -146,11 +134,11 @@ def small_disk(folder: Path, size: int) -> Iterator[bool]:
 class Trials:
     """All stops of one command."""
 
-    def __init__(self, name: str, command, folder: Path, draw: random.Random, keep: Path | None):
-        self.name, self.command, self.folder, self.draw, self.keep = name, command, folder, draw, keep
+    def __init__(self, name: str, line: str, folder: Path, draw: random.Random, keep: Path | None):
+        self.name, self.line, self.folder, self.draw, self.keep = name, line, folder, draw, keep
         self.tried, self.survived, self.number = Counter(), Counter(), 0
         place, started = self.place(), time.monotonic()
-        wrong = finish(command, place, {})
+        wrong = finish(line, place, {})
         assert not [line for line in wrong if "not expected" not in line], wrong
         self.seconds, self.due = time.monotonic() - started, written(place)
         self.bytes = sum((place / name).stat().st_size for name in self.due)
@@ -175,7 +163,7 @@ class Trials:
             place, stopped = self.place(), []
             for _ in range(CHAIN):
                 way, before = self.draw.choice(list(WAYS)), runner.leftovers(place)
-                child = runner.start(kinds.within(place, self.command), place, limits=False)
+                child = runner.start(kinds.command(self.line, place), place, limits=False)
                 time.sleep(self.draw.uniform(0, self.seconds))
                 with contextlib.suppress(ProcessLookupError):
                     (os.killpg if way == "Ctrl-C" else os.kill)(child, WAYS[way])
@@ -184,7 +172,7 @@ class Trials:
                     break
                 stopped.append((way, after(end, place, way, before)))
             if stopped:
-                last = finish(self.command, place, self.due)
+                last = finish(self.line, place, self.due)
                 for number, (way, wrong) in enumerate(stopped):
                     self.count(way, wrong + (last if number == len(stopped) - 1 else []), place)
                 moments -= len(stopped)
@@ -197,26 +185,26 @@ class Trials:
                 if not mounted:
                     return
                 log = self.place()
-                end = runner.wait(runner.start(kinds.within(place, self.command), log, limits=False), log, 300)
+                end = runner.wait(runner.start(kinds.command(self.line, place), log, limits=False), log, 300)
                 wrong = [] if end.code in (0, 1, 2) else [f"exit code {end.code}"]
                 wrong += [f"traceback: {end.err.splitlines()[-1]}"] if "Traceback" in end.err + end.out else []
                 if end.code == 2 and len(lines := end.err.strip().splitlines()) != 1:
                     wrong.append(f"{len(lines)} lines: {lines[:3]}")
                 wrong += [f"left behind: {name}" for name in runner.leftovers(place, end.err)]
                 subprocess.run(["mount", "-o", "remount,size=1g", place], check=True)
-                wrong += finish(self.command, place, self.due)
+                wrong += finish(self.line, place, self.due)
                 self.count("full disk", wrong, place)
 
     def reader_goes(self) -> None:
         place, (reading, writing) = self.place(), os.pipe()
-        child = runner.start(kinds.within(place, self.command), place, limits=False, stdout=writing)
+        child = runner.start(kinds.command(self.line, place), place, limits=False, stdout=writing)
         os.close(writing)
         os.read(reading, 1)
         os.close(reading)
         end = runner.wait(child, place, 100)
         wrong = [] if end.code in (0, 141) else [f"exit code {end.code}: {end.err[-200:]}"]
         wrong += [f"traceback: {end.err.splitlines()[-1]}"] if "Traceback" in end.err else []
-        self.count("| head", wrong + finish(self.command, place, self.due), place)
+        self.count("| head", wrong + finish(self.line, place, self.due), place)
 
 
 def starts(moments: int, draw: random.Random) -> tuple[Counter, Counter]:
@@ -237,15 +225,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--moments", type=int, default=50, help="of each command")
-    parser.add_argument("--command", action="append")
+    parser.add_argument("--command", choices=COMMANDS, action="append")
     parser.add_argument("--keep", type=Path, help="where the folders of commands that fail go")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="stops-"))
-    commands = Commands(kinds.Material(folder / "material"))
-    names = [name for name in vars(Commands) if not name.startswith("_")]
-    ways, rows = [*WAYS, "full disk", "| head"], {}
-    for name in options.command or names:
-        trials = Trials(name, getattr(commands, name), folder, random.Random(f"{options.seed} {name}"), options.keep)
+    made, ways, rows = Material(folder / "material"), [*WAYS, "full disk", "| head"], {}
+    for name in options.command or COMMANDS:
+        line, draw = COMMANDS[name].format(made=made), random.Random(f"{options.seed} {name}")
+        trials = Trials(name, line, folder, draw, options.keep)
         trials.signals(options.moments)
         trials.full_disks(max(1, options.moments // 10))
         trials.reader_goes()

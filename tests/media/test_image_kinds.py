@@ -95,8 +95,8 @@ def tiff_kinds():
 TIFFS = {name: rest for name, *rest in tiff_kinds()}
 
 
-@pytest.mark.parametrize("kind", TIFFS)
-def test_a_tiff_is_the_array_that_it_was_written_from(tmp_path, kind):
+def write_tiff_kind(path, kind):
+    """Write the TIFF of a name in TIFFS; return what it shows."""
     channels, bits, colour, options = TIFFS[kind]
     top = 2**bits - 1
     samples = np.rint(texture(channels) / 255.0 * top).astype(np.uint16)
@@ -110,8 +110,14 @@ def test_a_tiff_is_the_array_that_it_was_written_from(tmp_path, kind):
         options = {**options, "more": {320: (3, (colours.T.ravel() * 257).tolist())}}
     if channels == 2:
         shown = shown[..., :1]
-    path = write_tiff(tmp_path / "a.tif", stored, bits, colour, **options)
-    np.testing.assert_array_equal(read_image(path), np.broadcast_to(shown, (HEIGHT, WIDTH, 3)))
+    write_tiff(path, stored, bits, colour, **options)
+    return np.broadcast_to(shown, (HEIGHT, WIDTH, 3))
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+def test_a_tiff_is_the_array_that_it_was_written_from(tmp_path, kind):
+    shown = write_tiff_kind(tmp_path / "a.tif", kind)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), shown)
 
 
 def test_a_colour_map_of_0_to_255(tmp_path):
@@ -211,21 +217,24 @@ LOSSY = {
 }
 
 
+def write_other(folder, name):
+    """Write the image of a name in OTHERS or LOSSY; return what it shows."""
+    channels, make, options = OTHERS.get(name) or (LOSSY[name][0], Image.fromarray, LOSSY[name][1])
+    samples = texture(channels)
+    make(samples[..., 0] if channels == 1 and make is not deep else samples).save(folder / name, **options)
+    return np.broadcast_to(samples[..., : 1 if channels < 3 else 3], (HEIGHT, WIDTH, 3))
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_lossless_image_is_the_array_that_it_was_written_from(tmp_path, name):
-    channels, make, options = OTHERS[name]
-    samples = texture(channels)
-    make(samples[..., 0] if channels == 1 and make is not deep else samples).save(tmp_path / name, **options)
-    shown = samples[..., : 1 if channels < 3 else 3]
-    np.testing.assert_array_equal(read_image(tmp_path / name), np.broadcast_to(shown, (HEIGHT, WIDTH, 3)))
+    shown = write_other(tmp_path, name)
+    np.testing.assert_array_equal(read_image(tmp_path / name), shown)
 
 
 @pytest.mark.parametrize("name", LOSSY)
 def test_a_lossy_image_is_near_the_array_that_it_was_written_from(tmp_path, name):
-    channels, options = LOSSY[name]
-    samples = texture(channels)
-    Image.fromarray(samples[..., 0] if channels == 1 else samples).save(tmp_path / name, **options)
-    error = np.abs(read_image(tmp_path / name).astype(int) - samples[..., :3])
+    shown = write_other(tmp_path, name)
+    error = np.abs(read_image(tmp_path / name).astype(int) - shown)
     assert error.mean() < 3 and error.max() < 30
 
 

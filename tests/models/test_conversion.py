@@ -18,9 +18,8 @@ from common.models.autoencoder import autoencoder_spec, build_autoencoder
 from common.models.backbones import build_network
 from common.models.conversion import AUTOENCODERS, FILE
 from common.models.registry import get_model, list_models
-from common.models.weight_files import describe, digest, load, save, weights_of
-from common.models.weight_layouts import ABOUT
-from common.models.weight_search import find, find_network, find_weights
+from common.models.weight_files import ABOUT, digest, inspect, load, save, weights_of
+from common.models.weight_search import find, find_weights
 from common.reconstruct import find_start
 
 ABOUT_SMALL = {"model": "small", "level": None, "input_size": [16, 16], "file": "Best.h5", "license": "unknown"}
@@ -58,7 +57,7 @@ def chain(weight_files, tmp_path_factory):
 def test_each_layout_has_the_same_numbers_and_says_what_they_are(chain, weight_files):
     assert arrays_of(chain / "c.h5") == arrays_of(weight_files / "LATJND1.h5")
     assert (chain / "b.safetensors").read_bytes() == (chain / "LAT" / FILE).read_bytes()
-    said = [describe(chain / name) for name in ("LAT/model.safetensors", "a.weights.h5", "c.h5")]
+    said = [inspect(chain / name, any_layout=True).about for name in ("LAT/model.safetensors", "a.weights.h5", "c.h5")]
     assert said[0].pop("order") and said[0] == said[1] == said[2]
     assert (said[0]["model"], said[0]["level"]) == ("LAT", "JND1")
     assert said[0]["input_size"] == (352, 640) and said[0]["license"] == "cc-by-4.0"
@@ -90,12 +89,12 @@ def test_a_folder_is_ready_for_a_model_hub(chain):
 def test_another_model_or_level_is_refused_before_keras_loads(chain, run, rootdir):
     lat, rec, image = get_model("LAT"), get_model("REC"), rootdir / "test" / "img1.png"
     for spec, level, path in ((lat, "JND2", chain / "LAT"), (rec, "JND1", chain / "LAT" / FILE)):
-        message = refused(find_network, spec, level, path)
+        message = refused(find_weights, spec, level, path)
         assert f"{FILE}: holds LAT JND1's weights, LATJND1.h5; expected {spec.name}'s" in message
-    assert "holds LAT JND1's weights" in refused(find_network, lat, "JND3", chain / "c.h5")
+    assert "holds LAT JND1's weights" in refused(find_weights, lat, "JND3", chain / "c.h5")
     assert "holds LAT JND1's weights" in refused(find_weights, get_model("MT_1LJND_VA"), None, chain / "LAT")
     assert "for images of 640x352, expected 320x176" in refused(
-        find_network, lat.resized(176, 320), "JND1", chain / "LAT"
+        find_weights, lat.resized(176, 320), "JND1", chain / "LAT"
     )
     assert "holds LAT JND1's weights" in refused(find, chain / "LAT", ["JND1Reconstruction.h5"], "LAT's autoencoder")
     assert "expected LAT's, LATJND2.h5" in refused(load_model, chain / "LAT", "JND2")
@@ -107,7 +106,7 @@ def test_another_model_or_level_is_refused_before_keras_loads(chain, run, rootdi
 
 
 def test_several_files_are_never_chosen_from(chain):
-    message = refused(find_network, get_model("LAT"), "JND1", chain)
+    message = refused(find_weights, get_model("LAT"), "JND1", chain)
     assert "2 files here could be LAT's weights" in message and f"LAT/{FILE}" in message
     assert "expected one .safetensors file" in refused(load_model, chain)
 
@@ -156,6 +155,20 @@ def test_what_is_not_certain_is_asked_for(golden, weight_files, tmp_path):
 
 
 # --- damaged, and strangers' ---
+
+
+def test_keras_own_layout_reads_no_other_file(tmp_path):
+    file, numbers = tmp_path / "JND1Reconstruction.weights.h5", tmp_path / "numbers.bin"
+    build_autoencoder(shape=(64, 64, 3)).save_weights(file)
+    numbers.write_bytes(bytes(5 * 5 * 3 * 128 * 4))
+    with h5py.File(file, "r+") as opened:
+        names = []
+        opened.visit(names.append)
+        name = next(name for name in names if getattr(opened[name], "shape", None) == (5, 5, 3, 128))
+        del opened[name]
+        opened.create_dataset(name, (5, 5, 3, 128), "float32", external=[(str(numbers), 0, numbers.stat().st_size)])
+    message = refused(convert, file, tmp_path / "new.h5", "--model", "JND1Reconstruction", "--input_size", 64, 64)
+    assert message.startswith(f"{file}: /{name} lies in another file") and not (tmp_path / "new.h5").exists()
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from common import weights
-from common.core.environment import PRETRAINED
+from common.core.environment import PRETRAINED, PROJECT
 from common.core.errors import UserError
-from common.media.images import MTJND, TCSVT
 from common.models import released
+from common.models.autoencoder import autoencoder_spec
+from common.models.registry import get_model
 from common.models.released import ICIP_2023, RELEASED, TCSVT_2024
 
 LAYOUT = {  # of tests/golden/layouts.json
@@ -26,6 +27,10 @@ LAYOUT = {  # of tests/golden/layouts.json
 }
 
 
+def spec_of(entry):
+    return autoencoder_spec(entry.level or "Img") if entry.model == "autoencoder" else get_model(entry.model)
+
+
 # --- the registry ---
 
 
@@ -37,12 +42,11 @@ def test_the_registry_is_what_the_released_programs_read(golden):
         shapes = [(layer, [tuple(shape) for _, shape in entries]) for layer, entries in layout["layers"] if entries]
         assert network.fingerprint == released.fingerprint(shapes), name
         assert network.parameters == layout["parameters"] == sum(np.prod(s) for _, some in shapes for s in some), name
-        assert network.input is (MTJND if name.startswith("MT_") else TCSVT)
-        assert list(network.input.shape) == layout["input"]
     assert len(RELEASED) == 23 and len({(entry.model, entry.level) for entry in RELEASED}) == 23
     names = [entry.name for entry in RELEASED if entry.name]
     assert len(set(names)) == len(names) == 21
     for entry in RELEASED:
+        assert list(spec_of(entry).input.shape) == golden.layouts[LAYOUT[entry.network]]["input"]
         assert entry.archive is (ICIP_2023 if entry.model.startswith("MT_") else TCSVT_2024)
         assert entry.name is None or entry.level is None or entry.level in entry.name
 
@@ -52,7 +56,7 @@ def test_the_page_for_people_names_every_file():
     for entry in RELEASED:
         row = next(line for line in page.splitlines() if re.match(rf"\|[^|]+\| {entry.model}\b", line))
         assert f"`{entry.name}`" in row if entry.name else "name not known" in row
-        assert f"{entry.network.parameters:,}" in row and entry.network.program in row
+        assert f"{entry.network.parameters:,}" in row and spec_of(entry).script.removeprefix(f"{PROJECT}/") in row
         assert str(entry.archive.record) in page.split(f"- {row.split('|')[-2].strip()}: ")[1].splitlines()[0]
     for archive in released.ARCHIVES:
         assert archive.name in page and archive.page in page

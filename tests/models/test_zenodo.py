@@ -18,6 +18,7 @@ from common import weights
 from common.core.errors import UserError
 from common.models import released, zenodo
 from common.models.released import ICIP_2023, RELEASED, TCSVT_2024
+from common.models.weight_files import inspect
 
 RECORD, CONTENT = f"/api/records/{ICIP_2023.record}", f"/api/records/{ICIP_2023.record}/files/content"
 EXTRAS = {
@@ -36,7 +37,7 @@ def contents(golden, tmp_path_factory):
     hollow = {}
     for layout in golden.layouts.values():
         golden.write_hollow(layout["layers"], file)
-        hollow[released.identify(file)] = file.read_bytes()
+        hollow[released.identify(inspect(file))] = file.read_bytes()
     contents = {archive: dict(EXTRAS) for archive in released.ARCHIVES}
     for entry in RELEASED:
         contents[entry.archive][f"WP3/{entry.model}/{entry.name or f'Model {entry.model}.h5'}"] = hollow[entry.network]

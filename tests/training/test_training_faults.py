@@ -18,7 +18,7 @@ from common.core import locks
 from common.core.errors import UserError
 from common.media.images import write_png
 from common.models.backbones import build_network
-from common.training import features, memory, runs
+from common.training import checks, features, runs
 from common.training.config import TrainingConfig
 
 # --- what goes wrong
@@ -114,7 +114,7 @@ def test_weights_that_became_nan_are_not_kept(rootdir, tmp_path):
 
 def test_too_little_room_for_features_is_said_before_they_are_computed(rootdir, tmp_path, monkeypatch):
     usage, free = namedtuple("usage", "total used free"), 4 * 7 * 7 * 4 * (6 + 3) - 1  # 7 x 7 x 4 numbers a picture
-    monkeypatch.setattr(memory, "check_disk", lambda written: None)
+    monkeypatch.setattr(checks, "check_disk", lambda written: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, free))
     monkeypatch.setattr(features, "batch_map", None)
     with pytest.raises(
@@ -189,10 +189,10 @@ def test_a_disk_too_small_for_state_and_checkpoint_is_said_before_anything_is_wr
     for there, need in (0, 29), (5, 24):
         (tmp_path / "state.npz").write_bytes(bytes(there * 10**6))
         free = need * 10**6
-        memory.check_disk(written)
+        checks.check_disk(written)
         free -= 1
         with pytest.raises(UserError, match=rf"take {need}\.0 MB"):
-            memory.check_disk(written)
+            checks.check_disk(written)
 
 
 def test_a_full_disk_leaves_the_state_before_it(rootdir, tmp_path, monkeypatch):
@@ -295,19 +295,19 @@ def test_a_batch_that_does_not_fit_in_memory_is_refused_with_what_would_fit(monk
     from E2EREC import E2EREC
 
     network = build_network(E2EREC)
-    need = {size: memory.needed(network, size) for size in (1, 2, 8)}
+    need = {size: checks.needed_memory(network, size) for size in (1, 2, 8)}
     assert need[1] < need[2] < need[8]
     for free, line in (
         (need[8], None),
         (need[2], r"E2E-REC takes about \d+ GB at --batch_size 8, .*; --batch_size 2 --accumulate 4 takes \d+ GB"),
         (need[1] - 1, r"one image at a time takes \d+ GB"),
     ):
-        monkeypatch.setattr(memory, "available", lambda: free)  # noqa: B023
+        monkeypatch.setattr(checks, "available_memory", lambda: free)  # noqa: B023
         if line is None:
-            memory.check("E2E-REC", network, config(batch_size=8))
+            checks.check_memory("E2E-REC", network, config(batch_size=8))
             continue
         with pytest.raises(UserError, match=line):
-            memory.check("E2E-REC", network, config(batch_size=8))
+            checks.check_memory("E2E-REC", network, config(batch_size=8))
 
 
 # --- what a second program, a picture or a flag could spoil
