@@ -131,8 +131,8 @@ class ClipWriter:
         self.flags, self.delay = self.video.codec_context.flags, encoder.reorder
         steps = [later - sooner for sooner, later in itertools.pairwise(clip.times)] + [clip.shown]
         self.durations = dict(zip(clip.times, steps))
-        edits = kind.format in _CONTAINERS[ISO]  # others would play what an edit list hides
-        self.waiting = self._others(source, kind.kept, edits)
+        self.iso = kind.format in _CONTAINERS[ISO]
+        self.waiting = self._others(source, kind.kept)
         self.next = next(self.waiting, None)
 
     def troubles(self) -> str:
@@ -144,8 +144,12 @@ class ClipWriter:
         """Write the next packet of the video, in the order of coding, after all others that are due before it."""
         early = self.number - self.delay  # frames are decoded in an order that lets each be there when it is shown
         times, self.number = self.clip.times, self.number + 1
+        ahead = self.delay * self.durations[times[0]]
         packet.dts = times[early] if early >= 0 else times[0] + early * self.durations[times[0]]
         packet.duration = self.durations[packet.pts or 0]
+        if self.iso and self.number == len(times):
+            # A track of MP4 lasts until its last packet in this order ends, which may not be the last frame shown.
+            packet.duration = max(packet.duration, times[-1] + self.clip.shown - packet.dts - ahead)
         self._copy(packet.dts * self.clip.tick)
         packet.stream = self.video
         self.output.mux_one(packet)
@@ -168,11 +172,11 @@ class ClipWriter:
                 self.counts[index, "do not fit in and are left out"] += 1
             self.next = next(self.waiting, None)
 
-    def _others(self, source: Source, kept: Mapping[int, str], edits: bool) -> Iterator[tuple[int, av.Packet]]:
+    def _others(self, source: Source, kept: Mapping[int, str]) -> Iterator[tuple[int, av.Packet]]:
         """Yield (stream's index, packet) of the other streams, on the clock of the encoded clip."""
         for packet, offset in source.packets():
             index = packet.stream_index
-            if index not in self.copies or packet.is_discard and not edits:
+            if index not in self.copies or packet.is_discard and not self.iso:  # other players ignore edit lists
                 continue
             self.counts.update([(index, "are damaged")] if packet.is_corrupt else [])
             shift = round(offset / packet.time_base)

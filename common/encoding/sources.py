@@ -28,7 +28,8 @@ class Source:
         """Open a clip.  Raises UserError where it is none."""
         self.path = Path(os.path.abspath(path))
         try:
-            options = {"protocol_whitelist": "file"}  # a playlist must not open the network
+            # A playlist must not open the network; teletext keeps its own times.
+            options = {"protocol_whitelist": "file", "fix_teletext_pts": "0"}
             self.file = av.open(f"file:{self.path}", container_options=options, metadata_errors="replace")
         except (FFmpegError, OSError) as error:
             raise UserError(f"{path}: cannot be opened as a clip ({error.strerror})") from None

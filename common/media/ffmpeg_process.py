@@ -34,6 +34,7 @@ TIMEOUT = 60  # seconds for one frame, which takes 0.1
 SEAMED: set[str] = set()
 """Paths of clips that were put together of several, whose seams -xerror would take for damage."""
 
+TURNED = "Odd rotation angle"  # in a log: FFmpeg would cut the corners off
 DAMAGED = "File ended prematurely|corrupt decoded frame"  # in a log: damage that may not end ffmpeg
 
 # What ffmpeg prints after the line that states the reason.
@@ -45,6 +46,7 @@ _FAULTS = {
     r"Color spaces:\s+(?:\[error\]\s+)?src: (\S+)|Unsupported input.* csp:(\S+)": (
         "its colours ({}) cannot be read; convert the clip to BT.709 first"
     ),
+    TURNED: "its frames are turned by an angle that is not a multiple of 90 degrees; turn the clip upright first",
     "File ended prematurely": "it is cut short; copy the clip again",
     "corrupt (?:input packet|decoded frame)": "parts of it are lost or damaged; copy the clip again",
 }
@@ -194,6 +196,8 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
                 lines, end, part = (part + log.read()).rpartition("\n")  # the last line may be incomplete
                 lines += end + (part if frame is None else "")
                 said += [line for line in lines.splitlines() if "[Eval @" not in line]  # of which each frame has some
+                if TURNED in lines:
+                    raise _failure(task, "turned its frames", lines)
                 if frame is None:
                     break
                 yield frame, lines

@@ -186,9 +186,9 @@ def cut(path: Path, start: float = 0.0, end: float = 1.0) -> None:
     path.write_bytes(whole[int(start * len(whole)) // step * step : int(end * len(whole)) // step * step])
 
 
-def held(path: Path) -> None:
+def held(path: Path, numbers: Sequence[int] = range(COUNT)) -> None:
     """The last frame is shown for a second."""
-    part = make(scratch(path, ".mp4"), X264 + " -bf 0")
+    part = make(scratch(path, ".mp4"), X264 + " -bf 0", numbered()[list(numbers)])
     last = f"if(eq(N,{COUNT - 1}),1/TB,DURATION)"
     ffmpeg("-i", part, f"-c copy -bsf:v setts=pts=PTS:dts=DTS:duration='{last}'", path)
 
@@ -224,6 +224,7 @@ def vfr(path: Path) -> None:
     make(path, X264 + " -vf select=not(between(n\\,3\\,6)) -fps_mode vfr -enc_time_base 1/1000", sound=AAC)
 
 
+STILL = [5] * COUNT  # so that a B-frame is the last that is coded
 KEPT = [n for n in range(COUNT) if not 3 <= n <= 6]
 TAGS = "-vf scale=out_color_matrix={m}:out_range={r}:flags=accurate_rnd+full_chroma_int,format={f} -colorspace {s} -color_primaries {p} -color_trc {t} -color_range {r}"
 
@@ -258,6 +259,7 @@ CLIPS = [
     Odd("flash of two.mp4", flash(2), streams=2),
     Odd("flash of two.mkv", flash(2), streams=2, codec="hevc"),
     Odd("turned.mp4", again("", before="-display_rotation 90"), streams=2, turned=True),
+    Odd("aslant.mp4", again("", before="-display_rotation 45"), refused="turned by an angle that is not a multiple of 90"),
     Odd("upside down.mov", again("", ".mov", before="-display_rotation 180"), streams=2, turned=True),
     Odd("10 bits.mkv", plain("-c:v libx264 -qp 6 -pix_fmt yuv420p10le"), streams=2, warning="10 bits"),
     Odd("prores.mov", plain("-c:v prores_ks -profile:v 3", sound="-c:a pcm_s24le"), streams=2, warning="10 bits"),
@@ -274,6 +276,7 @@ CLIPS = [
     Odd("last frames gone.ts", lambda path: cut(path, end=0.8), [], streams=2),
     Odd("cut off.mkv", lambda path: cut(path, end=0.6), refused="it is cut short; copy the clip again"),
     Odd("held.mp4", held, end=(COUNT - 1) / RATE + 1),
+    Odd("held after frames alike.mp4", lambda path: held(path, STILL), numbers=STILL, end=(COUNT - 1) / RATE + 1),
     Odd("longer sound.mp4", again("", sound=AAC + " -af apad=pad_dur=1"), streams=2),
     Odd("odd size.mkv", plain(LOSSLESS + " yuv444p", frames=numbered()[:, :63, :95]), streams=2, turned=True),
     Odd("bt709.mp4", plain(tagged("bt709", "bt709", "bt709", "bt709")), streams=2),
