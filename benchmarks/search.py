@@ -27,10 +27,11 @@ from common.cli import flags, program
 from common.core.threads import CORES
 from common.data.pseudolabels import THRESHOLDS
 from common.encoding.encode import encode_clip
+from common.encoding.job import scene_qps
 from common.encoding.scenes import ClipInfo, analyse_clip
 from common.evaluation.report import Table, markdown
 from common.media.clips import extract_frames
-from common.media.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_input, x264_output
+from common.media.ffmpeg import CLIP_TIMEOUT, clip_input, x264_output
 from common.media.ffmpeg_process import run
 from common.models.registry import LEVELS
 from common.prediction.inputs import find_inputs
@@ -86,7 +87,7 @@ def ours(predictor, clip: ClipInfo, file: Path) -> dict:
     level = predictor.levels[0]
     qps = {number: predictor(image).levels[level] for number, _, image in extract_frames(clip.path, FRAMES)}
     seconds = _clock() - started
-    row = encode_clip(clip.path, qps, file, "h264")
+    row = encode_clip(clip, scene_qps(clip.scenes, qps), file, "h264")
     encoded = [scene["qp"] for scene in row["scenes"]]
     shown = f"{min(encoded)}" if min(encoded) == max(encoded) else f"{min(encoded)} to {max(encoded)}"
     return _row(shown, 0, seconds, vmaf_of_frames(clip, file), clip, row["bytes"])
@@ -98,7 +99,7 @@ def search(clip: ClipInfo, target: float, folder: Path) -> dict:
 
     def score(qp: int) -> float:
         file = folder.with_name(f"{qp}{folder.suffix}")
-        graph = x264_output(clip.frames(), file, qp, CLIP_THREADS, format="h264", fps_mode="passthrough")
+        graph = x264_output(clip.frames(), file, qp, format="h264", fps_mode="passthrough")
         run(graph, f"encoding {clip.path} at QP {qp}", timeout=CLIP_TIMEOUT, target=file)
         frames[qp] = vmaf_of_frames(clip, file), file.stat().st_size
         return float(frames[qp][0].mean())

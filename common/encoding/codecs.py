@@ -1,12 +1,8 @@
-"""Encoders, and the setting of another one that is as good as H.264 at a QP.
-
-A QP, a CRF and a JPEG quality are different scales, and which of their values look alike depends on the image.
-`match_quality` finds on the image itself the coarsest setting whose PSNR is at least that of H.264.
-"""
+"""The encoders of images and clips, and their options."""
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,22 +18,22 @@ from common.media.ffmpeg_process import Stream, run
 
 SVT_PRESET = 6
 os.environ.setdefault("SVT_LOG", "1")  # otherwise it says on stderr how it is set up
-STEP_DB = 0.6  # from one setting to the next, for the first guess of `match_quality`
 
 
 class Encoder(NamedTuple):
     """One encoder: a library of ffmpeg, which has `options`, or Pillow, which has `save`.
 
     Attributes:
-        parameter: What the encoder calls its setting; "qp" is that of H.264, any other is found by `match_quality`.
+        parameter: What the encoder calls its setting; "qp" is that of H.264, any other is found by
+            `common.encoding.matching`.
         settings: Its values, from the coarsest to the finest.
         suffix: Of the files of images.
         library: ffmpeg's name of the encoder.
         decoder: ffmpeg's name of a decoder.
         reorder: How many frames at most are coded before a frame that is shown before them.
-        options: options(value, threads, rate) returns ffmpeg's options.  The headers of the stream do not depend on the
-            value, so that parts of one stream may have different ones; `rate`, frames a second, is for them only and
-            None for an image.
+        options: options(value, rate) returns ffmpeg's options.  The headers of the stream do not depend on the value,
+            so that parts of one stream may have different ones; `rate`, frames a second, is for them only and None for
+            an image.
         save: save(pixels, file, value, ICC profile or None).
     """
 
@@ -48,7 +44,7 @@ class Encoder(NamedTuple):
     library: str = ""
     decoder: str = ""
     reorder: int = 0
-    options: Callable[[Any, int, Fraction | None], dict[str, Any]] | None = None
+    options: Callable[[Any, Fraction | None], dict[str, Any]] = lambda value, rate: {}
     save: Callable[..., None] | None = None
 
     def check(self, clip: bool) -> None:
@@ -57,62 +53,42 @@ class Encoder(NamedTuple):
             self.save(np.zeros((16, 16, 3), np.uint8), io.BytesIO(), self.settings[0], None)
         elif not clip:
             blank = ffmpeg.input("color=size=64x64:rate=1:duration=1", format="lavfi")
-            run(self.output(blank, "-", self.settings[0], 1, format="null"), f"trying {self.title}")
+            run(self.output(blank, "-", self.settings[0], format="null"), f"trying {self.title}")
         elif self.library not in av.codecs_available:
             raise UserError(f"PyAV is built without {self.library}; `pip install --force-reinstall av` brings it")
 
-    def output(self, stream: Stream, target: str | Path, value: int, threads: int, **options: Any) -> Stream:
+    def output(self, stream: Stream, target: str | Path, value: int, **options: Any) -> Stream:
         """Return ffmpeg's output of an image."""
-        assert self.options
-        settings = self.options(value, threads, None)
-        return stream.output(str(target), vcodec=self.library, **settings, **options)
-
-    def set_up(
-        self, context: av.VideoCodecContext, value: int, size: tuple[int, int], rate: Fraction, tick: Fraction
-    ) -> None:
-        """Set up an encoder of PyAV for 8-bit 4:2:0.
-
-        Args:
-            size: (H, W), both even.
-            rate: Frames a second, for the headers only.
-            tick: The unit of the frames' times, in seconds.
-        """
-        assert self.options
-        options = {name: str(option) for name, option in self.options(value, CLIP_THREADS, rate).items()}
-        context.codec_tag = options.pop("tag:v", context.codec_tag)
-        context.options = options
-        context.height, context.width = size
-        context.pix_fmt, context.time_base, context.framerate = "yuv420p", tick, rate
-        context.thread_type = "FRAME"  # PyAV's default would cut each frame into slices
+        return stream.output(str(target), vcodec=self.library, **self.options(value, None), **options)
 
 
-def _x264(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
+def _x264(value: int, rate: Fraction | None) -> dict[str, Any]:
     # Without `stitchable` the QP would be in the picture parameter set.
-    return x264_options(value, threads, {"stitchable": 1, "fps": _ratio(rate)} if rate else {})
+    return x264_options(value, CLIP_THREADS, {"stitchable": 1, "fps": _ratio(rate)} if rate else {})
 
 
-def _x264_crf(value: float, threads: int, rate: Fraction | None) -> dict[str, Any]:
+def _x264_crf(value: float, rate: Fraction | None) -> dict[str, Any]:
     stitchable = f":stitchable=1:fps={_ratio(rate)}" if rate else ""
-    return {"preset": "medium", "crf": value, "x264-params": f"threads={threads}{stitchable}"}
+    return {"preset": "medium", "crf": value, "x264-params": f"threads={CLIP_THREADS}{stitchable}"}
 
 
-def _x265_crf(value: float, threads: int, rate: Fraction | None) -> dict[str, Any]:
+def _x265_crf(value: float, rate: Fraction | None) -> dict[str, Any]:
     # With a tag that Apple's players know.
     params = "log-level=error" + (f":fps={_ratio(rate)}" if rate else "")
     return {"preset": "medium", "crf": value, "tag:v": "hvc1", "x265-params": params}
 
 
-def _x265(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
-    return {"tune": "psnr", **_x265_crf(value, threads, rate)}  # PSNR is what its setting is found by
+def _x265(value: int, rate: Fraction | None) -> dict[str, Any]:
+    return {"tune": "psnr", **_x265_crf(value, rate)}  # PSNR is what its setting is found by
 
 
-def _x265_qp(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
-    options = _x265(value, threads, rate)
+def _x265_qp(value: int, rate: Fraction | None) -> dict[str, Any]:
+    options = _x265(value, rate)
     params = f"qp={options.pop('crf')}:ipratio=1:pbratio=1:{options['x265-params']}"  # one QP in frames of all types
     return options | {"x265-params": params}
 
 
-def _svt_av1(value: int, threads: int, rate: Fraction | None) -> dict[str, Any]:
+def _svt_av1(value: int, rate: Fraction | None) -> dict[str, Any]:
     rate = rate or Fraction(30)
     params = f"tune=1:fps-num={rate.numerator}:fps-denom={rate.denominator}"  # tune=1: PSNR
     return {"preset": SVT_PRESET, "crf": value, "svtav1-params": params}
@@ -163,26 +139,3 @@ def find_encoder(codec: str, clip: bool) -> Encoder:
         clips = ", ".join(name for name, (_, for_clips) in ENCODERS.items() if for_clips)
         raise UserError(f"codec {codec} is for images; expected one of {clips} for a clip")
     return encoder
-
-
-def match_quality(settings: Sequence[int], quality: Callable[[int], float], wanted: float) -> tuple[int, float]:
-    """Return the coarsest setting that is good enough, else the finest, and its quality.
-
-    Args:
-        settings: From the coarsest to the finest.
-        quality: quality(setting), in dB, rises along `settings`; it is called as rarely as the search allows.
-        wanted: What quality(setting) must reach.
-    """
-    known = {}
-    low, high = -1, len(settings)  # known to be too coarse, known to be good enough
-    at = len(settings) // 2
-    while high - low > 1:
-        known[at] = quality(settings[at])
-        low, high = (low, at) if known[at] >= wanted else (at, high)
-        if low in known and high in known:
-            at = low + (wanted - known[low]) / (known[high] - known[low]) * (high - low)
-        else:
-            at += (wanted - known[at]) / STEP_DB
-        at = min(max(round(at), low + 1), high - 1)
-    best = min(high, len(settings) - 1)
-    return settings[best], known[best]

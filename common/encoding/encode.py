@@ -10,7 +10,7 @@ import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,11 @@ from common.core.stopping import discard
 from common.core.terminal import progress
 from common.data.levels import nearest_qp
 from common.encoding import scenes
-from common.encoding.codecs import find_encoder, match_quality
+from common.encoding.codecs import find_encoder
 from common.encoding.containers import ClipWriter, choose_container
-from common.encoding.parts import describe_mapping, encode_scenes, forget_scenes, read_packets
+from common.encoding.matching import describe_mapping, match_quality
+from common.encoding.parts import EncodedScene, encode_scenes, forget_scenes
+from common.encoding.report import print_warning
 from common.encoding.sources import Source
 from common.encoding.targets import check_not_input, file_ids
 from common.media import ffmpeg
@@ -34,10 +36,9 @@ from common.media.images import open_image, read_image
 from common.media.metrics import HIGHEST_DB, compare_images, luma, psnr
 
 CORES_A_SCENE = 2  # that its encoder keeps busy
-_SCENE_QP = {"lowest": min, "median": statistics.median}
 
 
-def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline: float | None = None) -> dict:
+def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline: int | None = None) -> dict:
     """Encode an image at the whole QP nearest to `qp`, halves upwards, from 1 to 51, and return a row of the report.
 
     Transparency is dropped, 16-bit samples lose their low byte, and the EXIF orientation is applied.  JPEG and AVIF
@@ -46,13 +47,13 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
     Args:
         target: The file, as `common.encoding.targets.target_of` names it; an existing one is replaced.
         codec: One of `common.encoding.config.CODECS`.
-        baseline: A QP to compare the size with.
+        baseline: A QP, 1 to 51, to compare the size with.
 
     Returns:
-        input, target, codec, level (the QP given), qp (the whole one), parameter and value of the encoder's own
-        setting, mapping (how it was found; "" for H.264), bytes (of the file), bits a pixel, psnr luma and psnr rgb
-        (dB), ssim rgb (the mean of R, G and B) and vmaf (None where the image is too small), baseline qp, baseline
-        value, baseline bytes, saving % (None without a baseline), warning ("" for none).
+        input, target, codec, qp (the whole one), parameter and value of the encoder's own setting, mapping (how it was
+        found; "" for H.264), bytes (of the file), bits a pixel, psnr luma and psnr rgb (dB), ssim rgb (the mean of R, G
+        and B) and vmaf (None where the image is too small), baseline qp, baseline value, baseline bytes, saving % (None
+        without a baseline), warning ("" for none).
 
     Raises:
         UserError: The image cannot be read or encoded, or the target is the input.
@@ -60,7 +61,7 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
     check_not_input(target, file_ids([path]))
     encoder, pixels = find_encoder(codec, clip=False), read_image(path)
     profile, deep = _stored_format(path)
-    whole_qp, baseline_qp = nearest_qp(qp, clip=True), _whole(baseline)
+    qp = nearest_qp(qp, clip=True)
     with tempfile.TemporaryDirectory() as folder:
 
         @functools.cache
@@ -69,7 +70,7 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
             if encoder.save:
                 with open(file, "wb") as opened:
                     encoder.save(pixels, opened, value, profile)
-            elif encoder.output:
+            else:
                 ffmpeg.encode_frame(pixels, file, value, encoder.output)
             return file
 
@@ -87,14 +88,14 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
             value, db = match_quality(encoder.settings, lambda value: luma_db(decoded(value)), wanted)
             return value, describe_mapping(db, wanted, qp)
 
-        value, mapping = setting(whole_qp)
+        value, mapping = setting(qp)
         size = encoded(value).stat().st_size
-        row = {"input": str(path), "target": str(target), "codec": codec, "level": float(qp), "qp": whole_qp}
+        row = {"input": str(path), "target": str(target), "codec": codec, "qp": qp}
         row |= {"parameter": encoder.parameter, "value": value, "mapping": mapping, "bytes": size}
         row["bits a pixel"] = 8 * size / pixels[..., 0].size
-        baseline_value = None if baseline_qp is None else setting(baseline_qp)[0]
+        baseline_value = None if baseline is None else setting(baseline)[0]
         baseline_bytes = None if baseline_value is None else encoded(baseline_value).stat().st_size
-        row |= _saving(size, baseline_qp, baseline_value, baseline_bytes)
+        row |= _saving(size, baseline, baseline_value, baseline_bytes)
         image = decoded(value)
         row["vmaf"] = ffmpeg.vmaf(pixels, image) if min(pixels.shape[:2]) > 16 else None
         quality = compare_images(pixels, image)  # last, since only ffmpeg can be stopped
@@ -105,14 +106,11 @@ def encode_image(path: str | Path, qp: float, target: Path, codec: str, baseline
 
 
 def encode_clip(
-    path: str | Path,
-    qps: Mapping[int, float],
+    clip: scenes.ClipInfo,
+    qps: Sequence[int],
     target: Path,
     codec: str,
-    baseline: float | None = None,
-    scene_qp: str = "lowest",
-    warn: Callable[[str], object] = lambda text: None,
-    down: bool = False,
+    baseline: int | None = None,
     jobs: int | None = None,
     resume: bool = False,
 ) -> dict:
@@ -123,13 +121,12 @@ def encode_clip(
     8.  HDR (PQ, HLG) keeps its tags, or it would be shown in wrong colours; its mastering data and Dolby Vision's are
     dropped, and PSNR, SSIM and VMAF treat its samples as SDR.
 
-    Until the clip is done, its complete scenes are kept beside it; they stay where the program is stopped or killed.
+    What the encoded clip will not keep is printed before encoding, and after it what was damaged.  Until the clip is
+    done, its complete scenes are kept beside it; they stay where the program is stopped or killed.
 
     Args:
-        qps: {frame's number from 0: predicted QP}, at least one.
+        qps: The QP of each scene, from 1 to 51.
         target, codec, baseline: As `encode_image`.
-        scene_qp, down: As `scene_qps`.
-        warn: Called before encoding with what the encoded clip will not keep, and after it with what was damaged.
         jobs: Scenes that are encoded at a time, which changes no byte; by default as many as keep all cores busy.
         resume: Use the scenes that an earlier call with the same settings has completed.
 
@@ -141,31 +138,24 @@ def encode_clip(
     Raises:
         UserError: As `encode_image`; or the quality of the encoded clip is far from its QPs (see `lowest_db`).
     """
-    given, target = target, Path(os.path.abspath(target))
+    path, encoder = clip.path, find_encoder(codec, clip=True)
     check_not_input(target, file_ids([path]))
-    folder, alive = target.with_name(f"{PART}{target.name}.scenes"), watch_kills()
+    folder, alive = Path(os.path.abspath(target)).with_name(f"{PART}{target.name}.scenes"), watch_kills()
     if not resume:
         discard(folder)
-    encoder, clip = find_encoder(codec, clip=True), scenes.analyse_clip(path)
-    chosen_qps, baseline_qp = scene_qps(clip.scenes, qps, scene_qp, down), _whole(baseline)
+    wanted = [[qp] if baseline is None else [qp, baseline] for qp in qps]
     bar = functools.partial(progress, total=len(clip.times), unit="frame", leave=False)
     jobs = jobs or max(1, threads.CORES // CORES_A_SCENE)
     try:
         with Source(path) as source, atomic_write(target) as temporary:
             kind = choose_container(path, encoder)
-            warning = "; ".join(filter(None, (clip.warning, *kind.changes)))
-            if warning:
-                warn(warning)
+            lost = "; ".join(filter(None, (clip.warning, *kind.changes)))
+            print_warning(path, lost)
             writer = ClipWriter(temporary, source, clip, kind, encoder)
-            wanted = [[qp] if baseline_qp is None else [qp, baseline_qp] for qp in chosen_qps]
             with bar(desc=f"{Path(path).name}: encoding") as frames:
                 parts = encode_scenes(clip, encoder, wanted, writer.flags, folder, jobs, frames.update)
-            for part in parts:
-                for packet in read_packets(part.pop("file"), clip.tick):
-                    writer.write(packet)
-            writer.finish()
-            if writer.troubles():
-                warn(writer.troubles())
+            writer.write(packet for part in parts for packet in part.packets(clip.tick))
+            print_warning(path, writer.troubles())
             with bar(desc=f"{Path(path).name}: measuring") as frames:
                 quality = _measure(clip, temporary, parts, f"measuring {path}", frames.update)
     except UserError:
@@ -173,21 +163,21 @@ def encode_clip(
         forget_scenes(folder)
         raise
     forget_scenes(folder)
-    sizes = [part.pop("bytes") for part in parts]
-    size, baseline_size = (sum(own[place] for own in sizes) for place in (0, -1))
-    lowest = min(parts, key=lambda part: part["qp"])
-    row = {"input": str(path), "target": str(given), "codec": codec, "level": min(qps.values()), "qp": lowest["qp"]}
+    size, baseline_size = (sum(part.sizes[place] for part in parts) for place in (0, -1))
+    lowest = min((part.row for part in parts), key=lambda row: row["qp"])
+    row = {"input": str(path), "target": str(target), "codec": codec, "qp": lowest["qp"]}
     row |= {"parameter": encoder.parameter, "value": lowest["value"], "mapping": lowest["mapping"], "bytes": size}
-    row |= {
-        "bits a pixel": 8 * size / (math.prod(clip.format.size) * len(clip.times)),
-        "kb/s": 8e-3 * size / clip.seconds,
-    }
+    row["bits a pixel"] = 8 * size / (math.prod(clip.format.size) * len(clip.times))
+    row["kb/s"] = 8e-3 * size / clip.seconds
     row |= quality | {"frames": len(clip.times), "seconds": clip.seconds}
-    row |= _saving(size, baseline_qp, None, None if baseline_qp is None else baseline_size)
-    return row | {"scenes": parts, "warning": "; ".join(filter(None, (warning, writer.troubles())))}
+    row |= _saving(size, baseline, None, None if baseline is None else baseline_size)
+    warning = "; ".join(filter(None, (lost, writer.troubles())))
+    return row | {"scenes": [part.row for part in parts], "warning": warning}
 
 
-def _measure(clip: scenes.ClipInfo, file: Path, parts: list[dict], task: str, progress: Callable[[], object]) -> dict:
+def _measure(
+    clip: scenes.ClipInfo, file: Path, parts: list[EncodedScene], task: str, progress: Callable[[], object]
+) -> dict:
     """Return the columns of the quality of an encoded clip.  Raises UserError where it is far from its QPs."""
     streams, with_vmaf = (ffmpeg.clip_input(file), clip.frames()), min(clip.encoded_size) > 16
     quality = compare_streams(*streams, task, with_vmaf, progress)
@@ -195,11 +185,12 @@ def _measure(clip: scenes.ClipInfo, file: Path, parts: list[dict], task: str, pr
     if len(dbs) != len(clip.times):
         raise UserError(f"{task}: {len(dbs)} frames came of {len(clip.times)}; copy the clip again")
     for part in parts:
-        for number in range(part["start"], part["end"] + 1):
-            if dbs[number] < lowest_db(part["qp"]):
+        least = lowest_db(part.row["qp"])
+        for number in range(part.row["start"], part.row["end"] + 1):
+            if dbs[number] < least:
                 raise UserError(
-                    f"{task}: frame {number} has a PSNR of {dbs[number]:.1f} dB, but QP {part['qp']} gives "
-                    f"{lowest_db(part['qp']):.1f} dB or more; nothing is kept, please report this with the clip"
+                    f"{task}: frame {number} has a PSNR of {dbs[number]:.1f} dB, but QP {part.row['qp']} gives "
+                    f"{least:.1f} dB or more; nothing is kept, please report this with the clip"
                 )
     row = {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs), "ssim luma": quality["ssim"]}
     return row | {"vmaf": quality["vmaf"]}
@@ -214,36 +205,10 @@ def lowest_db(qp: int) -> float:
     return 10 * math.log10(255**2 / (2 ** ((qp - 4) / 3) + 1))
 
 
-def scene_qps(
-    parts: list[tuple[int, int]], qps: Mapping[int, float], scene_qp: str = "lowest", down: bool = False
-) -> list[int]:
-    """Return the whole QP, 1 to 51, at which each scene is encoded.
-
-    A scene without a predicted frame gets the QP of the nearest such frame before it, or else after it.
-
-    Args:
-        parts: [(first frame, last frame), ...].
-        qps: {frame's number: predicted QP}, at least one.
-        scene_qp: One of `common.encoding.config.SCENE_QPS`, applied to the predicted frames of a scene.
-        down: Round down, and not to the nearest.
-    """
-    predicted, whole = sorted(qps.items()), []
-    for first, last in parts:
-        inside = [qp for number, qp in predicted if first <= number <= last]
-        before = [qp for number, qp in predicted if number < first]
-        qp = _SCENE_QP[scene_qp](inside or before[-1:] or [predicted[0][1]])
-        whole.append(nearest_qp(math.floor(qp) if down else qp, clip=True))
-    return whole
-
-
-def _whole(qp: float | None) -> int | None:
-    return None if qp is None else nearest_qp(qp, clip=True)
-
-
-def _saving(size: int, baseline_qp: int | None, baseline_value: int | None, baseline_bytes: int | None) -> dict:
-    saving = None if baseline_bytes is None else 100 * (1 - size / baseline_bytes)
-    columns = ("baseline qp", "baseline value", "baseline bytes", "saving %")
-    return dict(zip(columns, (baseline_qp, baseline_value, baseline_bytes, saving)))
+def _saving(size: int, qp: int | None, value: int | None, baseline_size: int | None) -> dict:
+    """Return the columns that compare a size with that at the baseline."""
+    saving = None if baseline_size is None else 100 * (1 - size / baseline_size)
+    return {"baseline qp": qp, "baseline value": value, "baseline bytes": baseline_size, "saving %": saving}
 
 
 def _stored_format(path: str | Path) -> tuple[bytes | None, bool]:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import math
+import statistics
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common.core import messages
 from common.core.errors import UserError
 from common.core.files import check_writable, file_stamp
 from common.core.messages import note
@@ -22,13 +22,16 @@ from common.core.terminal import progress
 from common.core.threads import prefetch
 from common.data.levels import LOWEST_QP, nearest_qp, sur_column
 from common.encoding.codecs import ENCODERS, find_encoder
-from common.encoding.config import EncodingConfig, PlanConfig
-from common.encoding.encode import encode_clip, encode_image, scene_qps
-from common.encoding.report import COLUMNS, ReportTable, read_scenes, report_row
+from common.encoding.config import EncodingConfig, SceneConfig
+from common.encoding.encode import encode_clip, encode_image
+from common.encoding.report import COLUMNS, ReportTable, print_warning, read_scenes, report_row
+from common.encoding.scenes import analyse_clip
 from common.encoding.targets import targets_of
 from common.media.clips import is_clip
 from common.media.ffmpeg_process import kill_all
 
+_SCENE_QP = {"lowest": min, "median": statistics.median}
+_IMAGE = ((0, 0),)  # is one scene
 LARGE = 16_000_000  # pixels of an image that is encoded while no other large one is: encoding takes 70 bytes a pixel
 
 
@@ -41,16 +44,43 @@ class _Input:
     large: bool = False
 
 
+def scene_qps(
+    parts: Sequence[tuple[int, int]], qps: Mapping[int, float], scene_qp: str = "lowest", down: bool = False
+) -> list[int]:
+    """Return the whole QP, 1 to 51, at which each scene is encoded.
+
+    A scene without a predicted frame gets the QP of the nearest such frame before it, or else after it.
+
+    Args:
+        parts: [(first frame, last frame), ...].
+        qps: {frame's number: predicted QP}, at least one.
+        scene_qp: One of `common.encoding.config.SCENE_QPS`, applied to the predicted frames of a scene.
+        down: Round down, and not to the nearest.
+    """
+    predicted, whole = sorted(qps.items()), []
+    for first, last in parts:
+        inside = [qp for number, qp in predicted if first <= number <= last]
+        before = [qp for number, qp in predicted if number < first]
+        qp = _SCENE_QP[scene_qp](inside or before[-1:] or [predicted[0][1]])
+        whole.append(nearest_qp(math.floor(qp) if down else qp, clip=True))
+    return whole
+
+
 class PredictedInputs:
     """Collects what is predicted of inputs: the QPs of one level."""
 
-    def __init__(self, config: EncodingConfig | PlanConfig, levels: Sequence[str]):
+    def __init__(self, config: SceneConfig, levels: Sequence[str]):
         """Check that the level is among `levels`, which the model predicts.  Raises UserError where it is not."""
-        self.level = config.level or levels[0]
+        self.config, self.level = config, config.level or levels[0]
         if self.level not in levels:
             raise UserError(f"--level {self.level}: the model with these weights gives {', '.join(levels)}")
         self.column = sur_column(self.level, config.sur)
+        self.down = config.sur is not None  # its share of viewers is reached at the next lower whole QP
         self.inputs: dict[Path, _Input] = {}
+
+    def qps_of(self, path: Path, parts: Sequence[tuple[int, int]] = _IMAGE) -> list[int]:
+        """Return the whole QP of each scene of an input, as `scene_qps`; an image is one scene."""
+        return scene_qps(parts, self.inputs[path].qps, self.config.scene, self.down)
 
     def add(self, rows: Iterable[dict]) -> None:
         """Note the predicted QPs of an input: rows of predictions, as `common.cli.predict` makes and reads them."""
@@ -82,7 +112,7 @@ class EncodingJob(PredictedInputs):
             UserError: An encoder is missing, the folder holds files, or two inputs would become one file.
         """
         super().__init__(config, levels)
-        self.config = config
+        self.config: EncodingConfig = config
         for clip in sorted(set(map(is_clip, places))):
             find_encoder(config.codec, clip).check(clip)
         if config.folder.is_file():
@@ -140,57 +170,50 @@ class EncodingJob(PredictedInputs):
         return failures
 
     @functools.cached_property
-    def baseline(self) -> float | None:
+    def baseline(self) -> int | None:
         """The QP whose size the encoded files are compared with; None where all of them are encoded at one QP."""
         if self.config.baseline is not None:
             return self.config.baseline
-        qps = [self._down(qp) for source in self.inputs.values() for qp in source.qps.values()]
-        return min(qps) if nearest_qp(min(qps), clip=True) != nearest_qp(max(qps), clip=True) else None
+        qps = [nearest_qp(self.rounded(qp), clip=True) for source in self.inputs.values() for qp in source.qps.values()]
+        return min(qps) if min(qps) != max(qps) else None
 
-    def _down(self, qp: float) -> float:
-        """The QP, rounded down for --sur: its share of viewers is reached at the next lower whole QP."""
-        return math.floor(qp) if self.config.sur else qp
+    def rounded(self, qp: float) -> float:
+        """Return a QP as predicted, or rounded down."""
+        return math.floor(qp) if self.down else qp
 
     def may_keep(self, path: Path, row: dict | None) -> bool:
         """Return whether `row` of an earlier report, or None, is what this run would write about an input."""
         if row is None or not Path(row["target"]).is_file():
             return False
-        qps, encoded = self.inputs[path].qps, read_scenes(row)
-        lowest, baseline = min(qps.values()), "" if self.baseline is None else nearest_qp(self.baseline, clip=True)
+        encoded, lowest = read_scenes(row), min(self.inputs[path].qps.values())
         # The lowest QP does not tell how the QP of each scene followed from those of its frames.
-        due = [nearest_qp(self._down(lowest), clip=True)]
-        if encoded:
-            due = scene_qps(list(encoded), qps, self.config.scene, self.config.sur is not None)
         return (
             (row["codec"], row["target"]) == (self.config.codec, str(self.targets[path]))
-            and row["baseline qp"] == str(baseline)
-            and any(abs(float(row["level"]) - level) < 1e-3 for level in (lowest, self._down(lowest)))  # as before
-            and (list(encoded.values()) or [int(row["qp"])]) == due
+            and row["baseline qp"] == str("" if self.baseline is None else self.baseline)
+            and any(abs(float(row["level"]) - level) < 1e-3 for level in (lowest, self.rounded(lowest)))  # as before
+            and (list(encoded.values()) or [int(row["qp"])]) == self.qps_of(path, list(encoded) or _IMAGE)
         )
 
     def _encode(self, path: Path) -> dict:
         """Encode one input and return its row.  Raises UserError."""
-        target, qps = self.targets[path], self.inputs[path].qps
+        target, config, lowest = self.targets[path], self.config, min(self.inputs[path].qps.values())
         if isinstance(target, UserError):
             raise target
-        warn, codec, lowest = functools.partial(print_warning, path), self.config.codec, min(qps.values())
-        if nearest_qp(self._down(lowest)) < LOWEST_QP:
+        if nearest_qp(self.rounded(lowest)) < LOWEST_QP:
             warning = f"level {lowest:.2f}: encoded at QP {LOWEST_QP}, above it, for none lower is encoded"
-            warn(warning)
+            print_warning(path, warning)
             self.inputs[path].warnings[warning] = None
         if is_clip(path):
-            down, jobs, resume = self.config.sur is not None, self.config.jobs, self.config.resume
-            return encode_clip(path, qps, target, codec, self.baseline, self.config.scene, warn, down, jobs, resume)
-        return encode_image(path, self._down(qps[0]), target, codec, self.baseline) | {"level": lowest}
+            clip = analyse_clip(path)
+            qps, jobs = self.qps_of(path, clip.scenes), {"jobs": config.jobs, "resume": config.resume}
+            row = encode_clip(clip, qps, target, config.codec, self.baseline, **jobs)
+        else:
+            row = encode_image(path, self.qps_of(path)[0], target, config.codec, self.baseline)
+        return row | {"level": lowest}
 
     def _write(self, row: dict) -> None:
         """Write the row of an input to the report, with the warnings of its prediction, and print its own warning."""
-        if row["warning"] and not is_clip(row["input"]):  # a clip's is printed before it is encoded
+        if not is_clip(row["input"]):  # a clip's is printed before it is encoded
             print_warning(row["input"], row["warning"])
         row["warning"] = "; ".join(filter(None, (*self.inputs[Path(row["input"])].warnings, row["warning"])))
         self.report.write([report_row(row) | {STAMP: self.stamps[row["input"]]}])
-
-
-def print_warning(path: str | Path, warning: str) -> None:
-    if messages.level > messages.QUIET:
-        tqdm.write(f"warning: {one_line(str(path))}: {warning}", file=sys.stderr)

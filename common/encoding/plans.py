@@ -6,38 +6,34 @@ CRF the first frame of a zone keeps the QP of the one before it: a scene is enco
 """
 
 import dataclasses
-import functools
 import itertools
 import json
 import math
+import os
 import re
 import shlex
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
 import av
-import numpy as np
 from tqdm import tqdm
 
 from common.core.errors import UserError
 from common.core.messages import note
 from common.core.names import one_line
 from common.core.terminal import progress
-from common.data.levels import nearest_qp
 from common.encoding import scenes
-from common.encoding.codecs import H264, STEP_DB, Encoder, find_encoder, match_quality
+from common.encoding.codecs import H264, Encoder, find_encoder
 from common.encoding.config import PlanConfig
-from common.encoding.encode import scene_qps
-from common.encoding.job import PredictedInputs, print_warning
-from common.encoding.parts import SAMPLE
+from common.encoding.job import PredictedInputs
+from common.encoding.matching import SAMPLE, STEP_DB, Sample
+from common.encoding.report import print_warning
 from common.encoding.sources import Source
 from common.media.clips import any_of, is_clip
-from common.media.ffmpeg import CLIP_THREADS
 from common.media.ffmpeg_process import watch_kills
 
 SAMPLES = 3  # of a scene that is longer than SAMPLE frames, which they have together
@@ -71,18 +67,18 @@ class PlanJob(PredictedInputs):
     def __init__(self, config: PlanConfig, levels: Sequence[str], places: Mapping[Path, Path], out: TextIO):
         """Check that the inputs can be printed so, before anything is predicted; raise UserError where not."""
         super().__init__(config, levels)
-        format, codec = config.format, config.codec
-        if format == "x265-zones" and codec not in ("h264", "hevc-qp"):
+        self.format, self.codec, self.out = config.format, config.codec, out
+        if self.format == "x265-zones" and find_encoder(self.codec, clip=True).parameter != "qp":
             raise UserError(
-                f"--codec {codec}: x265's zones take a QP only; --format ffmpeg or av1an-scenes, or no --codec"
+                f"--codec {self.codec}: x265's zones take a QP only; --format ffmpeg or av1an-scenes, or no --codec"
             )
-        self.config, self.out = config, out
-        self.codec = "hevc-qp" if format == "x265-zones" else codec
-        if format in ("x265-zones", "av1an-scenes") and len(places) > 1:
-            raise UserError(f"--format {format}: these are {len(places)} inputs; expected one clip, run once for each")
+        if self.format in ("x265-zones", "av1an-scenes") and len(places) > 1:
+            raise UserError(
+                f"--format {self.format}: these are {len(places)} inputs; expected one clip, run once for each"
+            )
         for path in places:
             encoder = find_encoder(self.codec, is_clip(path))
-            if not is_clip(path) and (format not in ("text", "json") or encoder.parameter != "qp"):
+            if not is_clip(path) and (self.format not in ("text", "json") or encoder.parameter != "qp"):
                 raise UserError(f"{path}: an image has no scenes; --encode codes it, --format json gives its QP")
             encoder.check(is_clip(path))
 
@@ -95,99 +91,72 @@ class PlanJob(PredictedInputs):
             except UserError as error:
                 tqdm.write(f"error: {one_line(str(error))}", file=sys.stderr)
                 continue
-            if self.config.format != "json":
+            if self.format != "json":
                 self._print(documents[-1])
-        if self.config.format == "json":
+        if self.format == "json":
             print(json.dumps({"inputs": documents}), file=self.out)
         return len(self.inputs) - len(documents)
 
     def _document(self, path: Path) -> dict[str, Any]:
-        """Return all that is known of an input, ready for JSON."""
-        qps, down, encoder = self.inputs[path].qps, self.config.sur is not None, find_encoder(self.codec, is_clip(path))
-        document = {"path": str(path), "level": self.column, "codec": self.codec, "parameter": encoder.parameter}
-        if not is_clip(path):
-            qp = nearest_qp(math.floor(qps[0]) if down else qps[0], clip=True)
-            return document | {"levels": qps, "scenes": [dataclasses.asdict(ScenePlan(0, 0, qp, qp))]}
-        clip = scenes.analyse_clip(path)
-        if clip.warning:
+        """Return all that is known of an input, ready for JSON: what holds for the codec."""
+        encoder = find_encoder(self.codec, is_clip(path))
+        document: dict[str, Any] = {"path": str(path), "level": self.column, "codec": self.codec}
+        document |= {"parameter": encoder.parameter, "levels": self.inputs[path].qps}
+        if is_clip(path):
+            clip = scenes.analyse_clip(path)
             print_warning(path, clip.warning)
-        parts = plan_scenes(clip, encoder, scene_qps(clip.scenes, qps, self.config.scene, down))
-        document |= {"frames": len(clip.times), "rate": str(clip.rate), "seconds": clip.seconds, "levels": qps}
-        document |= {"scenes": [dataclasses.asdict(part) for part in parts]}
-        forms = {
-            "x265-zones": lambda: x265_zones(parts),
-            "av1an-scenes": lambda: av1an_scenes(encoder, parts),
-            "ffmpeg": lambda: ffmpeg_commands(clip, encoder, parts),
-        }
-        return document | {name: form() for name, form in forms.items() if self.config.format in (name, "json")}
+            parts = plan_scenes(clip, encoder, self.qps_of(path, clip.scenes))
+            document |= {"frames": len(clip.times), "rate": str(clip.rate), "seconds": clip.seconds}
+            document |= {"x265-zones": x265_zones(parts)} if encoder.parameter == "qp" else {}
+            document["av1an-scenes"] = av1an_scenes(encoder, parts)
+            document["ffmpeg"] = ffmpeg_commands(clip, encoder, parts)
+        else:
+            parts = [ScenePlan(0, 0, qp, qp) for qp in self.qps_of(path)]
+        return document | {"scenes": [dataclasses.asdict(part) for part in parts]}
 
     def _print(self, document: dict[str, Any]) -> None:
-        match self.config.format:
-            case "text":
-                for part in document["scenes"]:
-                    setting = (
-                        f", {document['parameter']} {part['value']:g} ± {part['margin']:g}" if part["margin"] else ""
-                    )
-                    where = f" frames {part['start']} to {part['end']}" if "frames" in document else ""
-                    print(f"{one_line(document['path'])}{where}: QP {part['qp']}{setting}", file=self.out)
-            case "ffmpeg":
-                print(*document["ffmpeg"], sep="\n", file=self.out)
-            case "av1an-scenes":
-                print(json.dumps(document["av1an-scenes"]), file=self.out)
-            case "x265-zones":
-                starts = [str(part["start"]) for part in document["scenes"][1:]]
-                keys = "".join(f", {at} I -1" for at in starts)
-                qpfile = f" --qpfile FILE (its lines: 0 I -1{keys})" if starts else ""
-                note(
-                    f"x265 needs --qp {document['scenes'][0]['qp']} --ipratio 1 --pbratio 1 --no-open-gop{qpfile} too",
-                    sys.stderr,
-                )
-                print(document["x265-zones"], file=self.out)
+        """Print a document in any format but JSON."""
+        parts = document["scenes"]
+        if self.format == "text":
+            for part in parts:
+                where = f" frames {part['start']} to {part['end']}" if "frames" in document else ""
+                crf = f", {document['parameter']} {part['value']:g} ± {part['margin']:g}" if part["margin"] else ""
+                print(f"{one_line(document['path'])}{where}: QP {part['qp']}{crf}", file=self.out)
+        elif self.format == "ffmpeg":
+            print(*document["ffmpeg"], sep="\n", file=self.out)
+        elif self.format == "av1an-scenes":
+            print(json.dumps(document["av1an-scenes"]), file=self.out)
+        else:
+            keys = ", ".join(f"{part['start']} I -1" for part in parts)
+            qpfile = f" --qpfile FILE (its lines: {keys})" if len(parts) > 1 else ""
+            options = f"--qp {parts[0]['qp']} --ipratio 1 --pbratio 1 --no-open-gop{qpfile}"
+            note(f"x265 needs {options} too", sys.stderr)
+            print(document["x265-zones"], file=self.out)
 
 
 def plan_scenes(clip: scenes.ClipInfo, encoder: Encoder, qps: Sequence[int]) -> list[ScenePlan]:
     """Return the setting of each scene: its QP, or else what is as good on samples of it as H.264 at that QP."""
     if encoder.parameter == "qp":
         return [ScenePlan(*scene, qp, qp) for scene, qp in zip(clip.scenes, qps)]
-    parts, task = [], f"sampling {clip.path}"
+    parts, alive = [], watch_kills()
     with progress(total=len(clip.times), unit="frame", desc=Path(clip.path).name, leave=False) as bar:
-        for scene, qp, frames in zip(clip.scenes, qps, scenes.each_scene(clip, task, bar.update)):
-            with tempfile.TemporaryFile() as file:
-                parts.append(ScenePlan(*scene, qp, *_find_setting(clip, encoder, scene, frames, qp, file)))
+        reader = scenes.SceneReader(clip, f"sampling {clip.path}", bar.update)
+        for (first, last), qp in zip(clip.scenes, qps):
+            starts, length = [first], last + 1 - first
+            if length > SAMPLE:
+                length = SAMPLE // SAMPLES
+                starts = [first + (last + 1 - length - first) * n // (SAMPLES - 1) for n in range(SAMPLES)]
+            windows = [range(start, start + length) for start in starts]
+            sample = Sample(clip, windows, reader.read(first, last), alive)
+            parts.append(ScenePlan(first, last, qp, *_find_setting(sample, encoder, qp)))
     return parts
 
 
-def _find_setting(
-    clip: scenes.ClipInfo,
-    encoder: Encoder,
-    scene: tuple[int, int],
-    frames: Iterable[scenes.Frame],
-    qp: int,
-    file: IO[bytes],
-) -> tuple[float, float]:
-    """Return the CRF that is as good on samples of a scene, kept in `file`, as H.264 at a QP, and its margin."""
-    (first, last), length = scene, SAMPLE // SAMPLES
-    starts = [first + (last + 1 - length - first) * n // (SAMPLES - 1) for n in range(SAMPLES)]
-    if last - first < SAMPLE:
-        starts, length = [first], last + 1 - first
-    windows = [range(start, start + length) for start in starts]
-    for number, samples in frames:
-        if any(number in window for window in windows):
-            file.write(samples)
-    file.flush()
-    stored, alive = np.memmap(file, np.uint8, "r").reshape(len(windows), length, -1), watch_kills()
-
-    @functools.cache
-    def dbs(encoder: Encoder, value: int) -> list[float]:
-        return [scenes.mean_psnr(clip, *sample, alive, encoder, value) for sample in zip(windows, stored)]
-
-    def mean_db(value: int) -> float:
-        return statistics.fmean(dbs(encoder, value))
-
-    wanted = dbs(H264, qp)
-    whole, db = match_quality(encoder.settings, mean_db, statistics.fmean(wanted))
-    step = db - mean_db(min(whole + 1, encoder.settings[0])) or STEP_DB  # the search has tried that one too
-    spare = [own - other for own, other in zip(dbs(encoder, whole), wanted)]
+def _find_setting(sample: Sample, encoder: Encoder, qp: int) -> tuple[float, float]:
+    """Return the CRF that is as good on a sample of a scene as H.264 at a QP, and its margin."""
+    whole, db, _ = sample.match(encoder, qp)
+    step = db - sample.db(encoder, min(whole + 1, encoder.settings[0])) or STEP_DB  # the search has tried that one too
+    spare = [own - wanted for own, wanted in zip(sample.dbs(encoder, whole), sample.dbs(H264, qp))]
     spread = SHORT + statistics.stdev(spare) / math.sqrt(SAMPLES) / step if len(spare) > 1 else 0
     if encoder.library == "libsvtav1":  # whose CRF is a whole number in ffmpeg
         return whole, max(round(spread, 1), 1)
@@ -228,9 +197,8 @@ def av1an_scenes(encoder: Encoder, parts: Sequence[ScenePlan]) -> dict[str, Any]
 
 def _arguments(encoder: Encoder, value: float) -> list[str]:
     """Return the arguments of the encoder's own program for the settings that ffmpeg's options stand for."""
-    assert encoder.options
     settings = {}
-    for name, option in encoder.options(value, CLIP_THREADS, None).items():
+    for name, option in encoder.options(value, None).items():
         own = name.endswith("-params")
         settings |= dict(pair.split("=") for pair in option.split(":")) if own else {name: option}
     arguments = []
@@ -247,6 +215,7 @@ def ffmpeg_commands(clip: scenes.ClipInfo, encoder: Encoder, parts: Sequence[Sce
 
     They write NAME.coded.mkv in the folder where they run, with the clip's sound.
     """
+    clip = clip._replace(path=os.path.abspath(clip.path))
     name, starts = re.sub(r"[^\w.-]", "_", Path(clip.path).stem), [part.start for part in parts[1:]]
     target, keyframes, zones = f"{name}.coded.mkv", {}, {}
     if not starts or encoder.parameter == "qp" and encoder.library == "libx265":
@@ -277,12 +246,11 @@ def _command(
     target: str,
 ) -> str:
     """Return a command line that encodes a clip.  more: What is added to the encoder's options; flags: others."""
-    assert encoder.options
     (height, width), even = clip.format.size, clip.encoded_size
     if (height, width) != even:
         borders = f"fillborders=right={width % 2}:bottom={height % 2}:mode=smear"
         filters = [*filters, "format=yuv444p", f"pad={even[1]}:{even[0]}", borders]
-    own = {name: option for name, option in encoder.options(value, CLIP_THREADS, clip.rate).items() if name != "tag:v"}
+    own = {name: option for name, option in encoder.options(value, clip.rate).items() if name != "tag:v"}
     own = {name: f"{option}{more.get(name, '')}" for name, option in own.items()}
     own = {"pix_fmt": "yuv420p", "fps_mode": "passthrough", "c:v": encoder.library, **own, **flags}
     pairs = itertools.chain.from_iterable((f"-{name}", str(option)) for name, option in own.items())

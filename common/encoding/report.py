@@ -1,18 +1,27 @@
 """The report of `predict --encode`: rows of a file, and a table for a person."""
 
 import re
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from tqdm import tqdm
 
+from common.core import messages
+from common.core.names import one_line
 from common.core.row_file import STAMP
 from common.core.terminal import Listing
-from common.data.levels import nearest_qp
 
 COLUMNS = (
     "path,target,codec,level,qp,parameter,value,mapping,bytes,bits a pixel,kb/s,psnr luma,lowest psnr luma,psnr rgb,"
     "ssim luma,ssim rgb,vmaf,frames,seconds,scenes,baseline qp,baseline value,baseline bytes,saving %,warning"
 ).split(",") + [STAMP]
+
+
+def print_warning(path: str | Path, warning: str) -> None:
+    """Print a warning of an input; "" is none."""
+    if warning and messages.level > messages.QUIET:
+        tqdm.write(f"warning: {one_line(str(path))}: {warning}", file=sys.stderr)
 
 
 def report_row(row: dict) -> dict:
@@ -39,7 +48,7 @@ class ReportTable:
 
     HEAD = "  QP       bytes  bit/px PSNR Y   SSIM  VMAF  saved"
 
-    def __init__(self, paths: Iterable, baseline: float | None):
+    def __init__(self, paths: Iterable, baseline: int | None):
         self.listing = Listing(map(str, paths), room=len(self.HEAD + "  CRF 26"))
         self.baseline, self.headed = baseline, False
         self.sizes: list[tuple[int, int]] = []  # bytes of each file, and at the baseline
@@ -72,5 +81,5 @@ class ReportTable:
         saved = ""
         if self.baseline is not None and other:
             percent = 100 * (1 - size / other)
-            saved = f", {percent:.1f} % less than all of it at QP {nearest_qp(self.baseline, clip=True)}"
+            saved = f", {percent:.1f} % less than all of it at QP {self.baseline}"
         print(f"{len(self.sizes)} files encoded, {size:,} bytes{saved}")

@@ -9,10 +9,8 @@ gives the same bytes as the program's.
 import array
 import itertools
 import math
-import os
 import re
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +25,6 @@ from common.encoding.sources import Source
 from common.media.clips import CUT_SCORE, format_warning, seconds_of
 from common.media.ffmpeg import ClipFormat, clip_as_yuv420, clip_format, clip_input
 from common.media.ffmpeg_process import Stream, find_ffmpeg, output_lines, raw_frames
-from common.media.metrics import HIGHEST_DB, psnr
 
 FRAME_TIMEOUT = 600  # seconds
 
@@ -71,9 +68,13 @@ class ClipInfo(NamedTuple):
         return height + height % 2, width + width % 2
 
     def set_up(self, context: av.VideoCodecContext, encoder: Encoder, value: int) -> None:
-        """Set up an encoder of PyAV for its frames."""
-        encoder.set_up(context, value, self.encoded_size, self.rate, self.tick)
-        context.options = context.options | self.format.tags
+        """Set up an encoder of PyAV for its frames, with a setting."""
+        options = {name: str(option) for name, option in encoder.options(value, self.rate).items()}
+        context.codec_tag = options.pop("tag:v", context.codec_tag)
+        context.options = options | self.format.tags
+        context.height, context.width = self.encoded_size
+        context.pix_fmt, context.time_base, context.framerate = "yuv420p", self.tick, self.rate
+        context.thread_type = "FRAME"  # PyAV's default would cut each frame into slices
         if sar := Fraction(self.format.sar):
             context.sample_aspect_ratio = sar
 
@@ -118,7 +119,7 @@ def analyse_clip(path: str | Path) -> ClipInfo:
         rate = min(max(rate.limit_denominator(1001), Fraction(1)), Fraction(240))
     shown = round(int(last.split(b",")[3]) / (1_000_000 * tick))
     return ClipInfo(
-        path=os.path.abspath(path),
+        path=str(path),
         format=format,
         rate=rate,
         tick=tick,
@@ -135,20 +136,23 @@ def read_frames(clip: ClipInfo, start: int, task: str) -> Iterator[Frame]:
     return enumerate(raw_frames(clip.frames(start), height * width * 3 // 2, task, FRAME_TIMEOUT), start)
 
 
-def each_scene(clip: ClipInfo, task: str, progress: Callable[[], object]) -> Iterator[Iterator[Frame]]:
-    """Yield an iterator over the frames of each scene; decodes the clip once.  progress: Called after each frame."""
-    frames = read_frames(clip, 0, task)
-    for _, last in clip.scenes:
+class SceneReader:
+    """Decodes a clip once, and gives the frames of the scenes that are asked for, in their order."""
 
-        def frames_of_scene(last=last):
-            for number, pixels in frames:
-                yield number, pixels
-                progress()
-                if number == last:
-                    return
-            raise UserError(f"{task}: {clip.path} has fewer frames than before; is another program writing it?")
+    def __init__(self, clip: ClipInfo, task: str, progress: Callable[[], object]):
+        """Remember a clip, which is decoded from the first scene on.  progress: Called after each frame."""
+        self.clip, self.task, self.progress, self.frames = clip, task, progress, None
 
-        yield frames_of_scene()
+    def read(self, first: int, last: int) -> Iterator[Frame]:
+        """Yield the frames of a scene, and pass over those before it."""
+        self.frames = self.frames or read_frames(self.clip, first, self.task)
+        for number, samples in self.frames:
+            if number >= first:
+                yield number, samples
+                self.progress()
+            if number == last:
+                return
+        raise UserError(f"{self.task}: {self.clip.path} has fewer frames than before; is another program writing it?")
 
 
 class SceneEncoder:
@@ -174,37 +178,3 @@ class SceneEncoder:
         packets = self.context.encode(image)
         self.size += sum(packet.size for packet in packets)
         return packets
-
-
-def decode_luma(packets: list[av.Packet], encoder: Encoder, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Yield the luma, uint8 (H, W), of the frames in the packets of a SceneEncoder, in the order shown."""
-    decoder = av.CodecContext.create(encoder.decoder, "r")
-    assert isinstance(decoder, av.VideoCodecContext)
-    for packet in [*packets, None]:
-        for frame in decoder.decode(packet):
-            plane = frame.planes[0]
-            yield np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: size[0], : size[1]]
-
-
-def mean_psnr(
-    clip: ClipInfo,
-    numbers: Sequence[int],
-    stored: np.ndarray,
-    alive: Callable[[], None],
-    encoder: Encoder,
-    value: int,
-) -> float:
-    """Return the mean PSNR of luma, in dB, of consecutive frames of a clip that are encoded with a setting.
-
-    Args:
-        numbers, stored: The frames' numbers, and their samples, as Frame has them.
-        alive: Called before each frame; it raises where the program is stopping.
-    """
-    trial, packets = SceneEncoder(clip, encoder, value), []
-    for frame in [*zip(numbers, stored), None]:
-        alive()
-        packets += trial.encode(frame)
-    lumas = decode_luma(packets, encoder, clip.encoded_size)
-    height, width = clip.encoded_size
-    originals = (samples[: height * width].reshape(height, width) for samples in stored)
-    return statistics.fmean(min(psnr(a, b), HIGHEST_DB) for a, b in zip(originals, lumas, strict=True))

@@ -17,6 +17,7 @@ from common.core.errors import UserError
 from common.media.clips import stream_codecs
 
 ISO = "mov,mp4,m4a,3gp,3g2,mj2"  # ffmpeg's name of MP4 and what is like it
+_SAMPLE = 300  # packets from the start of a clip
 _FREE_CLOCKS = ("mpeg", "mpegts")  # their clocks start anywhere, and jump where files were put together
 _BACK, _FORWARD = Fraction(-1, 10), 10  # seconds that one of their streams may go without a jump, as in ffmpeg
 
@@ -62,14 +63,13 @@ class Source:
         return stream_codecs(self.path)
 
     @functools.cached_property
-    def covers(self) -> dict[int, bytes]:
-        """Its cover images, by the indices of their streams."""
-        covers = [stream.index for stream in self.file.streams.video if stream.disposition & Disposition.attached_pic]
-        if not covers:
-            return {}
-        with Source(self.path) as again:
-            packets = itertools.islice(again.demux(*covers), len(covers))
-            return {packet.stream_index: bytes(packet) for packet in packets}
+    def firsts(self) -> dict[int, av.Packet]:
+        """The first packets of its other streams, by their indices, where they come soon; cover images do."""
+        again, firsts = Source(self.path), {}  # not closed: it decodes its packets
+        others = again.others()
+        for packet in itertools.islice(again.demux(*others), _SAMPLE if others else 0):
+            firsts.setdefault(packet.stream_index, packet)
+        return firsts
 
     def demux(self, *streams: Any) -> Iterator[av.Packet]:
         """Yield the packets of streams, by default of all.  Raises UserError where the file is damaged."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.core import threads
 from common.core.errors import UserError
-from common.media.ffmpeg import CLIP_THREADS, CLIP_TIMEOUT, clip_as_yuv420, clip_format, clip_input, rgb, x264_output
+from common.media.ffmpeg import CLIP_TIMEOUT, clip_as_yuv420, clip_format, clip_input, rgb, x264_output
 from common.media.ffmpeg_process import Stream, find_ffmpeg, output_lines, rgb_frames, run
 from common.media.metrics import HIGHEST_DB
 
@@ -68,7 +68,7 @@ def extract_frames(
         stream, coded = copies[0], clip_as_yuv420(copies[1], size or own.size, own.scale).split()
         for index, (qp, target) in enumerate(codings.items()):
             target = os.path.abspath(target)
-            outputs.append(x264_output(coded[index], target, qp, CLIP_THREADS, fps_mode="passthrough"))
+            outputs.append(x264_output(coded[index], target, qp, fps_mode="passthrough"))
     # `print` writes the number and time of each chosen frame to the log.
     chosen = stream.filter("select", f"if({_select(choice, path, rate)},1+0*print(n)+0*print(t),0)")
     printed, number = [], -1

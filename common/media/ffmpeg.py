@@ -83,7 +83,7 @@ def encode_frame(image: np.ndarray, target: Path, value: int, output: Callable[.
         output: `x264_output`, or a function of the same arguments.
     """
     frame = _even(_checked(image))
-    graph = output(_yuv(_raw_input(frame)), target, value, CLIP_THREADS, fps_mode="passthrough")
+    graph = output(_yuv(_raw_input(frame)), target, value, fps_mode="passthrough")
     run(graph, f"encoding an image as {target} with setting {value}", frame.tobytes(), CLIP_TIMEOUT, target)
 
 
@@ -255,7 +255,7 @@ def x264_options(qp: int, threads: int, more: dict[str, Any] | None = None) -> d
     return {"x264-params": f"qp={int(qp)}:{settings}:threads={threads}:lookahead-threads=1"}
 
 
-def x264_output(stream: Stream, target: str | Path, qp: int, threads: int, **options: Any) -> Stream:
+def x264_output(stream: Stream, target: str | Path, qp: int, threads: int = CLIP_THREADS, **options: Any) -> Stream:
     """Return an output that is coded as VideoSet was.  options: of ffmpeg."""
     return stream.output(str(target), vcodec="libx264", **x264_options(qp, threads), **options)
 

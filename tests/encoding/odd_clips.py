@@ -20,6 +20,7 @@ import numpy as np
 
 from common.core.errors import UserError
 from common.encoding.encode import encode_clip
+from common.encoding.scenes import analyse_clip
 from common.encoding.targets import target_of
 from common.media.clips import extract_frames
 from common.media.ffmpeg import decode_frames
@@ -188,8 +189,8 @@ def cut(path: Path, start: float = 0.0, end: float = 1.0) -> None:
 
 def held(path: Path, numbers: Sequence[int] = range(COUNT)) -> None:
     """The last frame is shown for a second."""
-    part = make(scratch(path, ".mp4"), X264 + " -bf 0", numbered()[list(numbers)])
-    last = f"if(eq(N,{COUNT - 1}),1/TB,DURATION)"
+    part = make(scratch(path, ".mp4"), X264 + " -bf 0", numbered(16)[list(numbers)])
+    last = f"if(eq(N,{len(numbers) - 1}),1/TB,DURATION)"
     ffmpeg("-i", part, f"-c copy -bsf:v setts=pts=PTS:dts=DTS:duration='{last}'", path)
 
 
@@ -224,7 +225,7 @@ def vfr(path: Path) -> None:
     make(path, X264 + " -vf select=not(between(n\\,3\\,6)) -fps_mode vfr -enc_time_base 1/1000", sound=AAC)
 
 
-STILL = [5] * COUNT  # so that a B-frame is the last that is coded
+STILL = [5] * 16  # so that a B-frame is the last that is coded
 KEPT = [n for n in range(COUNT) if not 3 <= n <= 6]
 TAGS = "-vf scale=out_color_matrix={m}:out_range={r}:flags=accurate_rnd+full_chroma_int,format={f} -colorspace {s} -color_primaries {p} -color_trc {t} -color_range {r}"
 
@@ -276,7 +277,7 @@ CLIPS = [
     Odd("last frames gone.ts", lambda path: cut(path, end=0.8), [], streams=2),
     Odd("cut off.mkv", lambda path: cut(path, end=0.6), refused="it is cut short; copy the clip again"),
     Odd("held.mp4", held, end=(COUNT - 1) / RATE + 1),
-    Odd("held after frames alike.mp4", lambda path: held(path, STILL), numbers=STILL, end=(COUNT - 1) / RATE + 1),
+    Odd("held after frames alike.mp4", lambda path: held(path, STILL), even(16), STILL, end=15 / RATE + 1),
     Odd("longer sound.mp4", again("", sound=AAC + " -af apad=pad_dur=1"), streams=2),
     Odd("odd size.mkv", plain(LOSSLESS + " yuv444p", frames=numbered()[:, :63, :95]), streams=2, turned=True),
     Odd("bt709.mp4", plain(tagged("bt709", "bt709", "bt709", "bt709")), streams=2),
@@ -334,12 +335,13 @@ def check(odd: Odd, folder: Path) -> str:
     source = folder / odd.name
     source.parent.mkdir(parents=True, exist_ok=True)
     odd.make(source)
-    out, said = folder / "coded", []
+    out = folder / "coded"
     target = target_of(source, odd.codec, out)
     try:
         shown = list(decode_frames(source))
         picked = list(extract_frames(source, sorted({0, len(shown) - 1})))
-        row = encode_clip(source, {0: 12.0}, target, odd.codec, warn=said.append)
+        clip = analyse_clip(source)
+        row = encode_clip(clip, [12] * len(clip.scenes), target, odd.codec)
     except UserError as error:
         assert odd.refused and re.search(odd.refused, str(error)), error
         assert not target.exists() and not list(out.glob(".part*"))

@@ -20,8 +20,9 @@ from PIL import Image, ImageCms
 from skimage import data
 
 from common.core.errors import UserError
-from common.encoding import codecs, encode, scenes
+from common.encoding import codecs, encode, matching, scenes
 from common.encoding.config import CODECS
+from common.encoding.job import scene_qps
 from common.encoding.targets import target_of, targets_of
 from common.media import ffmpeg
 from common.media.clips import is_clip
@@ -35,8 +36,16 @@ HERE = PROJECT
 
 def coded(path, qp, codec, folder, baseline=None):
     """Code an image at a QP, or a clip at {frame: QP}, into `folder`: the row of the report."""
-    work = encode.encode_clip if is_clip(path) else encode.encode_image
-    return work(path, qp, target_of(path, codec, folder), codec, baseline)
+    target = target_of(path, codec, folder)
+    if is_clip(path):
+        return code_clip(path, qp, target, codec, baseline)
+    return encode.encode_image(path, qp, target, codec, baseline)
+
+
+def code_clip(path, qps, target, codec="h264", baseline=None, **settings):
+    """Code a clip at {frame: QP}: the row of the report."""
+    clip = scenes.analyse_clip(path)
+    return encode.encode_clip(clip, scene_qps(clip.scenes, qps), target, codec, baseline, **settings)
 
 
 def packets(path, kind):
@@ -140,11 +149,11 @@ READ_FRAMES = scenes.read_frames
 def test_what_a_scene_is_coded_at():
     parts = [(0, 9), (10, 19), (20, 29), (30, 39)]
     qps = {31: 40.4, 12: 30, 15: 27.5, 19: 29}
-    assert encode.scene_qps(parts, qps) == [30, 28, 29, 40]  # before all: the first; without any: the one before
-    assert encode.scene_qps(parts, qps, "median") == [30, 29, 29, 40]
-    assert encode.scene_qps(parts, {0: 312.0}) == [51] * 4 and encode.scene_qps(parts, {0: -3.0}) == [1] * 4
+    assert scene_qps(parts, qps) == [30, 28, 29, 40]  # before all: the first; without any: the one before
+    assert scene_qps(parts, qps, "median") == [30, 29, 29, 40]
+    assert scene_qps(parts, {0: 312.0}) == [51] * 4 and scene_qps(parts, {0: -3.0}) == [1] * 4
     with pytest.raises(UserError, match="level nan"):
-        encode.scene_qps(parts, {0: float("nan")})
+        scene_qps(parts, {0: float("nan")})
 
 
 @pytest.mark.parametrize(
@@ -303,7 +312,7 @@ def test_the_coarsest_setting_that_is_good_enough():
             asked.append(setting)
             return 20 + 25 * (1 - setting / 51) ** 0.7  # dB of a CRF
 
-        setting, db = codecs.match_quality(range(51, -1, -1), quality, wanted)
+        setting, db = matching.match_quality(range(51, -1, -1), quality, wanted)
         due = [crf for crf in range(51, -1, -1) if 20 + 25 * (1 - crf / 51) ** 0.7 >= wanted][:1] or [0]
         assert [setting] == due and db == quality(setting) and len(asked) <= 9
 
@@ -318,7 +327,8 @@ def interrupt(long, folder, sign):
     """Encode a clip, and press Ctrl-C when a file of this name is there; returns what was said."""
     program = (
         "import sys; from pathlib import Path; from common.cli import program; from common.encoding.encode import *; "
-        "program.run(lambda: encode_clip(sys.argv[1], {0: 20}, Path(sys.argv[2]) / 'long.mp4', 'h264'))"
+        "clip = lambda: scenes.analyse_clip(sys.argv[1]); "
+        "program.run(lambda: encode_clip(clip(), [20] * 3, Path(sys.argv[2]) / 'long.mp4', 'h264'))"
     )
     command = [sys.executable, "-c", program, str(long), str(folder)]
     process = subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE, text=True)
@@ -342,8 +352,8 @@ def test_a_stopped_clip_goes_on_with_its_complete_scenes(tmp_path, long, monkeyp
     assert f"the complete scenes in {folder}, --resume goes on with them" in said
     assert sorted(out.rglob("*")) == [folder, *folder.glob("0-359 *")]
     monkeypatch.setattr(scenes, "read_frames", lambda *a: starts.append(a[1]) or READ_FRAMES(*a))
-    again = encode.encode_clip(long, {0: 20}, out / "long.mp4", "h264", jobs=1, resume=True)
-    undisturbed = encode.encode_clip(long, {0: 20}, tmp_path / "three/long.mp4", "h264", jobs=3)
+    again = code_clip(long, {0: 20}, out / "long.mp4", jobs=1, resume=True)
+    undisturbed = code_clip(long, {0: 20}, tmp_path / "three/long.mp4", jobs=3)
     assert starts[0] == 360 and sorted(starts[1:]) == [0, 360, 720]
     assert Path(again.pop("target")).read_bytes() == Path(undisturbed.pop("target")).read_bytes()
     assert again == undisturbed
@@ -352,6 +362,6 @@ def test_a_stopped_clip_goes_on_with_its_complete_scenes(tmp_path, long, monkeyp
 
 def test_matroska_has_the_same_bytes_again(tmp_path):
     source = film(tmp_path / "short.mkv", SHOTS[::6])
-    rows = [encode.encode_clip(source, {0: 30}, tmp_path / str(n) / "short.mkv", "h264", jobs=n) for n in (1, 2)]
+    rows = [code_clip(source, {0: 30}, tmp_path / str(n) / "short.mkv", jobs=n) for n in (1, 2)]
     one, two = (Path(row["target"]).read_bytes() for row in rows)
     assert one == two and len(rows[0]["scenes"]) > 1

@@ -10,8 +10,7 @@ from moving import CAT, LEVELS, SHOTS, film
 
 from common.encoding import scenes
 from common.encoding.config import EncodingConfig
-from common.encoding.encode import scene_qps
-from common.encoding.job import EncodingJob
+from common.encoding.job import EncodingJob, scene_qps
 from common.media.clips import is_clip
 from common.media.ffmpeg_process import find_ffmpeg
 from common.media.images import write_png

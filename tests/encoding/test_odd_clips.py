@@ -1,13 +1,15 @@
 """Clips that play, but are odd, are predicted and encoded with each frame and sound in its place (see odd_clips.py)."""
 
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import pandas as pd
 import pytest
 import small
 from av.error import InvalidDataError
-from odd_clips import CLIPS, check
+from odd_clips import CLIPS, X264, check, make
 
 from common.core.errors import UserError
 from common.encoding.sources import Source
@@ -31,6 +33,24 @@ def test_damage_among_the_packets_is_said_in_a_line():
     source.path, source.file = Path("x.flv"), SimpleNamespace(demux=demux)
     with pytest.raises(UserError, match=r"^x\.flv: damaged \(Invalid data found .*\); copy the clip again$"):
         list(source.demux())
+
+
+def test_teletext_keeps_its_time(tmp_path):
+    """FFmpeg would take the clock of the file instead, where the two are further apart than is usual."""
+    path = tmp_path / "text.ts"
+    with Source(make(tmp_path / "plain.ts", X264)) as plain, av.open(path, "w") as output:
+        video = output.add_stream_from_template(plain.video)
+        text = output.add_mux_stream("dvb_teletext", time_base=Fraction(1, 90_000))
+        for number, (packet, _) in enumerate(plain.packets()):
+            packet.stream = video
+            output.mux_one(packet)
+            if not number:
+                line = av.Packet(b"\x10\x02\x2c" + bytes(44))
+                line.pts = line.dts = due = packet.pts + 90_000
+                line.time_base, line.stream = Fraction(1, 90_000), text
+                output.mux_one(line)
+    with Source(path) as source:
+        assert [packet.pts for packet, _ in source.packets() if packet.stream_index == 1] == [due]
 
 
 def test_a_handful_through_the_command(tmp_path, small_weights, capsys):

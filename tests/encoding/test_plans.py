@@ -13,7 +13,7 @@ from h264_stream import frame_qps, hevc_frame_qps
 from moving import CAT, LEVELS, SHOTS
 
 from common.core.errors import UserError
-from common.encoding import encode, plans
+from common.encoding import encode, plans, scenes
 from common.encoding.config import PlanConfig
 from common.media.clips import is_clip
 from common.media.ffmpeg import decode_frames
@@ -58,7 +58,9 @@ def test_the_command_lines_give_each_frame_its_qp(tmp_path, clip, codec, count):
 
 
 def test_zones_are_those_that_x265_takes(clip, capsys):
-    assert printed("x265-zones", clip) == "0,12,q=23/13,24,q=32/25,36,q=37\n"
+    zones = "0,12,q=23/13,24,q=32/25,36,q=37"
+    assert printed("x265-zones", clip) == zones + "\n"
+    assert json.loads(printed("json", clip))["inputs"][0]["x265-zones"] == zones
     assert "--qpfile FILE (its lines: 0 I -1, 12 I -1, 24 I -1)" in capsys.readouterr().err
     for codec in ("hevc-crf", "av1"):
         with pytest.raises(UserError, match="x265's zones take a QP only"):
@@ -84,9 +86,9 @@ def test_scenes_are_those_that_av1an_reads(clip):
 
 def test_a_crf_is_the_one_that_encoding_the_scene_finds(tmp_path, clip, monkeypatch):
     document = json.loads(printed("json", clip, codec="h264-crf"))["inputs"][0]
-    assert document["parameter"] == "crf" and document["x265-zones"].startswith("0,12,q=23/")
+    assert document["parameter"] == "crf" and "x265-zones" not in document  # which take no CRF
     found = [scene["value"] for scene in document["scenes"]]
-    row = encode.encode_clip(clip, LEVELS, tmp_path / "film.mp4", "h264-crf")
+    row = encode.encode_clip(scenes.analyse_clip(clip), [23, 32, 37], tmp_path / "film.mp4", "h264-crf")
     assert list(map(math.floor, found)) == [part["value"] for part in row["scenes"]]
     assert f"-crf {found[1]:g} " in document["ffmpeg"][1]
     assert [scene["margin"] for scene in document["scenes"]] == [0.1] * 3  # all of a scene was tried

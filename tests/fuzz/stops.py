@@ -49,10 +49,13 @@ OTHERWISE = ("run.json", "README.md", "index.html")  # they hold times
 
 
 FRAMES, SHEETS = "{made.stops}/images", "{made.stops}/videoset"
+ENCODE = kinds.PREDICT.format(f"{FRAMES}/1.png {FRAMES}/2.png {{made.stops}}/film.mp4 --encode coded --resume --jobs 2")
 COMMANDS = {
     "train": kinds.TRAIN.format("small", "{made.root}", 12) + " --resume",
     "predict": kinds.PREDICT.format(f"{FRAMES} --output rows.csv --resume"),
-    "encode": kinds.PREDICT.format(f"{FRAMES}/1.png {FRAMES}/2.png {{made.stops}}/film.mp4 --encode coded --resume"),
+    "encode": ENCODE,
+    "encode_hevc": f"{ENCODE} --codec hevc",
+    "encode_av1": f"{ENCODE} --codec av1",
     "photos": kinds.PHOTOS,
     "clips": "partly clips {made.clips} --data_dir set --split 3 1 1 --size own --frames 0,3",
     "videoset": f"prepare videoset {SHEETS} {SHEETS} --data_dir set --size 64x48 --split 1 1 0 --frames 0,3,9",
