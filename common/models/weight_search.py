@@ -37,9 +37,9 @@ def find_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         what = "a file" if folder.exists() else "no such folder"
         raise UserError(f"{folder}: {what}; expected the folder that holds the weight files (.h5)")
-    kinds = {".h5", ".safetensors", *(form.suffix for form in exported.FORMATS.values() if form.runs_on)}
-    files = (path for path in folder.rglob("*") if path.suffix in kinds and path.is_file())
-    return sorted(path for path in files if not any(part.startswith(PART) for part in path.relative_to(folder).parts))
+    files = [path for path in folder.rglob("*") if path.suffix in (".h5", ".safetensors") or exported.format_of(path)]
+    names = {path: path.relative_to(folder).parts for path in files if path.is_file()}
+    return sorted(path for path in names if not any(part.startswith(PART) for part in names[path]))
 
 
 def find_weights(spec: ModelSpec, level: str | None, path: str | Path) -> dict[str | None, Path]:
@@ -157,7 +157,7 @@ def _names(folder: Path) -> tuple[dict[Path, str], dict[Path, str]]:
         else:
             weights[file] = ""
             with contextlib.suppress(UserError):  # damaged, or a stranger's
-                weights[file] = inspect(file).about["file"]
+                weights[file] = inspect(file).about.get("file", "")
     return weights, networks
 
 

@@ -231,6 +231,8 @@ def test_a_damaged_file_in_a_folder_is_named_where_nothing_else_is_there(tensors
     assert "damaged or cut off" in refused(find, tmp_path, ["Best.h5"], "small")
     save(small.build(), tmp_path / "Best.h5")
     assert find(tmp_path, ["Best.h5"], "small") == tmp_path / "Best.h5"
+    shutil.copyfile(tmp_path / "Best.h5", file)  # HDF5, whatever its name
+    assert find(tmp_path, ["Best.h5"], "small") == tmp_path / "Best.h5"
 
 
 def test_a_training_starts_from_safetensors(tensors, rootdir, tmp_path):
