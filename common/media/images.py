@@ -58,8 +58,8 @@ def read_image(path: str | Path) -> np.ndarray:
 
     The pixels are those of OpenCV's `imread(IMREAD_COLOR)`: the EXIF orientation is applied, gray and palette are
     expanded, alpha is dropped, samples of more than 8 bits keep their high byte, and of several frames the first is
-    read.  Colour profiles are not applied.  Unlike OpenCV, an AVIF is turned as it says, and the samples of a PNM are
-    scaled from the highest value that it states.
+    read.  Colour profiles are not applied.  Unlike OpenCV, an AVIF is turned as it says, and the samples of a PNM, or
+    of a BMP of 15 or 16 bits, are scaled from their highest value.
 
     Dropping alpha gives the colours that each pixel has where it is opaque, in every format: they are not blended with
     a background, and colours that were stored multiplied by alpha are divided by it.  (OpenCV multiplies alpha into
@@ -67,7 +67,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
         UserError: The file is missing, empty, a pipe or the like, not an image, damaged, cut short, too large, has
-            samples wider than 16 bits, or is a TIFF of a kind that is not known for certain.
+            samples wider than 16 bits, or is a TIFF or a JPEG 2000 whose pixels would not be known for certain.
     """
     path = Path(path)
     try:
