@@ -12,7 +12,7 @@ Loss and targets as E2ELAT.py.  Deviation: where the output's bias starts, as in
 """
 
 from common.core import keras
-from common.media.images import TCSVT
+from common.media.formats import TCSVT
 from common.models.autoencoder import new_reconstruction
 from common.models.blocks import regression_head
 from common.models.registry import ModelSpec, register

@@ -20,7 +20,7 @@ dead on arrival; `--output_bias zero` starts as the released program does.
 from dataclasses import dataclass
 
 from common.core import keras
-from common.media.images import TCSVT
+from common.media.formats import TCSVT
 from common.models.autoencoder import latent
 from common.models.backbones import Autoencoders
 from common.models.blocks import lat_block, regression_head

@@ -14,7 +14,7 @@ Deviation: where the outputs' biases start, as in LAT.py.
 """
 
 from common.core import keras
-from common.media.images import TCSVT
+from common.media.formats import TCSVT
 from common.models.autoencoder import latent
 from common.models.backbones import Autoencoders
 from common.models.blocks import regression_head

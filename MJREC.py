@@ -14,7 +14,7 @@ Deviation: where the outputs' biases start, as in LAT.py.
 """
 
 from common.core import keras
-from common.media.images import TCSVT
+from common.media.formats import TCSVT
 from common.models.blocks import regression_head
 from common.models.registry import ModelSpec, register
 from MJLAT import BACKBONE, OUTPUTS

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from common.core import keras
-from common.media.images import MTJND
+from common.media.formats import MTJND
 from common.models.attention_decoder import build_attention_decoder
 from common.models.backbones import VGG16
 from common.models.blocks import regression_head

@@ -18,7 +18,7 @@ Deviation: where the output's bias starts, as in LAT.py.
 from dataclasses import dataclass
 
 from common.core import keras
-from common.media.images import TCSVT
+from common.media.formats import TCSVT
 from common.models.backbones import Autoencoders
 from common.models.blocks import rec_block, regression_head
 from common.models.registry import ModelSpec, Output, register

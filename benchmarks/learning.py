@@ -27,9 +27,10 @@ from common.cli import program
 from common.cli.flags import positive
 from common.core.errors import UserError
 from common.core.processes import run_python
-from common.data.dataset import SPLITS, load_splits
-from common.data.labels import LABEL_FILE, write_labels
-from common.media.images import IMAGE_SUFFIXES
+from common.data.dataset import load_splits
+from common.data.labels import write_labels
+from common.data.layout import LABEL_FILE, SPLITS
+from common.media.formats import IMAGE_SUFFIXES
 from common.models.registry import ModelSpec, get_model
 from common.training.config import TrainingConfig, TrainingFiles
 

@@ -11,7 +11,7 @@ from benchmarks.rivals import RIDGES
 from common.core.environment import git_commit, machine
 from common.core.files import write_csv, write_text
 from common.core.plotting import png_figure
-from common.data.dataset import LEVELS, SPLITS, split_folder
+from common.data.layout import LEVELS, SPLITS, split_folder
 from common.data.pseudolabels import THRESHOLDS
 from common.data.tables import MANIFEST, source_column
 from common.evaluation.accuracy import measure_levels

@@ -10,7 +10,7 @@ from pathlib import Path
 
 WAITING = "waiting for images"
 MAIN = {
-    "start of Keras or the runtime": ["prediction.networks.start_backend", "models.exported.open_runtime"],
+    "start of Keras or the runtime": ["prediction.networks.start_backend", "prediction.runtimes.open_runtime"],
     "load weights": ["prediction.networks.weights_digest"],
     "waiting for the network": ["prediction.predictor.Predictor._wait"],
     "write": ["cli.predict.Table.print", "core.row_file.RowFile.write"],
@@ -24,7 +24,7 @@ WITH_KERAS = {
 THREADS = {
     "network": ["prediction.predictor.Predictor._qps"],
     "decode": ["prediction.resize_modes.read_image"],
-    "resize": ["media.images.InputFormat.preprocess", "models.exported.PixelInput.preprocess"],
+    "resize": ["prediction.resize_modes.preprocess"],
 }
 
 

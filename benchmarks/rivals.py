@@ -13,7 +13,8 @@ from common import load
 from common.core.files import write_csv, write_json
 from common.core.parallel import parallel_map
 from common.core.threads import CORES
-from common.data.dataset import LEVELS, SPLITS, Split, load_splits
+from common.data.dataset import Split, load_splits
+from common.data.layout import LEVELS, SPLITS
 from common.data.levels import HIGHEST_QP, LOWEST_QP, nearest_qp, qp_mae
 from common.data.pseudolabels import THRESHOLDS, find_levels
 from common.data.tables import MANIFEST, source_column

@@ -11,7 +11,7 @@ import argparse
 from common.cli import program
 from common.cli.flags import form, frames_flag, groups
 from common.core.threads import CORES
-from common.data.dataset import LEVELS, SPLIT_SHARES, SPLITS
+from common.data.layout import LEVELS, SPLIT_SHARES, SPLITS
 
 
 def whole_number(least, most=None):

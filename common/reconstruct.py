@@ -20,10 +20,13 @@ from common.core import startup
 from common.core.errors import UserError
 from common.core.files import check_writable, write_csv
 from common.core.messages import note
-from common.data.dataset import load_splits, match_images, split_folder
-from common.media.images import TCSVT, write_png
+from common.data.dataset import load_splits, match_images
+from common.data.layout import split_folder
+from common.media.formats import TCSVT
+from common.media.images import to_image, write_png
 from common.models import weight_search
 from common.models.autoencoder import TARGETS, Defaults, autoencoder_spec
+from common.models.dct_start import start_from_dct
 from common.models.registry import ModelSpec
 from common.prediction.testing import TestConfig, compare, predictions
 from common.training.config import TrainingConfig
@@ -72,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         _check_patch(options.patch)
         folder, patch = options.checkpoint_path, options.patch and tuple(options.patch)
         start = find_start(options.start_from, folder, options.target)
-        spec = autoencoder_spec(options.target, dct=start == "dct")
+        spec = autoencoder_spec(options.target, start_from_dct if start == "dct" else None)
         if not isinstance(start, Path):
             note(f"starts from: {start}")
         changed = {
@@ -132,7 +135,7 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     rows = []
     with predictions(spec, file, split, [output.name], config) as predicted:
         for path, name, frame, (pixels,) in zip(split.images, names, frames, predicted):
-            write_png(folder / name, spec.input.to_image(pixels))
+            write_png(folder / name, to_image(pixels, spec.input))
             rows.append({"image": path.name})
             if frame:
                 rows[-1]["PSNR"], rows[-1]["SSIM"] = compare(spec.input, pixels, frame)

@@ -8,7 +8,7 @@ import pandas as pd
 from keras import layers
 
 from common.cli.script import run_script
-from common.media.images import InputFormat
+from common.media.formats import InputFormat
 from common.models.registry import ModelSpec, Output
 from common.models.weight_files import load
 from common.training.train import train as train_model

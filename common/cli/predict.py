@@ -20,7 +20,8 @@ from common.core.row_file import STAMP, RowFile, RowStream
 from common.core.terminal import Listing, progress, shows_bars
 from common.data.levels import at_sur
 from common.encoding.config import EncodingConfig, PlanConfig
-from common.media.clips import is_clip, probe, seconds_of
+from common.media.clips import probe, seconds_of
+from common.media.formats import is_clip
 from common.models.registry import ModelSpec
 from common.models.weight_search import find_weights, level_names
 from common.prediction import networks

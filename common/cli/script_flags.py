@@ -16,8 +16,7 @@ from common.core.environment import PRETRAINED
 from common.encoding.config import CODECS, PLAN_FORMATS, SCENE_QPS
 from common.models.exported import FORMATS
 from common.models.registry import LEVELS
-from common.prediction.config import BACKENDS, SWITCH
-from common.prediction.resize_modes import PRECISIONS, RESIZE_MODES
+from common.prediction.config import BACKENDS, PRECISIONS, RESIZE_MODES, SWITCH
 
 
 def _model_flags(needs, rare, specs, every_level=False):

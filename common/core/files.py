@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 
 from common.core.errors import UserError
+from common.core.names import PART
 from common.core.stopping import discard, scratch
 from common.core.threads import prefetch
-
-PART = ".part-"
-"""How the names of files start that are being written."""
 
 
 @contextlib.contextmanager
@@ -104,14 +102,6 @@ def write_text(path: str | Path, text: str) -> None:
     """Write text as a UTF-8 file, whole or not at all; names that are no UTF-8 are escaped in it."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def file_or_default(path: str | Path, name: str) -> Path:
-    """Return `path` if it has the suffix of `name` or is a file of any suffix, else the file `name` in this folder."""
-    path = Path(path)
-    suffixes = {".h5", ".hdf5"} if name.endswith(".h5") else {Path(name).suffix}
-    is_file = path.suffix and path.is_file() or path.suffix.lower() in suffixes and not path.is_dir()
-    return path if is_file else path / name
 
 
 def check_writable(path: str | Path) -> None:

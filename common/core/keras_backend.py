@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 from common.core import messages, startup
@@ -69,8 +68,6 @@ def load_keras(
     if not training:
         # In parallel, the branches of a network compete for cores and hold memory: MJ-REC's three stems 500 MB.
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    if backend == "openvino" and tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
-        raise UserError(f"backend openvino: Keras {version('keras')} lacks layers; install 3.13 or later")
     try:
         with silent_stderr():
             hidden = ("cv2", "matplotlib", "pandas") if lean else () if has_pyplot() else ("matplotlib",)
@@ -81,6 +78,8 @@ def load_keras(
                 vars(importlib.import_module("keras.src.backend.config"))["_KERAS_DIR"] = str(startup.keras_home())
             import keras
 
+            if backend == "openvino" and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13):
+                raise UserError(f"backend openvino: Keras {keras.__version__} lacks layers; install 3.13 or later")
             # The networks and the released weights are made for these; keras.json may say otherwise.
             keras.config.set_image_data_format("channels_last")
             keras.config.set_floatx("float32")
@@ -105,7 +104,7 @@ def load_keras(
         advice = "install it, or choose another (--backend, $KERAS_BACKEND)"
         raise UserError(f"backend {backend}: {error}; {advice}") from None
     loaded = True
-    messages.detail(f"Keras {version('keras')} on {backend} {version(backend)}")
+    messages.detail(f"Keras {keras.__version__} on {backend} {sys.modules[backend].__version__}")
 
 
 def allow_tf32(allowed: bool) -> None:

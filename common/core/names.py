@@ -4,6 +4,9 @@ import re
 import unicodedata
 from pathlib import Path
 
+PART = ".part-"
+"""How the names of files start that are being written."""
+
 
 def composed(name: str) -> str:
     """Return a name with its accents composed (Unicode's NFC), the form in which names are compared and ordered.
@@ -36,3 +39,11 @@ def one_line(text: str) -> str:
 def shorten(text: str, most: int = 1000) -> str:
     """Cut the middle out of a text that is longer than so many characters."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
+def file_or_default(path: str | Path, name: str) -> Path:
+    """Return `path` if it has the suffix of `name` or is a file of any suffix, else the file `name` in this folder."""
+    path = Path(path)
+    suffixes = {".h5", ".hdf5"} if name.endswith(".h5") else {Path(name).suffix}
+    is_file = path.suffix and path.is_file() or path.suffix.lower() in suffixes and not path.is_dir()
+    return path if is_file else path / name

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from common.core.errors import UserError
-from common.core.files import PART, naming_errors
+from common.core.files import naming_errors
 from common.core.locks import lock_open_file
 from common.core.messages import warn
-from common.core.names import one_line
+from common.core.names import PART, one_line
 from common.core.stopping import kept, scratch
 
 SUFFIXES = (".csv", ".jsonl")

@@ -3,7 +3,7 @@
 The signal becomes an exception in the main thread, so that whoever works there saves what it has.  Threads that compute
 are not waited for.  What they are writing is known here and removed.  A second signal, or GRACE seconds, end the
 program at once.  After a kill, the next program removes what was left in the folder of temporary files; what lies
-beside an output has a name (`common.core.files.PART`) that the next run replaces.
+beside an output has a name (`common.core.names.PART`) that the next run replaces.
 """
 
 import contextlib
@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-import filelock
+if sys.platform != "win32":
+    import fcntl
 
 GRACE = 3  # seconds
 APART = 0.5  # seconds between two signals; sooner they are one, which came to all processes and from the parent
@@ -130,13 +131,15 @@ def _make_folder() -> str:
 
 def _lock_folder(folder: str | Path) -> int | None:
     """Return a descriptor that locks a folder until it is closed; None where another process holds the lock."""
-    handle, locked = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), False
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        locked = filelock.lock_descriptor(handle, blocking=False)
-        return handle if locked else None
-    finally:
-        if not locked:
-            os.close(handle)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not by filelock, for which each `--help` would wait
+        return handle
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
 
 
 def _stop(number: int, frame: object) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from common.core.errors import UserError
-from common.core.files import PART, atomic_write
-from common.core.names import composed
+from common.core.files import atomic_write
+from common.core.names import PART, composed
 from common.core.parallel import parallel_map
 from common.core.threads import CORES, prefetch
 from common.data.dataset import Split, list_images, match_images

@@ -32,8 +32,8 @@ from common.core.messages import note
 from common.core.names import composed, natural_key, one_line
 from common.core.parallel import parallel_map
 from common.core.stopping import keeping, scratch
-from common.data.dataset import LEVELS, SPLITS, split_folder
-from common.data.labels import LABEL_FILE, write_labels
+from common.data.labels import write_labels
+from common.data.layout import LABEL_FILE, LEVELS, SPLITS, split_folder
 from common.data.tables import MANIFEST, source_column
 from common.media.ffmpeg_process import kill_all
 

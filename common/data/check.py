@@ -15,9 +15,9 @@ from common.core.errors import UserError
 from common.core.names import composed, natural_key
 from common.core.plotting import png_figure
 from common.core.threads import CORES
-from common.data.dataset import LEVELS, SPLITS, match_images, read_splits, split_folder
+from common.data.dataset import match_images, read_splits
 from common.data.inspection import check_coded_images, find_copies, inspect_images, usual_excess
-from common.data.labels import LABEL_FILE, Unit
+from common.data.layout import LABEL_FILE, LEVELS, SPLITS, Unit, split_folder
 from common.data.levels import median_baseline
 from common.data.tables import MANIFEST, SHOWN, count_with_examples, distinct, label_kinds, read_manifest
 

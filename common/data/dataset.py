@@ -1,7 +1,6 @@
 """The rootdir layout: find the images of a split, match them with their labels and coded images, check everything.
 
-rootdir/train/      images and JND-Levels.txt (see `common.data.labels`); likewise valid/ and test/
-rootdir/jnd1train/  the images of train/ coded at JND1, under the same names; likewise jnd2train/, jnd1valid/ ...
+See `common.data.layout` for what lies where.
 """
 
 import os
@@ -17,12 +16,11 @@ from common.core.errors import UserError
 from common.core.messages import warn
 from common.core.names import composed, natural_key
 from common.core.parallel import parallel_map
-from common.data.labels import LABEL_FILE, LINES_SHOWN, Unit, read_labels
-from common.media.images import IMAGE_SUFFIXES, read_image
+from common.data.labels import LINES_SHOWN, read_labels
+from common.data.layout import LABEL_FILE, LEVELS, Unit
+from common.media.formats import IMAGE_SUFFIXES
+from common.media.images import read_image
 
-SPLITS = ("train", "valid", "test")
-LEVELS = ("JND1", "JND2", "JND3")
-SPLIT_SHARES = (0.7, 0.15, 0.15)  # of the sources, by default
 Labels = Literal["required", "optional", "ignored"]
 
 
@@ -47,11 +45,6 @@ class Split:
         """The levels that the labels give: all three, or JND1 alone; none without labels."""
         columns = [] if self.labels is None else self.labels.T
         return tuple(level for level, column in zip(LEVELS, columns) if not np.isnan(column).any())
-
-
-def split_folder(split: str, level: str = "") -> str:
-    """Return the name of the folder of a split's images, or of its images coded at a level: "train", "jnd1train"."""
-    return f"{level.lower()}{split}"
 
 
 def list_images(folder: str | Path) -> list[Path]:

@@ -17,8 +17,8 @@ from PIL import Image
 
 from common.core.errors import UserError
 from common.core.parallel import parallel_map
-from common.data.dataset import LEVELS, Split
-from common.data.labels import Unit
+from common.data.dataset import Split
+from common.data.layout import LEVELS, Unit
 from common.data.levels import nearest_qp
 from common.data.tables import SHOWN, count_with_examples
 from common.media.images import read_image

@@ -23,7 +23,7 @@ from common.core.errors import UserError
 from common.core.names import natural_key
 from common.core.threads import CORES
 from common.data.builder import DatasetBuilder
-from common.data.dataset import SPLIT_SHARES, split_folder
+from common.data.layout import SPLIT_SHARES, split_folder
 from common.data.levels import nearest_qp
 from common.data.tables import read_list, read_table
 from common.media.images import open_image, read_image, write_png

@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -18,10 +17,9 @@ from common.core.errors import UserError
 from common.core.files import atomic_write
 from common.core.names import composed, natural_key
 from common.data.delimited import Rows, drop_remarks, read_rows
-from common.media.images import IMAGE_SUFFIXES
+from common.data.layout import LABEL_FILE, Unit
+from common.media.formats import IMAGE_SUFFIXES
 
-Unit = Literal["QP", "QF"]
-LABEL_FILE = "JND-Levels.txt"
 HIGHEST = {"QP": 51, "QF": 100}
 LINES_SHOWN = 20
 HEADING = re.compile(r"(?:jnd|level|qp|qf)?[ _.-]*([123])")  # of a column of a level, whatever its case

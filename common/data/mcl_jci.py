@@ -22,8 +22,7 @@ import pandas as pd
 from common.core.errors import UserError
 from common.core.threads import CORES
 from common.data.builder import DatasetBuilder
-from common.data.dataset import LEVELS, SPLITS, split_folder
-from common.data.labels import Unit
+from common.data.layout import LEVELS, SPLITS, Unit, split_folder
 from common.data.levels import HIGHEST_QP, LOWEST_QP, nearest_qp
 from common.data.tables import read_header, read_table, refuse_repeats
 from common.media.ffmpeg import VIDEOSET_X264, encode_intra

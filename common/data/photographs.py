@@ -16,11 +16,12 @@ from common.core.parallel import parallel_map
 from common.core.threads import CORES
 from common.data import pseudolabels
 from common.data.builder import DatasetBuilder
-from common.data.dataset import SPLIT_SHARES
+from common.data.layout import SPLIT_SHARES
 from common.data.pseudolabels import HEIGHT, THRESHOLDS, WIDTH
 from common.media.ffmpeg import VIDEOSET_X264
 from common.media.ffmpeg_process import find_ffmpeg
-from common.media.images import IMAGE_SUFFIXES, read_image
+from common.media.formats import IMAGE_SUFFIXES
+from common.media.images import read_image
 
 ALIKE = 0.8  # crops of one photograph that share more of their area than this are too alike
 Box = tuple[int, int, int, int]  # left, top, width, height

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from common.core.errors import UserError
-from common.data.dataset import LEVELS, split_folder
+from common.data.layout import LEVELS, split_folder
 from common.data.levels import HIGHEST_QP, LOWEST_QP
 from common.media import ffmpeg
 from common.media.images import write_png

@@ -16,13 +16,14 @@ from common.core.parallel import parallel_map
 from common.core.threads import CORES
 from common.data import pseudolabels
 from common.data.builder import DatasetBuilder
-from common.data.dataset import LEVELS, SPLIT_SHARES, split_folder
+from common.data.layout import LEVELS, SPLIT_SHARES, split_folder
 from common.data.levels import nearest_qp
 from common.data.pseudolabels import HEIGHT, THRESHOLDS, WIDTH
 from common.data.tables import read_table, refuse_repeats
-from common.media.clips import CLIP_SUFFIXES, count_frames, extract_frames
+from common.media.clips import count_frames, extract_frames
 from common.media.ffmpeg import VIDEOSET_X264, clip_format
 from common.media.ffmpeg_process import find_ffmpeg
+from common.media.formats import CLIP_SUFFIXES
 from common.media.images import write_png
 
 

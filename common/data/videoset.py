@@ -16,12 +16,12 @@ import numpy as np
 from common.core.errors import UserError
 from common.core.threads import CORES
 from common.data.builder import DatasetBuilder
-from common.data.dataset import SPLIT_SHARES, SPLITS
+from common.data.layout import SPLIT_SHARES, SPLITS
 from common.data.tables import read_list, read_table, refuse_repeats
 from common.data.videos import LabelledClip
-from common.media.clips import CLIP_SUFFIXES
 from common.media.ffmpeg import VIDEOSET_X264
 from common.media.ffmpeg_process import find_ffmpeg
+from common.media.formats import CLIP_SUFFIXES
 
 NAME = re.compile(r"videoSRC(\d+)_(\d+x\d+)_(\d+)_qp_(\d+)\.\w+")  # clip, size, frame rate, QP; QP 00 is the reference
 PLACES = ("1st", "2nd", "3rd")  # the sheets of the three levels

@@ -17,7 +17,8 @@ import numpy as np
 
 from common.core import threads
 from common.core.errors import UserError
-from common.core.files import PART, atomic_write
+from common.core.files import atomic_write
+from common.core.names import PART
 from common.core.stopping import discard
 from common.core.terminal import progress
 from common.data.levels import nearest_qp

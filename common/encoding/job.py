@@ -27,8 +27,8 @@ from common.encoding.encode import encode_clip, encode_image
 from common.encoding.report import COLUMNS, ReportTable, print_warning, read_scenes, report_row
 from common.encoding.scenes import analyse_clip
 from common.encoding.targets import targets_of
-from common.media.clips import is_clip
 from common.media.ffmpeg_process import kill_all
+from common.media.formats import is_clip
 
 _SCENE_QP = {"lowest": min, "median": statistics.median}
 _IMAGE = ((0, 0),)  # is one scene

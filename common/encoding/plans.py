@@ -33,8 +33,9 @@ from common.encoding.job import PredictedInputs
 from common.encoding.matching import SAMPLE, STEP_DB, Sample
 from common.encoding.report import print_warning
 from common.encoding.sources import Source
-from common.media.clips import any_of, is_clip
+from common.media.clips import any_of
 from common.media.ffmpeg_process import watch_kills
+from common.media.formats import is_clip
 
 SAMPLES = 3  # of a scene that is longer than SAMPLE frames, which they have together
 SHORT = 0.5  # CRF by which samples differ from a scene since each starts anew: 0.4 and 0.5 in samples of 20 frames

@@ -7,7 +7,7 @@ from pathlib import Path
 from common.core.errors import UserError
 from common.encoding.codecs import find_encoder
 from common.encoding.containers import choose_container
-from common.media.clips import is_clip
+from common.media.formats import is_clip
 
 
 def target_of(path: str | Path, codec: str, folder: str | Path) -> Path:

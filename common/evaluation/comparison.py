@@ -11,6 +11,7 @@ import pandas as pd
 from common.core.errors import UserError
 from common.core.names import composed
 from common.data import dataset, videoset
+from common.data.layout import LEVELS
 from common.data.levels import HIGHEST_QP, nearest_qp, satisfied
 from common.data.tables import distinct, label_kinds, read_list, read_manifest, source_column
 from common.encoding.image_cache import EncodedImageCache
@@ -89,7 +90,7 @@ def sheet_samples(sheets: Path, label_kind: str, clips: dict[Path, str]) -> dict
 
 def manifest_samples(root: Path, rows: pd.DataFrame, images: Sequence[Path]) -> dict[Path, Sequence[np.ndarray]]:
     """Read the same from `rows`, the manifest's of the split: common.prepare keeps samples there, but VideoSet's."""
-    columns = [f"samples at {level}" for level in dataset.LEVELS]
+    columns = [f"samples at {level}" for level in LEVELS]
     columns = [column for column in columns if column in rows]
     if not columns:
         return {}
@@ -118,7 +119,7 @@ def compare(
         for level in trial.levels:
             if level not in data.split.levels:
                 continue
-            index = dataset.LEVELS.index(level)
+            index = LEVELS.index(level)
             columns = {
                 "model": trial.model,
                 "level": index + 1,

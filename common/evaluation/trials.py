@@ -16,7 +16,7 @@ from common.core.files import write_text
 from common.core.messages import note
 from common.core.processes import run_python
 from common.data.dataset import Split
-from common.data.labels import LABEL_FILE
+from common.data.layout import LABEL_FILE
 from common.models import exported, released
 from common.models.registry import LEVELS, ModelSpec, get_model, list_models
 from common.models.weight_search import find_files, inspect, level_names

@@ -19,19 +19,10 @@ from common.media.ffmpeg import CLIP_TIMEOUT, clip_as_yuv420, clip_format, clip_
 from common.media.ffmpeg_process import Stream, find_ffmpeg, output_lines, rgb_frames, run
 from common.media.metrics import HIGHEST_DB
 
-CLIP_SUFFIXES = frozenset(
-    ".264 .265 .3gp .avi .flv .h264 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv "
-    ".y4m".split()
-)
 CUT_SCORE = 0.3  # of ffmpeg's scene score, 0 to 1: a frame above it begins a scene
 HIDDEN = 4  # ffmpeg's flag of a packet that an edit list hides
 MOST_NUMBERS = 3000  # frames that can be chosen by number: ffmpeg's command line has no room for more
 HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}  # transfer characteristics
-
-
-def is_clip(path: str | Path) -> bool:
-    """Return whether a file is a clip, by its suffix; any other file counts as an image."""
-    return Path(path).suffix.lower() in CLIP_SUFFIXES
 
 
 def extract_frames(

@@ -1,15 +1,13 @@
 """Images: decode them, resize them and prepare them for a network, with the pixels that the released weights expect.
 
 The released programs read with OpenCV.  This module follows its EXIF rotation, its 16-bit and CMYK conversions and its
-resampling, and does not need it.  Outside `InputFormat` an image is always a uint8 RGB array.
+resampling, and does not need it.  Before `preprocess` an image is always a uint8 RGB array.
 """
 
 import contextlib
 import re
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
@@ -18,12 +16,10 @@ from common.core.errors import UserError
 from common.core.files import atomic_write, require_content
 from common.media import libtiff, tiff
 from common.media.damage import find_damage
+from common.media.formats import InputFormat
 
 # Remarks on odd EXIF, palettes and sizes do not change a pixel; real damage raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Suffixes, in lower case, of the files that count as images in a folder."""
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000", "GIF", "TGA")
 """Pillow's names of the formats that are read.  It knows others, and would start a program to read an EPS."""
@@ -78,9 +74,7 @@ def read_image(path: str | Path) -> np.ndarray:
                     raise _UnknownKind(kind)
                 tiff.correct_before_loading(image)
             if image.format == "JPEG2000" and image.mode != "I;16" and (bits := _bits_of_jpeg2000(path)) > 8:
-                raise _UnknownKind(
-                    f"a JPEG 2000 with {bits} bits a sample and more than one channel, which is not read"
-                )
+                raise _UnknownKind(f"a JPEG 2000 of {bits} bits in more than one channel, which is not read")
             if (pixels := _decode_plain_png(path, image)) is not None:
                 return pixels
             with libtiff.listen() as heard:
@@ -218,49 +212,21 @@ def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.nd
     return first, np.minimum(first + 1, source - 1), np.rint((centre - first) * 2048).astype(np.int32)
 
 
-@dataclass(frozen=True)
-class InputFormat:
-    """The input of a family of networks: float32 (height, width, 3) in B, G, R order, 0..255 times `scale`.
-
-    Colour order and scale change only here: on the way in (`preprocess`, `preprocess_tensor`) and out (`to_image`).
-
-    frame: (width, height) of the images that the papers trained on, before they were resized to this.
-    """
-
-    width: int
-    height: int
-    scale: float
-    frame: tuple[int, int] = (640, 360)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(height, width, 3)"""
-        return self.height, self.width, 3
-
-    def load(self, path: str | Path) -> np.ndarray:
-        """Read an image file and `preprocess` it.  Raises UserError as `read_image` does."""
-        return self.preprocess(read_image(path))
-
-    def preprocess(self, image: np.ndarray) -> np.ndarray:
-        """Return a uint8 RGB image (H, W, 3) of any size as this input."""
-        image = resize(image, self.width, self.height)
-        return np.multiply(image.take((2, 1, 0), axis=2), self.scale, dtype=np.float32)
-
-    def preprocess_tensor(self, pixels: Any) -> Any:
-        """Return a backend's tensor, float32 RGB (B, height, width, 3), 0..255, as a batch of this input."""
-        return pixels[..., ::-1] * self.scale
-
-    def to_image(self, output: np.ndarray) -> np.ndarray:
-        """Return a network's output image, float (H, W, 3) in B, G, R, as uint8 RGB, rounded and clipped."""
-        levels = np.asarray(output, dtype=np.float32)[..., ::-1] / np.float32(self.scale)
-        return np.rint(levels).clip(0, 255).astype(np.uint8, order="C")
+def read_input(path: str | Path, form: InputFormat) -> np.ndarray:
+    """Read an image file and `preprocess` it.  Raises UserError as `read_image` does."""
+    return preprocess(read_image(path), form)
 
 
-TCSVT = InputFormat(640, 352, 1.0)
-"""LAT, REC, E2E-*, MJ-*: 640 x 352, 0..255, as the programs released with the TCSVT 2024 paper feed their networks."""
+def preprocess(image: np.ndarray, form: InputFormat) -> np.ndarray:
+    """Return a uint8 RGB image (H, W, 3) of any size as the input of a network."""
+    image = resize(image, form.width, form.height)
+    return image if form.raw else np.multiply(image.take((2, 1, 0), axis=2), form.scale, dtype=np.float32)
 
-MTJND = InputFormat(480, 270, 1 / 255)
-"""MT_*: 480 x 270, 0..1, no VGG mean subtracted, as the programs released with the ICIP 2023 paper do."""
+
+def to_image(output: np.ndarray, form: InputFormat) -> np.ndarray:
+    """Return a network's output image, float (H, W, 3) in B, G, R, as uint8 RGB, rounded and clipped."""
+    levels = np.asarray(output, dtype=np.float32)[..., ::-1] / np.float32(form.scale)
+    return np.rint(levels).clip(0, 255).astype(np.uint8, order="C")
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:

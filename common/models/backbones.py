@@ -8,7 +8,7 @@ from common.core import keras
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.startup import keras_home
-from common.media.images import InputFormat
+from common.media.formats import InputFormat
 from common.models import weight_search
 from common.models.autoencoder import build_autoencoder
 from common.models.registry import Backbone, ModelSpec

@@ -1,25 +1,18 @@
-"""Networks as `export` writes them: the formats, what a file says of itself, and how its own runtime runs it.
+"""Networks as `export` writes them: the formats, and what a file says of itself.
 
-Nothing here needs Keras, TensorFlow, or the package that made a file.
+Nothing here needs Keras, TensorFlow, or the package that made a file; `common.prediction.runtimes` runs it.
 """
 
 import json
-import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
-import numpy as np
-
-from common.core import threads
-from common.core.environment import SLOW_BFLOAT16, has_bfloat16
 from common.core.errors import UserError
-from common.core.messages import warn
-from common.media.images import InputFormat, resize
 from common.models.registry import ModelSpec
 
 
@@ -66,18 +59,6 @@ FORMATS = {
 
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino"}
 """{value of --backend: the format that it runs}, where weights are exported first."""
-
-Runner = Callable[[np.ndarray], Mapping[str, Any]]
-"""Runs an exported file: uint8 RGB (B, H, W, 3) -> {level: float32 (B, 1)}."""
-
-
-@dataclass(frozen=True)
-class PixelInput(InputFormat):
-    """The input of an exported network: uint8 (height, width, 3), R, G, B; it changes colour order and scale itself."""
-
-    def preprocess(self, image: np.ndarray) -> np.ndarray:
-        """Return a uint8 RGB image (H, W, 3) of any size as this input."""
-        return resize(image, self.width, self.height)
 
 
 def format_of(file: str | Path) -> str | None:
@@ -137,61 +118,6 @@ def check(file: Path, spec: ModelSpec, level: str | None) -> None:
         raise UserError(f"{companion_of(file)}: no such file; {file.name} needs it beside it")
 
 
-def open_runtime(file: Path, format_name: str, precision: str = "float32") -> Runner:
-    """Return what runs an exported file on as many threads as this process has cores.
-
-    Raises UserError where the runtime is missing, refuses the file, or does not compute in `precision`.
-    """
-    if precision == "bfloat16":
-        if format_name != "openvino":
-            raise UserError(f"{file}: its runtime computes in float32; --precision bfloat16 is for OpenVINO's files")
-        if has_bfloat16() is False:
-            warn(SLOW_BFLOAT16)
-    module, requirement = cast(tuple[str, str], FORMATS[format_name].runs_on)
-    try:
-        return _OPENERS[format_name](file, precision)
-    except ModuleNotFoundError:
-        raise UserError(f"{file}: needs {module} to run; pip install {requirement}") from None
-    except Exception as error:  # a runtime's own, of any kind
-        reason = " ".join(str(error).replace(f"from {file} failed", "failed").split())[:200]
-        raise UserError(f"{file}: {module} cannot run it ({reason}); export or copy it again") from None
-
-
-def _open_onnx(file, precision):
-    # From its import on, it would write a device's number into the user's cache and report to Microsoft.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads.CORES
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda images: dict(zip(names, session.run(names, {INPUT: images})))
-
-
-def _open_openvino(file, precision):
-    import openvino
-
-    # By itself, it computes in bfloat16 where the processor can.
-    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
-    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads.CORES}
-    model = openvino.Core().compile_model(file, "CPU", settings)
-    return lambda images: {output.any_name: array for output, array in model(images).items()}
-
-
-def _open_litert(file, precision):
-    from ai_edge_litert.interpreter import Interpreter
-
-    runner = Interpreter(str(file), num_threads=threads.CORES).get_signature_runner()
-
-    def run(images):
-        outputs = [runner(**{INPUT: image[None]}) for image in images]  # one at once: FORMATS
-        return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
-
-    return run
-
-
 def _read_onnx(file):
     """The metadata properties of an ONNX file, a protobuf message; the network itself is passed over."""
     texts, size = {}, file.stat().st_size
@@ -249,9 +175,4 @@ _READERS: dict[str, Callable[[Path], dict]] = {
     "onnx": _read_onnx,
     "openvino": _read_openvino,
     "litert": _read_litert,
-}
-_OPENERS: dict[str, Callable[[Path, str], Runner]] = {
-    "onnx": _open_onnx,
-    "openvino": _open_openvino,
-    "litert": _open_litert,
 }

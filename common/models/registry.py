@@ -16,7 +16,7 @@ from typing import Any
 
 from common.core.environment import PROJECT
 from common.core.messages import warn
-from common.media.images import InputFormat
+from common.media.formats import InputFormat
 
 LEVELS = ("JND1", "JND2", "JND3")
 PAPER_ORDER = ("LAT", "REC", "E2ELAT", "E2EREC", "MJLAT", "MJREC", "MTJND")  # scripts; those of others follow

@@ -13,7 +13,7 @@ from typing import Any
 
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
-from common.core.files import PART
+from common.core.names import PART
 from common.models import exported
 from common.models.registry import LEVELS, ModelSpec, get_model
 

@@ -21,9 +21,10 @@ import pooch
 import requests
 
 from common.core.errors import UserError
-from common.core.files import PART, atomic_write, check_disk_space, megabytes, read_json, sha256, write_json
+from common.core.files import atomic_write, check_disk_space, megabytes, read_json, sha256, write_json
 from common.core.locks import exclusive_lock
 from common.core.messages import note
+from common.core.names import PART
 from common.core.terminal import progress, shows_bars
 from common.models.released import ARCHIVES, RELEASED, ZENODO, Archive, describe, describe_all
 from common.models.weight_search import find_files

@@ -24,7 +24,7 @@ from distributed.versions import VersionMismatchWarning, get_versions
 
 from common.core.errors import UserError
 from common.core.messages import warn
-from common.media.clips import is_clip
+from common.media.formats import is_clip
 from common.models.registry import ModelSpec
 from common.prediction import worker
 from common.prediction.config import PredictionConfig

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.media.clips import is_clip
+from common.media.formats import is_clip
 from common.models.exported import RUNTIMES
 from common.models.weight_search import WeightsConfig
-from common.prediction.resize_modes import PRECISIONS, RESIZE_MODES
 
+RESIZE_MODES = {
+    "stretch": "all of it, to the network's size, as the papers do",
+    "crop": "its middle of the shape of the papers' frames",
+    "tiles": "pieces of the size of the papers' frames side by side; the image's level is their lowest",
+}
+PRECISIONS = ("float32", "bfloat16")
 SWITCH = ("off", "on")
 BACKENDS = ("tensorflow", *RUNTIMES, "jax", "torch")
 """What can compute; see PredictorConfig."""

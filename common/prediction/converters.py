@@ -24,8 +24,10 @@ from skimage import data
 
 from common.core import threads
 from common.core.errors import UserError
-from common.media.images import InputFormat, resize
-from common.models.exported import INPUT, Runner, open_runtime
+from common.media.formats import InputFormat
+from common.media.images import preprocess, resize
+from common.models.exported import INPUT
+from common.prediction.runtimes import Runner, open_runtime
 
 MIN_WEIGHTS = 1024  # in an array that is stored as float16; a bias of 25 QP would be off by 0.01
 
@@ -57,7 +59,7 @@ def compare(run: Runner, network: keras.Model, input_format: InputFormat, tolera
     Raises UserError where they differ by more than `tolerance`, relative to the QP, or to 1 where that is more.
     """
     image = resize(data.astronaut(), input_format.width, input_format.height)
-    expected = np.ravel(network.predict_on_batch(input_format.preprocess(image)[None]))
+    expected = np.ravel(network.predict_on_batch(preprocess(image, input_format)[None]))
     outputs = run(image[None])
     differences = np.abs([outputs[level].item() - qp for level, qp in zip(sorted(outputs), expected, strict=True)])
     if not (differences <= tolerance * np.maximum(expected, 1)).all():

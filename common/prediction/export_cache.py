@@ -14,8 +14,9 @@ from pathlib import Path
 
 from common.core.environment import PROJECT
 from common.core.errors import UserError
-from common.core.files import PART, megabytes, sha256
+from common.core.files import megabytes, sha256
 from common.core.messages import warn
+from common.core.names import PART
 from common.core.processes import run_python
 from common.models.exported import FORMATS
 from common.models.registry import ModelSpec

@@ -14,8 +14,8 @@ from common.core.files import walk
 from common.core.messages import warn
 from common.core.names import natural_key
 from common.core.threads import prefetch
-from common.media.clips import CLIP_SUFFIXES, extract_frames, format_warning, is_clip, probe
-from common.media.images import IMAGE_SUFFIXES, InputFormat
+from common.media.clips import extract_frames, format_warning, probe
+from common.media.formats import CLIP_SUFFIXES, IMAGE_SUFFIXES, InputFormat, is_clip
 from common.prediction.config import PredictionConfig
 from common.prediction.resize_modes import AHEAD, PreparedImage, prepare_image
 

@@ -17,6 +17,7 @@ from common.models import exported
 from common.models.registry import ModelSpec
 from common.prediction import export_cache
 from common.prediction.config import PredictorConfig
+from common.prediction.runtimes import open_runtime
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ def with_fastest_backend(
 
 def with_input_of(spec: ModelSpec, files: Iterable[Path], backend: str | None) -> ModelSpec:
     """Return the model with the input that what computes with these files takes."""
-    if not runtime_format(files, backend) or isinstance(spec.input, exported.PixelInput):
+    if not runtime_format(files, backend) or spec.input.raw:
         return spec
-    return replace(spec, input=exported.PixelInput(**vars(spec.input)))
+    return replace(spec, input=replace(spec.input, raw=True))
 
 
 def packages(files: Iterable[Path], backend: str | None) -> tuple[str, ...]:
@@ -127,7 +128,7 @@ def open_network(
         return Network(inference.compute_with(network), file, inference.image_bytes(network))
     if not exported.format_of(file):
         file = export_cache.find(spec, level, file, format_name)
-    run, levels = exported.open_runtime(file, format_name, precision), spec.levels(level)
+    run, levels = open_runtime(file, format_name, precision), spec.levels(level)
 
     def compute(images):
         predicted = run(images)

@@ -11,14 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.media.images import InputFormat, animation_warning, read_image
+from common.media.formats import InputFormat
+from common.media.images import animation_warning, preprocess, read_image
 
-RESIZE_MODES = {
-    "stretch": "all of it, to the network's size, as the papers do",
-    "crop": "its middle of the shape of the papers' frames",
-    "tiles": "pieces of the size of the papers' frames side by side; the image's level is their lowest",
-}
-PRECISIONS = ("float32", "bfloat16")
 LARGEST = (1920, 1080)  # (width, height) of VideoSet, in whose levels the size hardly shows
 MAX_DISTORTION = 1.1  # an image stretched less, in one direction more than in the other, has no warning
 AHEAD = {"stretch": None, "crop": None, "tiles": 2}
@@ -74,7 +69,7 @@ def prepare_image(
         raise ValueError(f"uint8 (H, W, 3) expected, got {pixels.dtype} {pixels.shape}")
     height, width = pixels.shape[:2]
     regions = choose_regions((height, width), input_format.frame, resize_mode)
-    arrays = (input_format.preprocess(region.of(pixels)) for region in regions)
+    arrays = (preprocess(region.of(pixels), input_format) for region in regions)
     return PreparedImage((height, width), regions, arrays if resize_mode == "tiles" else list(arrays), warning)
 
 

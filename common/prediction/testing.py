@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from common.core.errors import UserError
-from common.core.files import atomic_write, check_writable, file_or_default
+from common.core.files import atomic_write, check_writable
 from common.core.messages import note, warn
-from common.core.names import composed
+from common.core.names import composed, file_or_default
 from common.core.parallel import batch_map
 from common.core.threads import prefetch
-from common.data.dataset import LEVELS, Split, list_images, load_splits, match_images, split_folder
-from common.data.labels import Unit
+from common.data.dataset import Split, list_images, load_splits, match_images
+from common.data.layout import LEVELS, Unit, split_folder
 from common.data.levels import describe_baseline, median_baseline, qp_mae
 from common.media import metrics
-from common.media.images import InputFormat
+from common.media.formats import InputFormat
+from common.media.images import read_input, to_image
 from common.models.registry import ModelSpec
 from common.models.weight_search import WeightsConfig, find_weights
 from common.prediction import networks
@@ -126,7 +127,7 @@ def predictions(
 
 def compare(input_format: InputFormat, image: np.ndarray, frame: Path) -> tuple[float, float]:
     """Return PSNR (dB) and SSIM of an image output against the frame in a file."""
-    reconstructed, target = (input_format.to_image(pixels) for pixels in (image, input_format.load(frame)))
+    reconstructed, target = (to_image(pixels, input_format) for pixels in (image, read_input(frame, input_format)))
     return metrics.psnr(target, reconstructed), metrics.ssim(target, reconstructed)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from common.core import device
 from common.core.errors import UserError
-from common.media.images import InputFormat
+from common.media.formats import InputFormat
+from common.media.images import read_input
 
 Column = Sequence[Path] | np.ndarray
 ORIENTATIONS = {"none": 1, "mirror": 2, "flips": 4, "shifts": 2}
@@ -103,7 +104,8 @@ class Batches(keras.utils.PyDataset):
         def images(values):
             def load(index):
                 crop, turn, moved = places[index]
-                image = self.input_format.load(values[index]) if isinstance(values[index], Path) else values[index]
+                image = values[index]
+                image = read_input(image, self.input_format) if isinstance(image, Path) else image
                 return shift(orient(image[crop], turn), moved)
 
             return np.stack([load(index) for index in chosen])

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from common.core.environment import PRETRAINED
-from common.core.files import file_or_default
-from common.data.dataset import LEVELS
-from common.data.labels import Unit
+from common.core.names import file_or_default
+from common.data.layout import LEVELS, Unit
 from common.models.registry import ModelSpec
 
 

@@ -22,7 +22,8 @@ from common.core.locks import exclusive_lock
 from common.core.messages import warn
 from common.core.parallel import batch_map
 from common.core.threads import prefetch
-from common.media.images import InputFormat
+from common.media.formats import InputFormat
+from common.media.images import read_input
 from common.models.inference import compute_with
 from common.training.batches import orient
 
@@ -134,7 +135,7 @@ def _write(extractor, input_format, turned, shapes, batch_size, name):
     """Write the features of `turned`, pairs (orientation, path), into the files of `shapes`, one an output."""
 
     def load(pair):
-        return orient(input_format.load(pair[1]), pair[0])
+        return orient(read_input(pair[1], input_format), pair[0])
 
     with contextlib.ExitStack() as stack:
         opened, count = [], next(iter(shapes.values()))[0]

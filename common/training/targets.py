@@ -7,10 +7,10 @@ from typing import Any
 
 from common.core.errors import UserError
 from common.data import attention_maps
-from common.data.dataset import LEVELS, Split, match_images, split_folder
-from common.data.labels import LABEL_FILE
+from common.data.dataset import Split, match_images
+from common.data.layout import LABEL_FILE, LEVELS, split_folder
 from common.data.levels import median_baseline
-from common.media.images import InputFormat
+from common.media.formats import InputFormat
 from common.models.registry import Output
 
 

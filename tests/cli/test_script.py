@@ -12,8 +12,8 @@ import small
 
 from common.cli.script import run_script
 from common.core.errors import UserError
-from common.media import metrics
-from common.media.images import InputFormat
+from common.media import images, metrics
+from common.media.images import read_image, resize
 from common.models.autoencoder import build_autoencoder
 from common.models.registry import Output
 from common.models.weight_files import save
@@ -56,15 +56,15 @@ def test_lat_is_built_to_start_at_zero_as_released():
 @pytest.mark.parametrize(("cache", "good"), [("off", 2), ("features", 0)])
 def test_an_image_that_breaks_during_training_is_named(cache, good, rootdir, tmp_path, monkeypatch):
     """Also in a later batch than the one that Keras looks at first, where the error comes as it is."""
-    load, seen = InputFormat.load, []
+    read, seen = images.read_image, []
 
-    def broken(self, path):
+    def broken(path):
         seen.append(path.name)
         if seen.count("img4.png") > good:
             raise UserError(f"{path}: no such file; check the path")
-        return load(self, path)
+        return read(path)
 
-    monkeypatch.setattr(InputFormat, "load", broken)
+    monkeypatch.setattr(images, "read_image", broken)
     cache = cache if cache == "off" else tmp_path / cache
     with pytest.raises(UserError, match=r"^\S+\.png: no such file; check the path$"):
         train(rootdir, tmp_path, "--epochs", 5, "--batch_size", 4, "--feature_cache", cache)
@@ -130,7 +130,7 @@ def test_frames_of_some_test_images_are_compared_and_the_others_predicted(presen
     line = f"warning: {root / 'jnd1test'}: frames of {len(present)} of 3 images; {rest}\n"
     assert said.err == (line if len(present) < 3 else "")
     values = [
-        metrics.psnr(*(small.INPUT.to_image(small.INPUT.load(rootdir / folder / f"img{n}.png")) for folder in FOLDERS))
+        metrics.psnr(*(resize(read_image(rootdir / folder / f"img{n}.png"), 16, 16) for folder in FOLDERS))
         for n in present
     ]
     assert ("PSNR" in said.out) == bool(present)

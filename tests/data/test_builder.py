@@ -5,8 +5,9 @@ import json
 import pytest
 
 from common.core.errors import UserError
-from common.data import dataset, photographs, pseudolabels
+from common.data import photographs, pseudolabels
 from common.data.builder import DatasetBuilder
+from common.data.layout import SPLITS
 from common.media.ffmpeg import EncodedImage
 
 BUILDER = DatasetBuilder("nowhere", "test", "image", jobs=1)
@@ -73,7 +74,7 @@ def test_a_damaged_record_counts_as_none_and_a_damaged_plan_is_named(tmp_path):
 def test_split_sizes(count, split, sizes):
     names = [f"p{i}.png" for i in range(count)]
     given = BUILDER.assign_splits(names, split, 0)
-    assert [list(given.values()).count(name) for name in dataset.SPLITS] == sizes
+    assert [list(given.values()).count(name) for name in SPLITS] == sizes
     assert given == BUILDER.assign_splits(names[::-1], split, 0)
     assert count < 10 or given != BUILDER.assign_splits(names, split, 1)
 

@@ -17,7 +17,7 @@ from moving import PHOTOGRAPHS, make_clip, moving
 from common.core.errors import UserError
 from common.core.names import natural_key
 from common.data import dataset
-from common.data.dataset import LEVELS
+from common.data.layout import LEVELS
 from common.data.videos import LabelledClip
 from common.media import clips, ffmpeg
 from common.media.ffmpeg_process import find_ffmpeg

@@ -8,7 +8,7 @@ from skimage import data
 
 from common.core.errors import UserError
 from common.data import dataset, mcl_jci
-from common.data.dataset import LEVELS
+from common.data.layout import LEVELS
 from common.evaluation import comparison
 from common.media.ffmpeg import encode_intra
 from common.media.images import read_image

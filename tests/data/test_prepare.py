@@ -18,6 +18,7 @@ from skimage import data
 from common.core.errors import UserError
 from common.core.names import natural_key
 from common.data import dataset
+from common.data.layout import LEVELS, SPLITS
 from common.media.ffmpeg import encode_intra
 from common.media.images import read_image
 from common.prepare import main
@@ -85,10 +86,10 @@ def contents(root):
 
 def test_the_layout(made):
     root, _ = made
-    splits, warnings = dataset.read_splits(root, dataset.SPLITS)
-    assert [len(splits[name]) for name in dataset.SPLITS] == [4, 2, 2] and not warnings
+    splits, warnings = dataset.read_splits(root, SPLITS)
+    assert [len(splits[name]) for name in SPLITS] == [4, 2, 2] and not warnings
     for split in splits.values():
-        for level in dataset.LEVELS:
+        for level in LEVELS:
             frames = dataset.match_images(split, root / f"{level.lower()}{split.name}")
             for path in (*split.images, *frames):
                 assert path.suffix == ".png" and read_image(path).shape == (360, 640, 3)
@@ -107,7 +108,7 @@ def test_the_manifest_and_no_photograph_in_two_splits(made, photos):
         assert abs(row.width / row.height - 16 / 9) < 0.01 and row.width >= 640
     for split, rows in table.groupby("split"):  # the label file has the manifest's rows, in natural order of names
         rows = rows.sort_values("image", key=lambda names: names.map(natural_key))
-        assert np.array_equal(np.loadtxt(root / split / "JND-Levels.txt"), rows[list(dataset.LEVELS)])
+        assert np.array_equal(np.loadtxt(root / split / "JND-Levels.txt"), rows[list(LEVELS)])
 
 
 def test_labels_are_what_they_are_defined_to_be(made):
@@ -115,7 +116,7 @@ def test_labels_are_what_they_are_defined_to_be(made):
     root, _ = made
     for row in pd.read_csv(root / "manifest.csv").iloc[[0, -1]].to_dict("records"):
         frame = read_image(root / row["split"] / row["image"])
-        for level, threshold in zip(dataset.LEVELS, THRESHOLDS, strict=True):
+        for level, threshold in zip(LEVELS, THRESHOLDS, strict=True):
             here, further = (encode_intra(frame, row[level] + step, with_vmaf=True) for step in (0, 1))
             assert here.vmaf >= threshold > further.vmaf
             assert here.vmaf == pytest.approx(row[f"VMAF at {level}"], abs=1e-5)

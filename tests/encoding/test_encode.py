@@ -25,8 +25,8 @@ from common.encoding.config import CODECS
 from common.encoding.job import scene_qps
 from common.encoding.targets import target_of, targets_of
 from common.media import ffmpeg
-from common.media.clips import is_clip
 from common.media.ffmpeg_process import find_ffmpeg
+from common.media.formats import is_clip
 from common.media.images import read_image, write_png
 from common.media.metrics import luma, psnr
 from common.prediction.inputs import find_places

@@ -11,8 +11,8 @@ from moving import CAT, LEVELS, SHOTS, film
 from common.encoding import scenes
 from common.encoding.config import EncodingConfig
 from common.encoding.job import EncodingJob, scene_qps
-from common.media.clips import is_clip
 from common.media.ffmpeg_process import find_ffmpeg
+from common.media.formats import is_clip
 from common.media.images import write_png
 
 

@@ -15,9 +15,9 @@ from moving import CAT, LEVELS, SHOTS
 from common.core.errors import UserError
 from common.encoding import encode, plans, scenes
 from common.encoding.config import PlanConfig
-from common.media.clips import is_clip
 from common.media.ffmpeg import decode_frames
 from common.media.ffmpeg_process import find_ffmpeg
+from common.media.formats import is_clip
 from common.media.images import write_png
 from common.media.metrics import luma, psnr
 

@@ -173,7 +173,7 @@ def test_a_jpeg_2000_whose_colours_pillow_rounds_up_to_black_is_refused(tmp_path
     white = "|4;u>051Rl000020000200000000000000200002000000000000RpF0Sf^E3jqQDQUDA90003200aa80smY81VCW_WB?@q0Yh?S"
     white += "VRU6=AYyqSPjF>!N>D{dAa-SPb7^mGATlmBE;Rp;015yA0000M00IA#&*TgN%D;es|Je"
     (tmp_path / "a.j2k").write_bytes(base64.b85decode(white))
-    with pytest.raises(UserError, match="a JPEG 2000 with 12 bits a sample and more than one channel"):
+    with pytest.raises(UserError, match="a JPEG 2000 of 12 bits in more than one channel"):
         read_image(tmp_path / "a.j2k")
 
 

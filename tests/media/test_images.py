@@ -11,7 +11,8 @@ import skimage
 from PIL import Image, ImageOps
 
 from common.core.errors import UserError
-from common.media.images import MTJND, TCSVT, InputFormat, read_image, resize, write_png
+from common.media.formats import MTJND, TCSVT, InputFormat
+from common.media.images import read_image, read_input, resize, to_image, write_png
 
 # pytest resets the filter that common.media.images sets.
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
@@ -149,7 +150,7 @@ def test_resize_returns_an_image_of_that_size_itself(photo):
 
 def test_networks_get_blue_first_at_their_scale(tmp_path):
     Image.new("RGB", (70, 50), (255, 100, 3)).save(tmp_path / "orange.png")
-    tcsvt, mtjnd = TCSVT.load(tmp_path / "orange.png"), MTJND.load(tmp_path / "orange.png")
+    tcsvt, mtjnd = (read_input(tmp_path / "orange.png", form) for form in (TCSVT, MTJND))
     assert tcsvt.shape == TCSVT.shape == (352, 640, 3) and mtjnd.shape == MTJND.shape == (270, 480, 3)
     assert tcsvt.dtype == mtjnd.dtype == np.float32
     assert (tcsvt == [3, 100, 255]).all()
@@ -158,14 +159,14 @@ def test_networks_get_blue_first_at_their_scale(tmp_path):
 
 @pytest.mark.parametrize("scale", [1.0, 1 / 255])
 def test_to_image_undoes_load(tmp_path, photo, scale):
-    pixels = InputFormat(401, 301, scale)
+    form = InputFormat(401, 301, scale)
     write_png(tmp_path / "photo.png", np.asarray(photo))
-    np.testing.assert_array_equal(pixels.to_image(pixels.load(tmp_path / "photo.png")), np.asarray(photo))
+    np.testing.assert_array_equal(to_image(read_input(tmp_path / "photo.png", form), form), np.asarray(photo))
 
 
 def test_to_image_rounds_and_clips():
     output = np.array([[[-7.0, 99.6, 300.0]]], np.float32)
-    assert TCSVT.to_image(output).tolist() == [[[255, 100, 0]]]
+    assert to_image(output, TCSVT).tolist() == [[[255, 100, 0]]]
 
 
 def test_write_png_leaves_nothing_but_the_image(tmp_path, photo):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import skimage
 
-from common.models.autoencoder import build_autoencoder, start_from_dct
+from common.models.autoencoder import build_autoencoder
+from common.models.dct_start import start_from_dct
 
 
 @pytest.mark.parametrize("photograph", ["astronaut", "coffee"])

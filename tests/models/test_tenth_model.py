@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from common.cli.script import main
 from common.core import keras
-from common.media.images import InputFormat
+from common.media.formats import InputFormat
 from common.models.registry import ModelSpec, Output, register
 
 

@@ -17,7 +17,8 @@ from skimage import data
 from common import load
 from common.cli import script
 from common.core.errors import UserError
-from common.media.images import InputFormat, resize, write_png
+from common.media.formats import InputFormat
+from common.media.images import preprocess, resize, write_png
 from common.models import weight_files as h5_files
 from common.models.exported import FORMATS
 from common.prediction import converters, export
@@ -157,7 +158,7 @@ def test_other_scales_and_sizes_are_inside_too(small_weights, tmp_path):
     h5_files.load(network, small_weights)
     images = np.random.default_rng(0).integers(0, 256, (2, *small.INPUT.shape), dtype=np.uint8)
     outputs = converters.RUNNERS["savedmodel"](tmp_path / "Best.savedmodel")(images)
-    expected = network.predict_on_batch(np.stack([small.INPUT.preprocess(image) for image in images]))
+    expected = network.predict_on_batch(np.stack([preprocess(image, small.INPUT) for image in images]))
     np.testing.assert_allclose(outputs["JND1"], expected, rtol=1e-5)
 
 
@@ -170,7 +171,7 @@ def test_float16_stores_half_the_bytes_and_gives_nearly_the_same(name, tmp_path)
     level = network.get_layer("JND_output")
     level.set_weights([level.get_weights()[0], np.array([25.337])])
     image = np.random.default_rng(0).integers(0, 256, (1, *small.INPUT.shape), dtype=np.uint8)
-    expected = network.predict_on_batch(small.INPUT.preprocess(image[0])[None]).item()
+    expected = network.predict_on_batch(preprocess(image[0], small.INPUT)[None]).item()
     sizes = {}
     for half in (False, True):
         path = tmp_path / str(half) / f"x{form.suffix}"

@@ -18,7 +18,7 @@ from common import load
 from common.cli import script
 from common.core.errors import UserError
 from common.evaluation.trials import find_trials
-from common.media.images import write_png
+from common.media.images import read_image, resize, write_png
 from common.models import exported
 from common.models.weight_search import find_weights
 from common.prediction import export_cache, networks
@@ -96,7 +96,7 @@ def rows_of(file):
 
 
 def red(path):
-    return exported.PixelInput(640, 352, 1.0).load(path)[..., 0].mean()
+    return resize(read_image(path), 640, 352)[..., 0].mean()
 
 
 def test_predict_needs_neither_tensorflow_nor_keras(network, photographs, tmp_path):

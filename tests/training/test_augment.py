@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import io
 
-from common.media.images import InputFormat
+from common.media.formats import InputFormat
 from common.training.batches import Batches
 from tests import small
 
