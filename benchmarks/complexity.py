@@ -29,7 +29,7 @@ COLUMNS += [f"{quantity} {batch}" for batch in BATCHES for quantity in ("ms a pi
 def main():
     """Run the benchmark and print a table, a row for each model, backend and precision."""
     parser = matrix.make_parser("complexity", __doc__)
-    parser.add_argument("--seconds", type=flags.positive(float), default=4.0, help="how long each time is taken")
+    parser.add_argument("--seconds", type=flags.POSITIVE, default=4.0, help="how long each time is taken")
     options = parser.parse_args()
 
     def rows(spec, backend, precision):

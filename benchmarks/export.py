@@ -28,7 +28,7 @@ def main():
     """Run the benchmark and print a table, a row for each model, format and precision."""
     parser = matrix.make_parser("export", __doc__, list(FORMATS))
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
-    parser.add_argument("--seconds", type=flags.positive(float), default=4.0, help="how long each time is taken")
+    parser.add_argument("--seconds", type=flags.POSITIVE, default=4.0, help="how long each time is taken")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder, predicted = Path(name), {}  # the levels of each model

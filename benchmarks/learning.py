@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import learning_report, rivals
 from common import demo, reconstruct
 from common.cli import program
-from common.cli.flags import positive
+from common.cli.flags import COUNT, POSITIVE
 from common.core.errors import UserError
 from common.core.processes import run_python
 from common.data.dataset import load_splits
@@ -135,15 +135,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photographs", type=Path, nargs="+", required=True, metavar="DIR", help="folders of them")
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="where everything goes")
     parser.add_argument("--runs", nargs="*", choices=names, default=names, metavar="RUN", help=", ".join(names))
-    parser.add_argument("--hours", type=positive(float), help="end each training after this time; it can go on later")
+    parser.add_argument("--hours", type=POSITIVE, help="end each training after this time; it can go on later")
     parser.add_argument(
         "--input_size",
-        type=positive(int),
+        type=COUNT,
         nargs=2,
         metavar=("H", "W"),
         help="what the networks of these --runs see, smaller than the papers': for slow machines",
     )
-    parser.add_argument("--epochs", type=positive(int), help="of each of these --runs, in place of the recipe's")
+    parser.add_argument("--epochs", type=COUNT, help="of each of these --runs, in place of the recipe's")
     options = parser.parse_args(arguments)
     experiment = Experiment(options.output)
     make_dataset(options.photographs, experiment)

@@ -26,7 +26,7 @@ COLUMNS = ["pictures", "wall s", "each run", "peak MB", "largest difference"]
 def main():
     """Run the benchmark and print a table, a row for each model, backend, precision and number of images."""
     parser = matrix.make_parser("predict", __doc__)
-    count = flags.positive(int)
+    count = flags.COUNT
     several = {"nargs": "+", "metavar": "N", "type": count}
     parser.add_argument("--pictures", **several, default=[COUNTS["test"]], help="how many to predict")
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")

@@ -39,7 +39,7 @@ def main() -> int:
     add = parser.add_argument
     add("--models", nargs="+", metavar="X", choices=list_models(), default=["LAT"], help="such as LAT MJ-REC")
     add("--backends", nargs="+", metavar="X", choices=BACKENDS, default=["tensorflow"], help=", ".join(BACKENDS))
-    add("--count", type=flags.positive(int), default=1, help="how many images of 1920x1080")
+    add("--count", type=flags.COUNT, default=1, help="how many images of 1920x1080")
     add("--kind", choices=("jpg", "png"), default="jpg", help="their kind")
     add("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
     options = parser.parse_args()

@@ -49,7 +49,7 @@ def main(arguments=None) -> int:
     add("--model", default="LAT", help="which model predicts (default: %(default)s)")
     add("--jnd_value", choices=LEVELS, default="JND1", help="which level (default: %(default)s)")
     text = f"the search's target; by default that of the pseudo-labels of the level, {THRESHOLDS}"
-    add("--vmaf", type=flags.positive(float), help=text)
+    add("--vmaf", type=flags.POSITIVE, help=text)
     options = parser.parse_args(arguments)
     target = options.vmaf or THRESHOLDS[LEVELS.index(options.jnd_value)]
     started, rows = time.perf_counter(), []

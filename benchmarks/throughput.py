@@ -27,7 +27,7 @@ def main():
     """Run the benchmark and print a table, a row for each model, backend and precision."""
     parser = matrix.make_parser("throughput", __doc__)
     parser.add_argument("--photographs", type=Path, required=True, help="a folder of images")
-    count = flags.positive(int)
+    count = flags.COUNT
     parser.add_argument("--count", type=count, default=300, help="images, repeated where there are less")
     options = parser.parse_args()
 

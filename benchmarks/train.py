@@ -22,7 +22,7 @@ SCRIPTS = ("LAT", "MJLAT", "MTJND")
 def main():
     """Run the benchmark and print a table."""
     parser = program.Parser(prog="python3 -m benchmarks.train", description=__doc__)
-    count = flags.positive(int)
+    count = flags.COUNT
     parser.add_argument("--scripts", nargs="+", default=SCRIPTS, metavar="X", help="such as REC MJREC")
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
     parser.add_argument("--epochs", type=count, default=6, help="of each training")

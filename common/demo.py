@@ -28,9 +28,7 @@ from common.core import stopping
 from common.core.errors import UserError
 from common.core.files import write_text
 from common.core.messages import note
-from common.core.plotting import png_figure
 from common.core.processes import run_python
-from common.media.images import read_image
 
 PHOTOGRAPHS = {
     "skimage": (
@@ -146,12 +144,12 @@ def run_steps(folder: Path) -> None:
 
 
 def show(folder: Path) -> None:
-    """Print the result table with its errors, and what it says; draw it.  folder: that of the demonstration."""
+    """Print the result table with its errors, and what it says.  folder: that of the demonstration."""
     import pandas as pd
 
     from common.evaluation.accuracy import measure_levels
 
-    file, plot = folder / "results" / "JND1test_results.csv", folder / "results" / "JND1test_results.png"
+    file = folder / "results" / "JND1test_results.csv"
     table = pd.read_csv(file).rename(columns={"JND1_label": "pseudo-label", "JND1": "prediction"})
     table = table[["image", "pseudo-label", "prediction"]]
     table["error"] = table["prediction"] - table["pseudo-label"]
@@ -162,8 +160,7 @@ def show(folder: Path) -> None:
     error, baseline = measured["MAE"], measured["floor"]
     print(f"\n{table.to_string(index=False, float_format='%.1f')}")
     print(f"\nmean absolute error: LAT {error:.2f} QP, always predicting the training median {baseline:.2f} QP")
-    draw(table, folder / "rootdir" / "test", f"LAT {error:.2f} QP, training median {baseline:.2f} QP", plot)
-    print(f"results: {file}\nplot: {plot}\n{NOTICE}")
+    print(f"results: {file}\n{NOTICE}")
     verdict = "Whether it has learned, so few photographs do not show."
     if "skill low" in measured:
         skill, low, high = (100 * measured[name] for name in ("skill", "skill low", "skill high"))
@@ -172,27 +169,6 @@ def show(folder: Path) -> None:
     weights = folder / "weights" / "BestModelJND1.h5"
     note(NEXT.format(train=len(train), test=len(table), verdict=verdict, weights=weights))
     print(f"The page with all results, and each image beside its coded version: {folder / PAGE}")
-
-
-def draw(table, folder: Path, errors: str, target: Path) -> None:
-    """Draw all predictions, and up to six test images from the smallest to the largest error, as a PNG file."""
-    order = table["error"].abs().sort_values().index
-    chosen = order[np.linspace(0, len(order) - 1, min(6, len(order))).astype(int)]
-    with png_figure(target, NOTICE, (14, 6)) as figure:
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6))
-        levels = table[["prediction", "pseudo-label"]]
-        ends = levels.min().min() - 1, levels.max().max() + 1
-        axes = left.subplots()
-        axes.plot(ends, ends, color="0.7", zorder=0)
-        axes.scatter(table["pseudo-label"], table["prediction"])
-        axes.set(xlabel="JND1 pseudo-label (QP)", ylabel="predicted (QP)", xlim=ends, ylim=ends, aspect="equal")
-        axes.set_title(f"mean absolute error: {errors}", fontsize=10)
-        for axes, row in zip(right.subplots(2, 3).flat, table.loc[chosen].to_dict("records")):
-            axes.imshow(read_image(folder / row["image"]))
-            title = f"{row['image']}\npseudo-label {row['pseudo-label']:.0f}, predicted {row['prediction']:.1f}"
-            axes.set_title(title, fontsize=8)
-        for axes in right.axes:
-            axes.axis("off")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     needs("--sheets", type=Path, metavar="S", help=sheets)
     text = "the folder for the results of this dataset"
     writes("--output", type=Path, required=True, metavar="O", help=text)
-    count, text = flags.positive(int), "how many images the page shows; of more, half have the largest errors"
+    count, text = flags.COUNT, "how many images the page shows; of more, half have the largest errors"
     writes("--pictures", dest="images", metavar="N", type=count, default=EvaluationConfig.images, help=text)
     computes("--psnr", choices=("luma", "rgb"), default=EvaluationConfig.psnr, help="what PSNR is computed of")
     text = "measure what each model costs, unless complexity.csv in O has it"

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""`python3 -m common.prepare COMMAND ...`: make datasets in the rootdir layout (see `common.data.dataset`), check them.
+"""`python3 -m common.prepare COMMAND ...`: make datasets in the rootdir layout (see `common.data.layout`), check them.
 
 `videoset`, `mcl-jci` and `konjnd` convert one of these datasets as it is downloaded, `photos` and `clips` a user's own
 images and videos; `attention` adds computed attention maps; `check` says whether a dataset is fit to train on.  The
@@ -9,23 +9,11 @@ flags are here; each command is a function of `common.data` whose parameters hav
 import argparse
 
 from common.cli import program
-from common.cli.flags import form, frames_flag, groups
+from common.cli.flags import COUNT, form, frames_flag, groups, number, whole_number
 from common.core.threads import CORES
 from common.data.layout import LEVELS, SPLIT_SHARES, SPLITS
 
-
-def whole_number(least, most=None):
-    """Make an argparse type: a whole number within these bounds."""
-
-    def number(text):
-        if not text.isdecimal() or int(text) < least or (most and int(text) > most):
-            span = f"from {least} to {most}" if most else f"at least {least}"
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, {span}")
-        return int(text)
-
-    return number
-
-
+SHARE = number(float, "a share between 0 and 1, such as 0.75", lambda share: 0 < share < 1)
 SIZE = form(r"[1-9]\d*x[1-9]\d*", "width and height, such as 640x360")
 SIZE_OR_OWN = form(r"own|[1-9]\d*x[1-9]\d*", "width and height, such as 640x360, or own")
 
@@ -35,17 +23,6 @@ def numbers(text):
     spans = form(r"none|\d+(-\d+)?(,\d+(-\d+)?)*", "numbers such as 1-160,170, or none")(text).split(",")
     spans = [[int(end) for end in span.split("-")] for span in spans if span != "none"]
     return [number for span in spans for number in range(span[0], span[-1] + 1)]
-
-
-def share(text):
-    """Parse a flag: a number between 0 and 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a share between 0 and 1, such as 0.75")
-    return number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         "stairs: the image's staircase"
     )
     computes("--label", choices=("sur", "quartile", "median", "mean", "stairs"), default="sur", help=text)
-    computes("--ratio", type=share, default=0.75, help="the share of satisfied users where the label is sur")
+    computes("--ratio", type=SHARE, default=0.75, help="the share of satisfied users where the label is sur")
     text = (
         "of the labels: QF as people were asked, or QP of the H.264 intra frame with the nearest PSNR, computed, for "
         "which each image is coded 51 times"
@@ -131,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     needs("photo_dir", metavar="PHOTO_DIR", help="folder of photographs, searched recursively")
     text = "images from one photograph, at most"
-    computes("--crops", metavar="N", type=whole_number(1), default=4, help=text)
+    computes("--crops", metavar="N", type=COUNT, default=4, help=text)
     _dataset_flags(writes, computes, rare, "photographs")
     _vmaf_flag(computes)
     computes("--enlarge", action="store_true", help="use photographs smaller than 640x360 too, enlarged")
@@ -204,7 +181,7 @@ def _dataset_flags(writes, computes, rare, nouns, split=SPLIT_SHARES, remark="")
 
 def _jobs_flag(rare):
     text = "how many at a time (default: the cores, %(default)s)"
-    rare("--jobs", metavar="N", type=whole_number(1), default=CORES, help=text)
+    rare("--jobs", metavar="N", type=COUNT, default=CORES, help=text)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ learns holds for whole frames.
 from pathlib import Path
 from typing import Any
 
-from common.cli.flags import BATCH_SIZE, groups, positive, training_flags
+from common.cli.flags import BATCH_SIZE, COUNT, groups, training_flags
 from common.cli.program import Parser, config_from, run
 from common.core import startup
 from common.core.errors import UserError
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     computes.add_argument("--start_from", metavar="FILE", help=text)
     text = "train on random patches of this size, multiples of 16, instead of whole frames"
-    computes.add_argument("--patch", type=positive(int), nargs=2, metavar=("H", "W"), help=text)
+    computes.add_argument("--patch", type=COUNT, nargs=2, metavar=("H", "W"), help=text)
     training_flags(writes, computes, rare, Defaults())
 
     text = "Reconstruct ROOT/test; PSNR and SSIM."
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = "folder for images and CSV"
     writes.add_argument("--result_path", type=Path, required=True, metavar="OUT", help=text)
     text = BATCH_SIZE.format("reconstructed", 2)
-    computes.add_argument("--batch_size", type=positive(int), metavar="N", help=text)
+    computes.add_argument("--batch_size", type=COUNT, metavar="N", help=text)
 
     options = parser.parse_args(arguments)
     if options.command == "train":

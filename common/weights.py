@@ -13,7 +13,7 @@ of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.
 import os
 from pathlib import Path
 
-from common.cli.flags import form, groups, positive
+from common.cli.flags import COUNT, form, groups
 from common.cli.program import Parser, run
 from common.core.environment import PRETRAINED
 from common.models import conversion, released
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     writes("--license", dest="licence", type=licence, metavar="ID", help=text)
     writes("--overwrite", action="store_true", help="replace the destination")
     text = "height and width of the network's input (default: the paper's)"
-    rare("--input_size", type=positive(int), nargs=2, metavar=("H", "W"), help=text)
+    rare("--input_size", type=COUNT, nargs=2, metavar=("H", "W"), help=text)
     text = "say which networks were exported for the backends onnxruntime and openvino, and kept"
     _, writes, *_ = command("cache", text, "", "--clear")
     writes("--clear", action="store_true", help="remove them")

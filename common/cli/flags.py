@@ -40,24 +40,31 @@ def frames_flag(add: Callable, default: str, words: str) -> None:
     )
 
 
-def positive(kind: type) -> Callable[[str], Any]:
-    """Make an argparse type: a number of `kind` above 0."""
+def number(kind: type, expected: str, fits: Callable[[Any], bool]) -> Callable[[str], Any]:
+    """Make an argparse type: a number of `kind`, finite, for which `fits` holds; `expected` is what a user reads."""
 
     def parse(text):
         try:
-            number = kind(text)
+            value = kind(text)
         except ValueError:
-            number = 0
-        if not 0 < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number above 0")
-        return number
+            value = float("nan")
+        if not (abs(value) < float("inf") and fits(value)):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+        return value
 
     return parse
 
 
-def not_negative(text: str) -> float:
-    """Parse a flag: a number from 0."""
-    return 0.0 if re.fullmatch(r"0+\.?0*|\.0+", text) else positive(float)(text)
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Make an argparse type: a whole number within these bounds."""
+    span = f"at least {least}" if most is None else f"from {least} to {most}"
+    return number(int, f"a whole number, {span}", lambda value: least <= value and (most is None or value <= most))
+
+
+COUNT = whole_number(1)
+SEED = whole_number(0, 2**32 - 1)  # what NumPy and TensorFlow both take
+POSITIVE = number(float, "a number above 0", lambda value: value > 0)
+NOT_NEGATIVE = number(float, "a number from 0", lambda value: value >= 0)
 
 
 def groups(parser: argparse.ArgumentParser, *more: str) -> list[Any]:
@@ -87,25 +94,25 @@ def training_flags(writes: Any, computes: Any, rare: Any, defaults: Any) -> None
 
     defaults: Has `epochs`, `batch_size` and `learning_rate`.
     """
-    add, number = computes.add_argument, positive(int)
+    add = computes.add_argument
     text = "go on with an earlier training where it stopped or ended"
     earlier_flags(writes, "replace weights and log of an earlier training", text)
-    add("--epochs", type=number, default=defaults.epochs, metavar="N", help="how often each training image is seen")
-    add("--batch_size", type=number, default=defaults.batch_size, metavar="N", help="images in a training step")
+    add("--epochs", type=COUNT, default=defaults.epochs, metavar="N", help="how often each training image is seen")
+    add("--batch_size", type=COUNT, default=defaults.batch_size, metavar="N", help="images in a training step")
     text = "learning rate of Adam"
-    add("--learning_rate", type=positive(float), default=defaults.learning_rate, metavar="X", help=text)
+    add("--learning_rate", type=POSITIVE, default=defaults.learning_rate, metavar="X", help=text)
     choice_flag(computes, "decay", "cosine: the learning rate falls to 0 until the last epoch, along half a cosine")
     text = "each step takes this share of each weight off, times the learning rate (AdamW); the papers have 0"
-    add("--weight_decay", type=not_negative, default=0.0, metavar="W", help=text)
+    add("--weight_decay", type=NOT_NEGATIVE, default=0.0, metavar="W", help=text)
     text = "train the last N epochs with BatchNormalization as it predicts: by its moving statistics, which then stay"
-    add("--settle", type=number, default=0, metavar="N", help=text)
+    add("--settle", type=COUNT, default=0, metavar="N", help=text)
     text = (
         "how each epoch changes the training images. mirror: some are mirrored; flips: upside down too; shifts: "
         "mirrored and moved, what leaves on one side comes in on the other"
     )
     choice_flag(computes, "augment", text)
-    add("--patience", type=number, metavar="N", help="stop after N epochs without a better one")
-    add("--seed", type=_seed, default=0, metavar="N", help="decides the initial weights and the order of images")
+    add("--patience", type=COUNT, metavar="N", help="stop after N epochs without a better one")
+    add("--seed", type=SEED, default=0, metavar="N", help="decides the initial weights and the order of images")
     choice_flag(computes, "precision", "of the arithmetic; weights and outputs stay float32")
     choice_flag(computes, "tf32", TF32)
     text = (
@@ -114,7 +121,7 @@ def training_flags(writes: Any, computes: Any, rare: Any, defaults: Any) -> None
     add("--devices", type=_devices, default="one", metavar="D", help=text)
     add = rare.add_argument
     text = "change the weights after N batches, by their mean gradient: like batches N times as large, without the "
-    add("--accumulate", type=number, default=1, metavar="N", help=f"{text}memory for them")
+    add("--accumulate", type=COUNT, default=1, metavar="N", help=f"{text}memory for them")
     text = "what to do where an output has the same value for every image from the start: try other seeds, or stop"
     choice_flag(rare, "on_dead", text)
     text = "folder for the features of frozen layers, or `off` (default: features/ in the folder of the weights)"
@@ -132,10 +139,3 @@ def _devices(text):
     if len(named) == 1 and ":" in text:
         raise argparse.ArgumentTypeError(f"{text!r}: one device; CUDA_VISIBLE_DEVICES=N chooses a GPU, --devices some")
     return text
-
-
-def _seed(text):
-    """Parse a flag: what NumPy and TensorFlow both take as a seed."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
-    return int(text)

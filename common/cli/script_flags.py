@@ -2,15 +2,17 @@
 
 from common.cli.flags import (
     BATCH_SIZE,
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
     TF32,
     choice_flag,
     earlier_flags,
     form,
     frames_flag,
     groups,
-    not_negative,
-    positive,
     training_flags,
+    whole_number,
 )
 from common.core.environment import PRETRAINED
 from common.encoding.config import CODECS, PLAN_FORMATS, SCENE_QPS
@@ -38,7 +40,7 @@ def _model_flags(needs, rare, specs, every_level=False):
         text = f"the JND level as the released program counts: 0 for JND1, 1 for JND2, 2 for JND3{default}"
         add("--jnd_column", type=int, choices=(0, 1, 2), help=text)
     text = "height and width that the network sees; released weights fit only the released size"
-    rare.add_argument("--input_size", type=positive(int), nargs=2, metavar=("H", "W"), help=text)
+    rare.add_argument("--input_size", type=COUNT, nargs=2, metavar=("H", "W"), help=text)
 
 
 def _data_flags(needs, rare):
@@ -59,7 +61,7 @@ def train_flags(parser, specs):
     training_flags(writes, computes, rare, first.defaults)
     if any(output.target == "attention map" for spec in specs for output in spec.outputs):
         text = "of the VA heads: weight of the attention map's loss, where each level has 1; 0 trains without maps"
-        rare.add_argument("--attention_weight", type=not_negative, default=1.0, metavar="W", help=text)
+        rare.add_argument("--attention_weight", type=NOT_NEGATIVE, default=1.0, metavar="W", help=text)
     choice_flag(rare, "output_bias", "start of the output's bias: the mean training label, or zero as released")
 
 
@@ -90,7 +92,7 @@ def predict_flags(parser, specs):
     add("--fit", dest="resize_mode", choices=RESIZE_MODES, default="stretch", help=text)
     frames_flag(add, "scenes+1s", "the first of each scene and of each second")
     text = "also give the QP at which this share of viewers sees no loss; levels are for 0.75. Encoding rounds it down"
-    add("--sur", type=positive(float), metavar="SHARE", help=text)
+    add("--sur", type=POSITIVE, metavar="SHARE", help=text)
     _arithmetic_flags(computes, specs[0], "onnxruntime where it can export and there is no GPU, else tensorflow")
     address = form(r"((tcp|tls)://)?(\[[^]\s]+\]|[^/:\s]+):\d{1,5}", "a scheduler's address such as tcp://HOST:8786")
     text = "let the workers of this Dask scheduler predict, such as tcp://HOST:8786; see docs/cluster.md"
@@ -109,11 +111,11 @@ def predict_flags(parser, specs):
     )
     codec = add("--codec", choices=CODECS, default="h264", help=text)
     text = "compare sizes with everything encoded at this QP (default: the lowest predicted one, of all inputs)"
-    baseline = add("--baseline", type=_qp, metavar="QP", help=text)
+    baseline = add("--baseline", type=whole_number(1, 51), metavar="QP", help=text)
     text = "a scene's QP: the lowest or the median of its frames' QPs"
     scene = add("--scene", choices=SCENE_QPS, default="lowest", help=text)
     text = "scenes of a clip encoded at a time, which changes no byte; by default one for each two cores"
-    jobs = add("--jobs", type=positive(int), metavar="N", help=text)
+    jobs = add("--jobs", type=COUNT, metavar="N", help=text)
     own = (level, codec, baseline, scene, jobs)  # for --encode or, but the baseline and the jobs, --format
     parser.set_defaults(of_encoding=own)
 
@@ -129,11 +131,6 @@ def export_flags(parser, specs):
     add("--overwrite", action="store_true", help="replace what was exported before")
     text = "of the weights in the file; float16 halves it, computes in float32 too and moves levels by about 0.01 QP"
     computes.add_argument("--precision", choices=("float32", "float16"), default="float32", help=text)
-
-
-def _qp(text):
-    """Parse a flag: a QP."""
-    return int(form(r"[1-9]|[1-4]\d|5[01]", "a QP, a whole number from 1 to 51")(text))
 
 
 def _weights_flag(needs, specs, exported=True):
@@ -152,7 +149,7 @@ def _arithmetic_flags(computes, spec, default="tensorflow"):
         f"into a cache (default: $KERAS_BACKEND, or {default}; of an exported network, its own)"
     )
     add("--backend", choices=BACKENDS, metavar="B", help=text)
-    add("--batch_size", type=positive(int), metavar="N", help=BATCH_SIZE.format("predicted", spec.test_batch_size))
+    add("--batch_size", type=COUNT, metavar="N", help=BATCH_SIZE.format("predicted", spec.test_batch_size))
 
 
 def _backbone_flag(group, spec, training):

@@ -80,8 +80,7 @@ def _flush(path: Path) -> None:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as a JSON file, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content))
+    write_text(path, json.dumps(content))
 
 
 def read_json(path: str | Path) -> Any:

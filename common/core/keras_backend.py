@@ -32,12 +32,6 @@ def use_backend(name: str) -> None:
     os.environ["KERAS_BACKEND"] = name
 
 
-def require_tensorflow(task: str) -> None:
-    """Raise UserError where Keras runs, or will run, on another backend; `task` is what needs TensorFlow."""
-    if (backend := backend_name()) != "tensorflow":
-        raise UserError(f"KERAS_BACKEND={backend}: {task} on TensorFlow only; unset KERAS_BACKEND")
-
-
 def load_keras(
     training: bool = False, cpus: int = 1, threads: int | None = None, lean: bool = False, tf32: bool = False
 ) -> None:
@@ -71,13 +65,10 @@ def load_keras(
     try:
         with silent_stderr():
             hidden = ("cv2", "matplotlib", "pandas") if lean else () if has_pyplot() else ("matplotlib",)
-            if "keras" not in sys.modules:
-                with hide_packages(*hidden), startup.hidden_keras_json():
-                    import keras
-                # Where VGG16's weights lie, which the folder that hid keras.json decided.
-                vars(importlib.import_module("keras.src.backend.config"))["_KERAS_DIR"] = str(startup.keras_home())
-            import keras
-
+            with hide_packages(*hidden), startup.hidden_keras_json():
+                import keras
+            # Where VGG16's weights lie, which the folder that hid keras.json decided.
+            vars(importlib.import_module("keras.src.backend.config"))["_KERAS_DIR"] = str(startup.keras_home())
             if backend == "openvino" and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13):
                 raise UserError(f"backend openvino: Keras {keras.__version__} lacks layers; install 3.13 or later")
             # The networks and the released weights are made for these; keras.json may say otherwise.

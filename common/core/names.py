@@ -36,9 +36,9 @@ def one_line(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in escaped else c for c in text)
 
 
-def shorten(text: str, most: int = 1000) -> str:
-    """Cut the middle out of a text that is longer than so many characters."""
-    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+def shorten(text: str) -> str:
+    """Cut the middle out of a text of more than 1,000 characters."""
+    return text if len(text) <= 1000 else f"{text[:500]} ... {text[-500:]}"
 
 
 def file_or_default(path: str | Path, name: str) -> Path:

@@ -17,7 +17,7 @@ from common.core.files import atomic_write
 from common.core.names import PART, composed
 from common.core.parallel import parallel_map
 from common.core.threads import CORES, prefetch
-from common.data.dataset import Split, list_images, match_images
+from common.data.dataset import Split, group_by_stem, list_images, match_images
 from common.media.images import open_image, read_image
 
 COMPUTED = "computed saliency (common.saliency, Boolean Map Saliency), not measured gaze"
@@ -93,11 +93,11 @@ def make_maps(
                 path.unlink()
             existing = {composed(path.stem): path for path in list_images(folder)}
         for stem, image in images.items():
-            path = existing.get(composed(stem))
+            path = existing.get(stem)
             if path and not (overwrite and path.suffix == ".png"):
                 kept.append(path)
             else:
-                todo.append((image, folder / f"{stem}.png"))
+                todo.append((image, folder / f"{image.stem}.png"))
 
     def make(paths):
         try:
@@ -118,12 +118,11 @@ def make_maps(
 
 
 def _images_by_stem(folder):
-    """{stem: path} of the images in `folder`."""
-    images, owners = {}, {}
-    for image in list_images(folder) if folder.is_dir() else ():
-        images[image.stem], other = image, owners.setdefault(composed(image.stem), image)
-        if other is not image:
-            raise UserError(f"{image}: same name as {other.name}, so a map could belong to either; rename one")
-    if not images:
+    """{composed stem: path} of the images in `folder`."""
+    groups = group_by_stem(list_images(folder)) if folder.is_dir() else {}
+    for image, *others in groups.values():
+        if others:
+            raise UserError(f"{others[0]}: same name as {image.name}, so a map could belong to either; rename one")
+    if not groups:
         raise UserError(f"{folder}: no images; expected some, or other --splits")
-    return images
+    return {stem: image for stem, (image,) in groups.items()}

@@ -59,6 +59,14 @@ def list_images(folder: str | Path) -> list[Path]:
     )
 
 
+def group_by_stem(images: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return {name without suffix, composed: the images that have it}."""
+    groups = {}
+    for image in images:
+        groups.setdefault(composed(image.stem), []).append(image)
+    return groups
+
+
 def load_splits(
     root: str | Path, names: Iterable[str], *, labels: Labels = "required", unit: Unit = "QP", decode: bool = True
 ) -> dict[str, Split]:
@@ -115,13 +123,9 @@ def match_images(split: Split, folder: str | Path, *, decode: bool = True) -> tu
     folder, matches, problems = Path(folder), [], []
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected images with the names of those in {split.folder}")
-    by_stem = {}
-    for path in list_images(folder):
-        by_stem.setdefault(composed(path.stem), []).append(path)
-    owners = {}
+    owners, by_stem = group_by_stem(split.images), group_by_stem(list_images(folder))
     for image in split.images:
-        owner = owners.setdefault(composed(image.stem), image)
-        found = by_stem.get(composed(image.stem), [])
+        owner, found = owners[composed(image.stem)][0], by_stem.get(composed(image.stem), [])
         if owner is not image:
             problems.append(f"{image}: same name as {owner.name}, so {folder.name} could match either; rename one")
         elif not found:

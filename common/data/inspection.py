@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.fft import dctn
 
 from common.core.errors import UserError
 from common.core.parallel import parallel_map
@@ -31,9 +32,6 @@ OTHER_DB = 15  # dB: a coded image further than this from the raw one shows some
 UNFIT_DB = 2.5  # about 4 QP; of frames of one encoder, a B frame is 1.5 dB below the others
 ENOUGH = 5  # images, of which one or two do not move the median
 BLOCK = 256  # images that are compared at once with all others
-_FREQUENCY = np.arange(8)[:, None] * (2 * np.arange(8) + 1)
-DCT = np.cos(_FREQUENCY * np.pi / 16) * np.where(np.arange(8) == 0, 0.125, 0.25)[:, None] ** 0.5
-"""The orthonormal transform of eight samples."""
 
 
 class Inspection(NamedTuple):
@@ -101,20 +99,14 @@ def expected_psnr(pixels: np.ndarray, level: float, unit: Unit) -> float:
     if unit == "QF":
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=max(1, nearest_qp(level)))
-        return psnr(plane, luma(read_jpeg(file)))
+        return psnr(plane, luma(np.asarray(Image.open(file, formats=["JPEG"]))))
     height, width = (max(size // 8 * 8, 8) for size in plane.shape)
     padding = [(0, max(0, 8 - size)) for size in plane.shape]
     plane = np.pad(plane, padding, "edge")[:height, :width].astype(np.float32)
     blocks = plane.reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2)
-    waves, step = DCT.astype(np.float32) @ blocks @ DCT.T.astype(np.float32), 0.625 * 2 ** (nearest_qp(level) / 6)
+    waves, step = dctn(blocks, axes=(2, 3), norm="ortho"), 0.625 * 2 ** (nearest_qp(level) / 6)
     rounded = np.sign(waves) * np.floor(np.abs(waves) / step + 1 / 3) * step
     return float(10 * np.log10(255**2 / max(((waves - rounded) ** 2).mean(), 1e-9)))
-
-
-def read_jpeg(file: io.BytesIO) -> np.ndarray:
-    """Return the pixels of a JPEG in memory that was just written."""
-    with Image.open(file, formats=["JPEG"]) as image:
-        return np.asarray(image)
 
 
 def find_copies(inspections: dict[str, list[Inspection]]) -> tuple[list[str], list[str]]:

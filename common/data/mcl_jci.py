@@ -183,11 +183,10 @@ def read_samples(folder: Path) -> dict[int, tuple[list[int], ...]]:
     if not any(set(SAMPLES) <= read_header(file) for file in folder.glob("*.csv")):
         return {}
     _, table = _read_sheet(folder, SAMPLES, ("image", *SAMPLES[2:]), blanks=True)
-    samples = {}
-    for number, *qfs in table[["image", *SAMPLES[2:]]].itertuples(index=False):
-        for of_level, qf in zip(samples.setdefault(int(number), ([], [], [])), qfs):
-            if np.isfinite(qf):
-                of_level.append(nearest_qf(qf))
+    samples = {
+        int(number): tuple(nearest_qf(rows[column].dropna()).tolist() for column in SAMPLES[2:])
+        for number, rows in table.groupby("image")
+    }
     return {number: of_levels for number, of_levels in samples.items() if all(of_levels)}
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageEr
 
 from common.core.errors import UserError
 from common.core.files import atomic_write, require_content
-from common.media import libtiff, tiff
+from common.media import tiff
 from common.media.damage import find_damage
 from common.media.formats import InputFormat
 
@@ -77,7 +77,7 @@ def read_image(path: str | Path) -> np.ndarray:
                 raise _UnknownKind(f"a JPEG 2000 of {bits} bits in more than one channel, which is not read")
             if (pixels := _decode_plain_png(path, image)) is not None:
                 return pixels
-            with libtiff.listen() as heard:
+            with tiff.listen() as heard:
                 image.load()  # raises where the file was cut short
             if damage := heard() or find_damage(path, image):
                 raise UserError(f"{path}: damaged ({damage}); copy it again")

@@ -1,8 +1,16 @@
 """TIFFs by their tags: which kinds are read, and what Pillow needs to be told of them.
 
 A kind that is not in the table below is refused by name: Pillow reads some of them wrongly and without a word.
+libtiff, which decodes for it, goes on after some damage, and only prints a line on standard error.  Here it tells us,
+where the system lets us find it (Linux).
 """
 
+import contextlib
+import ctypes
+import functools
+import re
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +28,7 @@ BITS = {
 """{colour (the tag PhotometricInterpretation): bits a sample} that are read."""
 NAMES = ("gray (white is zero)", "gray", "RGB", "palette", "mask", "CMYK", "YCbCr", "", "CIELab")
 SAMPLE_FORMATS = {2: "signed", 3: "floating-point"}
+_heard = threading.local()
 
 
 def unread_kind(path: Path) -> str | None:
@@ -90,3 +99,36 @@ def gray_16_bits(samples: np.ndarray, tags: TiffImagePlugin.ImageFileDirectory_v
     """Return the samples that Pillow gives of a gray TIFF of 12 or 16 bits as 16 bits, 0 black."""
     samples = samples << 16 - tags.get(258, (16,))[0]
     return ~samples if tags.get(262) == WHITE_IS_ZERO else samples
+
+
+@contextlib.contextmanager
+def listen() -> Iterator[Callable[[], str | None]]:
+    """Let the block call the function that it is given: what is damaged in what this thread has decoded, or None."""
+    _set_handlers()
+    _heard.damage = None
+    yield lambda: _heard.damage
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+def _error(module: bytes | None, form: bytes, values: int) -> None:
+    _heard.damage = getattr(_heard, "damage", None) or f"libtiff, {(module or b'').decode(errors='replace')}"
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+def _warning(module: bytes | None, form: bytes, values: int) -> None:
+    if re.match(rb"Fax|JPEGLib|LZW|ZIP|PackBits", module or b""):  # others are of tags that nobody needs
+        _error(module, form, values)
+
+
+@functools.cache
+def _set_handlers() -> None:
+    """Set libtiff's handlers for the whole process: they are not set by thread, but called in the one that decodes."""
+    try:
+        with open("/proc/self/maps") as maps:
+            paths = set(re.findall(r"/\S*libtiff[^/\s]*\.so\S*", maps.read()))
+        for path in paths:
+            library = ctypes.CDLL(path)
+            library.TIFFSetErrorHandler(_error)
+            library.TIFFSetWarningHandler(_warning)
+    except (OSError, AttributeError):  # libtiff is part of another file, or this is no Linux
+        pass

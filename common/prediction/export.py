@@ -10,7 +10,7 @@ from typing import Any
 
 from common.core.errors import UserError
 from common.core.files import atomic_group, check_writable, sha256
-from common.core.keras_backend import load_keras, require_tensorflow, silent_stderr
+from common.core.keras_backend import backend_name, load_keras, silent_stderr
 from common.core.messages import note
 from common.models import weight_search
 from common.models.exported import FORMATS, INPUT, INTERFACE, RUNTIMES, missing_packages
@@ -25,7 +25,8 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
 
     Raises UserError where the format, a package, the weights or the output's place do not fit, or the levels differ.
     """
-    require_tensorflow("exports")
+    if (backend := backend_name()) != "tensorflow":
+        raise UserError(f"KERAS_BACKEND={backend}: exports on TensorFlow only; unset KERAS_BACKEND")
     form, float16 = FORMATS[config.format], config.precision == "float16"
     if float16 and not form.float16:
         raise UserError(f"--precision float16: not for {config.format}, whose runtime would compute with it")

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +119,8 @@ def predictions(
 ) -> Iterator[Iterator[tuple[np.ndarray, ...]]]:
     """Give the block an iterator over what the `outputs` of a network are for each image, in order."""
     spec = networks.with_input_of(spec, [file], config.backend)
-    with prefetch(spec.input.load, split.images) as images:  # decoding starts while Keras does
+    load = functools.partial(read_input, form=spec.input)
+    with prefetch(load, split.images) as images:  # decoding starts while Keras does
         networks.start_backend([file], config.backend, tf32=config.tf32 == "on")
         network = networks.open_network(spec, config.level, file, outputs, config.precision, config.backend)
         batch_size = config.batch_size or network.batch_size(spec.test_batch_size)

@@ -16,6 +16,7 @@ from conftest import PROJECT
 from keras import layers
 
 from common.data.labels import write_labels
+from common.media.images import read_input
 from common.models.losses import FUNCTIONS
 from common.models.registry import Output
 from common.models.weight_files import load
@@ -57,7 +58,7 @@ def exact(root, weights, outputs=OUTPUTS):
         total, prefix = 0, "val_" if split == "valid" else ""
 
         def images(folder):
-            return np.stack([small.INPUT.load(root / folder / f"img{i + 1}.png") for i in range(count)])  # noqa: B023
+            return np.stack([read_input(root / folder / f"img{i + 1}.png", small.INPUT) for i in range(count)])  # noqa: B023
 
         predictions = model.predict_on_batch(images(split))
         for output, predicted in zip(outputs, predictions if len(outputs) > 1 else [predictions]):
