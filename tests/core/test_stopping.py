@@ -220,7 +220,7 @@ def test_a_folder_is_locked_while_it_is_removed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("program", [["-m", "common.prepare"], ["LAT.py"]])
 def test_ctrl_c_among_the_imports_shows_nothing(tmp_path, program):
-    (tmp_path / "filelock.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(30)\n")
+    (tmp_path / "platform.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(30)\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, *program], cwd=PROJECT, env=environment, **pipes)
