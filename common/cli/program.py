@@ -71,7 +71,7 @@ def _describe(error: BaseException) -> tuple[int, str | None]:
             return 141, stopping.what_is_kept("standard output: its reader has gone; kept: ") or None
         case UserError():
             message = str(error)
-        case FileNotFoundError(filename=None) if error.strerror == os.strerror(error.errno):  # of os.getcwd()
+        case FileNotFoundError(errno=int(number), filename=None) if error.strerror == os.strerror(number):  # os.getcwd
             message = "the current folder was removed; change to another one"
         case OSError():  # a full disk, a folder that may not be written
             message = f"{error.filename or 'a file'}: {error.strerror or error}{stopping.what_is_kept('; kept: ')}"
