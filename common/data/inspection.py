@@ -104,7 +104,7 @@ def expected_psnr(pixels: np.ndarray, level: float, unit: Unit) -> float:
     padding = [(0, max(0, 8 - size)) for size in plane.shape]
     plane = np.pad(plane, padding, "edge")[:height, :width].astype(np.float32)
     blocks = plane.reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2)
-    waves, step = dctn(blocks, axes=(2, 3), norm="ortho"), 0.625 * 2 ** (nearest_qp(level) / 6)
+    waves, step = np.asarray(dctn(blocks, axes=(2, 3), norm="ortho")), 0.625 * 2 ** (nearest_qp(level) / 6)
     rounded = np.sign(waves) * np.floor(np.abs(waves) / step + 1 / 3) * step
     return float(10 * np.log10(255**2 / max(((waves - rounded) ** 2).mean(), 1e-9)))
 

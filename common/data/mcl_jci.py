@@ -184,8 +184,10 @@ def read_samples(folder: Path) -> dict[int, tuple[list[int], ...]]:
         return {}
     _, table = _read_sheet(folder, SAMPLES, ("image", *SAMPLES[2:]), blanks=True)
     samples = {
-        int(number): tuple(nearest_qf(rows[column].dropna()).tolist() for column in SAMPLES[2:])
-        for number, rows in table.groupby("image")
+        int(number): tuple(
+            nearest_qf(table[column][table["image"] == number].dropna()).tolist() for column in SAMPLES[2:]
+        )
+        for number in table["image"].unique()
     }
     return {number: of_levels for number, of_levels in samples.items() if all(of_levels)}
 
