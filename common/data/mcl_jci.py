@@ -185,7 +185,7 @@ def read_samples(folder: Path) -> dict[int, tuple[list[int], ...]]:
     _, table = _read_sheet(folder, SAMPLES, ("image", *SAMPLES[2:]), blanks=True)
     samples = {
         int(number): tuple(
-            nearest_qf(table[column][table["image"] == number].dropna()).tolist() for column in SAMPLES[2:]
+            nearest_qf(table.loc[table["image"] == number, column].dropna()).tolist() for column in SAMPLES[2:]
         )
         for number in table["image"].unique()
     }

@@ -16,7 +16,7 @@ from common.core.messages import detail, warn
 from common.models import exported
 from common.models.registry import ModelSpec
 from common.prediction import export_cache
-from common.prediction.config import PredictorConfig
+from common.prediction.config import PredictionConfig
 from common.prediction.runtimes import open_runtime
 
 
@@ -52,7 +52,7 @@ class Network:
 def runtime_format(files: Iterable[Path], backend: str | None) -> str | None:
     """Return the format of exported networks that compute with these files; None for Keras.
 
-    backend: As in PredictorConfig.  Raises UserError where a file is an exported network of another runtime.
+    backend: As in PredictionConfig.  Raises UserError where a file is an exported network of another runtime.
     """
     formats = {exported.format_of(file): file for file in files}
     wanted = exported.RUNTIMES.get(backend or "")
@@ -64,8 +64,8 @@ def runtime_format(files: Iterable[Path], backend: str | None) -> str | None:
 
 
 def with_fastest_backend(
-    spec: ModelSpec, weights: Mapping[str | None, Path], config: PredictorConfig
-) -> PredictorConfig:
+    spec: ModelSpec, weights: Mapping[str | None, Path], config: PredictionConfig
+) -> PredictionConfig:
     """Return the settings with the backend "onnxruntime" where nobody chose one and it can take the place of Keras.
 
     It computes each model in less time on a CPU, and starts in a fraction of Keras's time.  Weights that it has not
