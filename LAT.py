@@ -14,7 +14,7 @@
 LAT(f) is Conv 3x3, BatchNormalization, ReLU and channel attention, common/models/blocks.py.
 
 Deviation: in training the output's bias starts at the mean training label, because a ReLU that starts at zero is often
-dead on arrival; `--output_bias zero` starts as the released program does.
+dead for good; `--output_bias zero` starts as the released program does.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ help:
 	@echo "make test-slow  the tests that train for minutes"
 	@echo "make fuzz       damaged inputs through the commands, some minutes"
 	@echo "make stops      commands stopped at random moments, half an hour"
-	@echo "make lint       style, storeys of imports, types"
+	@echo "make lint       style, direction of imports, types"
 	@echo "make benchmark  time and memory of each model's test"
 	@echo "make clean      remove $(VENV) and demo/"
 
@@ -20,6 +20,7 @@ setup: $(VENV)/installed
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else \
 	  "Python %d.%d found; 3.10 to 3.13 expected: make PYTHON=python3.12 ..." % v)'
+	@echo "everything goes into $(VENV), 3.7 GB; pip says nothing for some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@touch $@

@@ -97,32 +97,30 @@ def training_flags(writes: Any, computes: Any, rare: Any, defaults: Any) -> None
     add = computes.add_argument
     text = "go on with an earlier training where it stopped or ended"
     earlier_flags(writes, "replace weights and log of an earlier training", text)
-    add("--epochs", type=COUNT, default=defaults.epochs, metavar="N", help="how often each training image is seen")
+    add("--epochs", type=COUNT, default=defaults.epochs, metavar="N", help="passes over the training images")
     add("--batch_size", type=COUNT, default=defaults.batch_size, metavar="N", help="images in a training step")
     text = "learning rate of Adam"
     add("--learning_rate", type=POSITIVE, default=defaults.learning_rate, metavar="X", help=text)
     choice_flag(computes, "decay", "cosine: the learning rate falls to 0 until the last epoch, along half a cosine")
-    text = "each step takes this share of each weight off, times the learning rate (AdamW); the papers have 0"
+    text = "AdamW: each step shrinks each weight by this share times the learning rate; the papers have 0"
     add("--weight_decay", type=NOT_NEGATIVE, default=0.0, metavar="W", help=text)
-    text = "train the last N epochs with BatchNormalization as it predicts: by its moving statistics, which then stay"
+    text = "in the last N epochs, BatchNormalization uses its moving averages, as in prediction, and keeps them fixed"
     add("--settle", type=COUNT, default=0, metavar="N", help=text)
     text = (
         "how each epoch changes the training images. mirror: some are mirrored; flips: upside down too; shifts: "
-        "mirrored and moved, what leaves on one side comes in on the other"
+        "mirrored and moved; what leaves on one side comes in on the other"
     )
     choice_flag(computes, "augment", text)
     add("--patience", type=COUNT, metavar="N", help="stop after N epochs without a better one")
-    add("--seed", type=SEED, default=0, metavar="N", help="decides the initial weights and the order of images")
-    choice_flag(computes, "precision", "of the arithmetic; weights and outputs stay float32")
+    add("--seed", type=SEED, default=0, metavar="N", help="seed of the initial weights and of the order of images")
+    choice_flag(computes, "precision", "number format of the arithmetic; weights and outputs stay float32")
     choice_flag(computes, "tf32", TF32)
-    text = (
-        "one: the first GPU, or the processor; all: each GPU takes its share of a batch; or names such as GPU:0,GPU:2"
-    )
+    text = "one: the first GPU, or the CPU; all: each GPU takes its share of a batch; or names such as GPU:0,GPU:2"
     add("--devices", type=_devices, default="one", metavar="D", help=text)
     add = rare.add_argument
-    text = "change the weights after N batches, by their mean gradient: like batches N times as large, without the "
-    add("--accumulate", type=COUNT, default=1, metavar="N", help=f"{text}memory for them")
-    text = "what to do where an output has the same value for every image from the start: try other seeds, or stop"
+    text = "change the weights once in N batches, by their mean gradient: like N times the batch size, in less memory"
+    add("--accumulate", type=COUNT, default=1, metavar="N", help=text)
+    text = "if an output has the same value for every image from the start: try other seeds, or stop"
     choice_flag(rare, "on_dead", text)
     text = "folder for the features of frozen layers, or `off` (default: features/ in the folder of the weights)"
     add("--feature_cache", metavar="DIR", help=text)

@@ -78,7 +78,7 @@ def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> in
                 row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": by(str(path))}
                 row[STAMP] = stamps.get(str(path), "")
             warned += any(row["warning"] for row in rows)
-            distorted |= any("than it is" in row["warning"] for row in rows)
+            distorted |= any("stretched" in row["warning"] for row in rows)
             if not isinstance(output, RowStream):
                 table.print(rows)
             if output:
@@ -159,8 +159,13 @@ def _results(
         return (result for result in ())
     config = networks.with_fastest_backend(spec, weights, config)
     spec = networks.with_input_of(spec, weights.values(), config.backend)
-    images = prepare_inputs(files, spec.input, config)
-    first = list(itertools.islice(images, 1))  # decoding starts while Keras does
+    images, first = prepare_inputs(files, spec.input, config), []
+    for item in images:  # decoding starts while Keras does
+        first.append(item)
+        if not isinstance(item[1], UserError):
+            break
+    else:  # no file can be read, so Keras is not needed
+        return ((path, error) for (path, *_), error in first)
     networks.start_backend(weights.values(), config.backend, lean=True, tf32=config.tf32 == "on")
     return predict_files(_with_progress(itertools.chain(first, images)), Predictor(spec, weights, config))
 

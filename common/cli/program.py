@@ -23,7 +23,7 @@ else:
 
 Config = TypeVar("Config")
 
-EXIT_CODES = "exit codes: 0 all done, 1 done in part, 2 an error, 130 stopped by Ctrl-C; all in docs/commands.md"
+EXIT_CODES = "exit codes: 0 all done, 1 done in part, 2 an error, 130 stopped by Ctrl-C; more in docs/commands.md"
 
 
 def config_from(cls: type[Config], options: argparse.Namespace, **changes: Any) -> Config:
@@ -129,7 +129,7 @@ class Parser(argparse.ArgumentParser):
         loudness = self.add_mutually_exclusive_group()
         for name, level, text in (
             ("quiet", messages.QUIET, "print results and errors only: no progress, no warnings"),
-            ("verbose", messages.VERBOSE, "print what helps to find a fault too: versions, FFmpeg's commands, traces"),
+            ("verbose", messages.VERBOSE, "print more, to find a fault: versions, FFmpeg's commands, tracebacks"),
         ):
             suppress = argparse.SUPPRESS  # so that a command's default does not replace what stands before its name
             loudness.add_argument(

@@ -31,7 +31,7 @@ COMMANDS = {
         "{head}holiday/ --quiet --output - | jq .JND1",
     ),
     "export": (
-        "write the network as a file of another runtime: ONNX, OpenVINO, LiteRT, SavedModel",
+        "write the network as a file for another runtime: ONNX, OpenVINO, LiteRT, SavedModel",
         "{model} --format onnx --output exported/",
     ),
 }
@@ -53,7 +53,7 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
     model = " ".join(first.flags("JND1" if first.needs_level else None))
     examples = {name: [line.format(head=head, model=model) for line in lines[1:]] for name, lines in COMMANDS.items()}
     parser = Parser([f"predict {examples['predict'][0]}", "predict --help"], description=doc)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")
     for name, (purpose, *_) in COMMANDS.items():
         description = f"{purpose[0].upper()}{purpose[1:]}."
         command = commands.add_parser(name, help=purpose, description=description, examples=examples[name])

@@ -56,11 +56,11 @@ def train_flags(parser, specs):
     add = writes.add_argument
     add("--checkpoint_path", required=True, metavar="C", help="folder for the best weights, or an .h5 file")
     add("--csv_log_path", required=True, metavar="L", help="folder for the log of losses, or a .csv file")
-    text = "weight file of this model, or its folder, to start from instead, such as the released one"
+    text = "start from these weights of the same model, a file or its folder, instead of from an autoencoder or VGG16"
     computes.add_argument("--start_from", metavar="W", help=text)
     training_flags(writes, computes, rare, first.defaults)
     if any(output.target == "attention map" for spec in specs for output in spec.outputs):
-        text = "of the VA heads: weight of the attention map's loss, where each level has 1; 0 trains without maps"
+        text = "VA heads only: weight of the attention map's loss; each level has 1; 0 trains without maps"
         rare.add_argument("--attention_weight", type=NOT_NEGATIVE, default=1.0, metavar="W", help=text)
     choice_flag(rare, "output_bias", "start of the output's bias: the mean training label, or zero as released")
 
@@ -80,18 +80,18 @@ def test_flags(parser, specs):
 
 def predict_flags(parser, specs):
     needs, writes, computes, encodes, rare = groups(parser, "encoding at the level")
-    text = "images, clips, folders (with all below), patterns such as '**/*.png', or - for a list on standard input"
+    text = "images, clips, folders with subfolders, patterns such as '**/*.png', or - for a list on standard input"
     needs.add_argument("inputs", nargs="+", metavar="INPUT", help=text)
     _model_flags(needs, rare, specs, every_level=True)
     _weights_flag(needs, specs)
-    text = "file for a table of all levels: .csv, or .jsonl for JSON lines; - prints JSON lines, and nothing else"
+    text = "write a table of all levels: a .csv file, a .jsonl file, or - to print JSON lines and nothing else"
     writes.add_argument("--output", metavar="FILE", help=text)
     earlier_flags(writes, "replace what an earlier run wrote", "keep what an earlier run wrote and do the rest")
     add = computes.add_argument
     text = "what the network sees of an image. " + "; ".join(map(": ".join, RESIZE_MODES.items()))
     add("--fit", dest="resize_mode", choices=RESIZE_MODES, default="stretch", help=text)
     frames_flag(add, "scenes+1s", "the first of each scene and of each second")
-    text = "also give the QP at which this share of viewers sees no loss; levels are for 0.75. Encoding rounds it down"
+    text = "also print the QP at which this share of viewers sees no loss (levels: 0.75); --encode then rounds it down"
     add("--sur", type=POSITIVE, metavar="SHARE", help=text)
     _arithmetic_flags(computes, specs[0], "onnxruntime where it can export and there is no GPU, else tensorflow")
     address = form(r"((tcp|tls)://)?(\[[^]\s]+\]|[^/:\s]+):\d{1,5}", "a scheduler's address such as tcp://HOST:8786")
@@ -99,22 +99,20 @@ def predict_flags(parser, specs):
     rare.add_argument("--dask", type=address, metavar="ADDRESS", help=text)
     add = encodes.add_argument
     add("--encode", metavar="DIR", help="encode each input at its level into DIR, with a report")
-    text = (
-        "print, for other tools: each scene and its setting, all as JSON, ffmpeg's command lines, zones, Av1an's scenes"
-    )
+    text = "print what another tool encodes with: scenes as text or JSON, command lines of ffmpeg, zones of x265, ..."
     add("--format", choices=PLAN_FORMATS, help=text)
     text = "the level to encode at (default: the first that the model predicts)"
     level = add("--level", dest="coded_level", choices=LEVELS, help=text)
     text = (
-        "h264: at the QP, as VideoSet's levels mean it; hevc-qp: at that QP; h264-crf, hevc-crf: at the CRF with that "
-        "PSNR, as the encoders are by default; others: with that PSNR"
+        "h264: at the level's QP, as VideoSet did; hevc-qp: HEVC at the same QP; h264-crf, hevc-crf: encoder's "
+        "defaults, at the CRF with the PSNR of h264; hevc, av1, jpeg: tuned for PSNR, at the setting with that PSNR"
     )
     codec = add("--codec", choices=CODECS, default="h264", help=text)
     text = "compare sizes with everything encoded at this QP (default: the lowest predicted one, of all inputs)"
     baseline = add("--baseline", type=whole_number(1, 51), metavar="QP", help=text)
     text = "a scene's QP: the lowest or the median of its frames' QPs"
     scene = add("--scene", choices=SCENE_QPS, default="lowest", help=text)
-    text = "scenes of a clip encoded at a time, which changes no byte; by default one for each two cores"
+    text = "encode N scenes of a clip at a time; the result is the same (default: one for each two cores)"
     jobs = add("--jobs", type=COUNT, metavar="N", help=text)
     own = (level, codec, baseline, scene, jobs)  # for --encode or, but the baseline and the jobs, --format
     parser.set_defaults(of_encoding=own)
@@ -129,19 +127,19 @@ def export_flags(parser, specs):
     endings = ", ".join(form.suffix for form in FORMATS.values())
     add("--output", required=True, metavar="FILE", help=f"the file to write, ending in {endings}, or a folder for it")
     add("--overwrite", action="store_true", help="replace what was exported before")
-    text = "of the weights in the file; float16 halves it, computes in float32 too and moves levels by about 0.01 QP"
+    text = "number format of the weights in the file; float16 halves its size and moves levels by about 0.01 QP"
     computes.add_argument("--precision", choices=("float32", "float16"), default="float32", help=text)
 
 
 def _weights_flag(needs, specs, exported=True):
     names = ", ".join(dict.fromkeys(spec.released_name("JND1") for spec in specs))
-    text = f"{names}, or what {'export or ' if exported else ''}weights convert wrote of it, or a folder that holds it"
+    text = f"{names}; a file that {'export or ' if exported else ''}`weights convert` made of it; or a folder of them"
     needs.add_argument("--model_weights_path", default=PRETRAINED, metavar="W", help=text)
 
 
 def _arithmetic_flags(computes, spec, default="tensorflow"):
     add = computes.add_argument
-    text = "of weights and arithmetic; bfloat16 is faster where the processor has it, and within about 0.1 QP"
+    text = "number format; bfloat16 is faster where the processor has it, and moves levels by about 0.1 QP"
     add("--precision", choices=PRECISIONS, default="float32", help=text)
     add("--tf32", choices=SWITCH, default="off", help=TF32)
     text = (

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -56,6 +57,7 @@ def load_keras(
     if training and backend in PREDICT_ONLY:
         raise UserError(f"KERAS_BACKEND={backend}: predicts only; train on tensorflow, the default, jax or torch")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which users cannot change
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # by default TensorFlow takes a card's whole memory
     if threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -162,7 +162,7 @@ class DatasetBuilder:
         Returns:
             The exit code: 1 where a unit failed or a source was left out, else 0.  UserError where all units failed.
         """
-        with keeping(f"what is made of {self.root}, the same command goes on with it"):
+        with keeping(f"{self.root}; the same command does the rest"):
             return self._run(units, describe)
 
     def _run(self, units, describe):

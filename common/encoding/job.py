@@ -119,7 +119,7 @@ class EncodingJob(PredictedInputs):
             raise UserError(f"{config.folder}: this is a file; expected a folder to write to")
         if config.folder.is_dir() and any(config.folder.iterdir()) and not (config.resume or config.overwrite):
             raise UserError(
-                f"{config.folder}: holds files; --resume encodes what is missing there, --overwrite what is there too"
+                f"{config.folder}: holds files already; --resume encodes what is missing, --overwrite encodes all again"
             )
         report = config.folder / "report.csv"
         self.report = RowFile(report, COLUMNS, resume=config.resume, overwrite=config.overwrite)

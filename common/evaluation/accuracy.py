@@ -23,21 +23,14 @@ MEASURES = {
     "within 1": ("within 1 QP", "share of images"),
     "within 2": ("within 2 QP", "share of images"),
     "within 3": ("within 3 QP", "share of images"),
-    "PSNR": ("PSNR, dB", "mean absolute difference between the frames coded at the predicted and at the true QP"),
-    "SSIM": ("SSIM", "likewise"),
-    "VMAF": ("VMAF", "likewise"),
+    "PSNR": ("PSNR diff., dB", "mean absolute difference between the frames coded at the predicted and the true QP"),
+    "SSIM": ("SSIM diff.", "the same of SSIM"),
+    "VMAF": ("VMAF diff.", "the same of VMAF"),
     "overshoot": ("overshoot", "share of images whose coded QP is above the true level: visible damage"),
-    "overshoot QP": ("its cost, QP", "mean of coded - true, of the overshoots"),
-    "overshoot dB": ("its cost, dB", "mean PSNR lost against the frame at the true QP, of the overshoots"),
-    "rate saved": (
-        "rate saved",
-        "share of bytes saved against one fixed QP for all images that overshoots as often on the same images "
-        "(between two QPs, the mixture that does)",
-    ),
-    "satisfied": (
-        "satisfied",
-        "mean share of subjects who see no damage yet at the coded QP; where their samples are given",
-    ),
+    "overshoot QP": ("overshoot by, QP", "mean of coded - true, of the overshoots only"),
+    "overshoot dB": ("overshoot by, dB", "mean loss of PSNR against the frame at the true QP, of the overshoots only"),
+    "rate saved": ("rate saved", "share of bytes saved, against one QP (or a mix of two) that overshoots as often"),
+    "satisfied": ("satisfied", "mean share of subjects who see no damage yet at the coded QP; needs their samples"),
 }
 """{measure: (heading, meaning)}, in the order of the tables."""
 

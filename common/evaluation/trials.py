@@ -114,8 +114,8 @@ def find_trials(folder: Path, root: Path, results: Path) -> tuple[list[Trial], l
             raise UserError(f"{folder}: {other} and {shown} are both {trial.name}; keep one of them in this folder")
     if not trials:
         raise UserError(
-            f"{folder}: no model's weights in or below this folder; python3 -m common.weights fetch "
-            "downloads the released files"
+            f"{folder}: no model's weights at the papers' input size in or below this folder; "
+            "python3 -m common.weights fetch downloads the released files"
         )
     return [trials[key] for key in sorted(trials)], left_out
 

@@ -91,7 +91,7 @@ def read_image(path: str | Path) -> np.ndarray:
         problem = (
             f"{kind}; save it as PNG of 8 or 16 bits"
             if kind
-            else "not an image, or of an unknown kind; expected PNG, JPEG, BMP, TIFF, WebP, AVIF, JPEG 2000 or PPM"
+            else "not an image, or of an unknown kind; expected JPEG, PNG, WebP, AVIF, JPEG 2000, TIFF or BMP"
         )
     except (Image.DecompressionBombError, MemoryError):
         problem = f"too large (at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels); scale it down"

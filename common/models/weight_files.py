@@ -202,7 +202,7 @@ def _hdf5_layers(path: Path, file: h5py.File) -> Layers:
 
 def _compare(path: Path, stored: Layers, layers: Sequence[Any], owner: str) -> None:
     """Raise UserError where the arrays of a file are not those of `layers`, by type or shape."""
-    question = whole_model(stored, len(layers)) or "is this a file for another model, or size of input?"
+    question = whole_model(stored, len(layers)) or "is this a file for another model, or another --input_size?"
     for number, ((name, arrays), layer) in enumerate(zip(stored, layers), start=1):
         if not all(array.is_float for array in arrays):
             raise UserError(f"{path}: layer {name} holds something else than numbers; fetch or copy it again")

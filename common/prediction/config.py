@@ -10,8 +10,8 @@ from common.models.weight_search import WeightsConfig
 
 RESIZE_MODES = {
     "stretch": "all of it, to the network's size, as the papers do",
-    "crop": "its middle of the shape of the papers' frames",
-    "tiles": "pieces of the size of the papers' frames side by side; the image's level is their lowest",
+    "crop": "its middle, cut to 16:9",
+    "tiles": "pieces of 640x360; the image gets the lowest level of its pieces",
 }
 PRECISIONS = ("float32", "bfloat16")
 SWITCH = ("off", "on")

@@ -64,9 +64,10 @@ def find_places(names: Iterable[str], exclude: str | None = None) -> dict[Path, 
     if others:
         kinds = collections.Counter(others.values()).most_common()
         listed = ", ".join(f"{kind} {count}" for kind, count in kinds[:8]) + (" ..." if kinds[8:] else "")
-        warn(f"left out: {len(others)} of other kinds ({listed})")
+        advice = "; save .heic as JPEG first" if ".heic" in others.values() else ""
+        warn(f"left out: {len(others)} of other kinds ({listed}){advice}")
     if not files:
-        raise UserError(f"{' '.join(names)}: no image and no clip; expected files, folders or patterns")
+        raise UserError(f"{' '.join(names)}: no image and no clip here; expected images, clips, or folders of them")
     unique: dict[str, tuple[Path, Path]] = {}
     for file, place in files:
         unique.setdefault(os.path.abspath(file), (file, place))

@@ -116,11 +116,11 @@ def shape_warning(region: Region, frame: tuple[int, int]) -> str:
     shape = region.width / region.height / (frame[0] / frame[1])
     differences = []
     if not 1 / MAX_DISTORTION <= shape <= MAX_DISTORTION:
-        way = "narrower" if shape > 1 else "wider"
-        differences.append(f"seen {max(shape, 1 / shape):.3g} times {way} than it is")
+        side = "height" if shape > 1 else "width"
+        differences.append(f"stretched {max(shape, 1 / shape):.3g} times in {side}")
     enlarged = min(frame[0] / region.width, frame[1] / region.height)
     if enlarged > MAX_DISTORTION:
         differences.append(f"enlarged {enlarged:.3g} times")
     if region.width > LARGEST[0] * MAX_DISTORTION or region.height > LARGEST[1] * MAX_DISTORTION:
-        differences.append(f"shrunk {max(region.width / frame[0], region.height / frame[1]):.3g} times")
+        differences.append(f"{max(region.width / frame[0], region.height / frame[1]):.3g} times smaller")
     return f"unlike the training images: {', '.join(differences)}" if differences else ""

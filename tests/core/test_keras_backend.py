@@ -1,6 +1,7 @@
 """Keras as it is configured here, whatever the user's files and environment say."""
 
 import json
+import logging
 import sys
 
 import keras
@@ -49,6 +50,11 @@ def test_what_a_notebook_has_set_changes_nothing(monkeypatch):
     keras.config.set_epsilon(0.1)
     keras.config.set_dtype_policy("mixed_float16")
     assert our_keras.layers is keras.layers and configuration() == OURS
+
+
+def test_tensorflow_says_nothing_of_retracing():
+    keras_backend.load_keras()
+    assert not logging.getLogger("tensorflow").isEnabledFor(logging.WARNING)
 
 
 def test_another_backend_comes_too_late():

@@ -87,7 +87,7 @@ def test_a_file_for_another_model_is_refused_before_anything_changes(autoencoder
         message = refused(load, autoencoder, path, "LAT's encoder")
         assert message.startswith(str(path))
         assert "layer 4 of 8" in message and f"holds {shape}, LAT's encoder expects (5, 5, 128, 192)" in message
-        assert message.endswith("is this a file for another model, or size of input?")
+        assert message.endswith("is this a file for another model, or another --input_size?")
     for old, new in zip(before, autoencoder.get_weights()):
         np.testing.assert_array_equal(old, new)
 

@@ -107,7 +107,7 @@ def test_predict_needs_neither_tensorflow_nor_keras(network, photographs, tmp_pa
     rows = rows_of(output)
     assert [float(row["JND1"]) for row in rows] == pytest.approx([red(row["path"]) for row in rows], rel=1e-5)
     assert [row["by"] for row in rows] == ["LAT 12345678 stretch float32"] * 2
-    assert rows[0]["seen"] == "512x352 to 640x352" and "seen 1.22 times wider" in rows[0]["warning"]
+    assert rows[0]["seen"] == "512x352 to 640x352" and "stretched 1.22 times in width" in rows[0]["warning"]
     assert "no QP: JND1" in rows[0]["warning"]
     assert not cache.exists()  # where ONNX Runtime would keep what it reports to its maker
 

@@ -22,7 +22,7 @@ from common.cli import script
 from common.core.errors import UserError
 from common.media.clips import extract_frames
 from common.media.images import write_png
-from common.prediction import inputs
+from common.prediction import inputs, networks
 from common.prediction.config import PredictionConfig
 from common.prediction.resize_modes import prepare_image
 from LAT import LAT
@@ -143,7 +143,7 @@ def test_a_format_for_other_tools_has_standard_output_to_itself(predict_small, p
 
 def test_what_an_image_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
     printed = predict(photographs)[1].out
-    assert "400x600 to 640x352; unlike the training images: seen 2.67 times wider than it is\n" in printed
+    assert "400x600 to 640x352; unlike the training images: stretched 2.67 times in width\n" in printed
     assert "with a warning: check their levels; for images of another shape, 4:3 or 3:2, try --fit crop\n" in printed
     printed = predict(photographs / "deep", "--fit", "crop")[1].out
     assert "middle 400x225 to 640x352; unlike the training images: enlarged 1.6 times" in printed
@@ -209,7 +209,7 @@ def test_inputs_are_encoded_at_their_levels(predict, weight_files, photographs, 
     for wrong, message in (
         (["--level", "JND2"], "--level JND2: the model with these weights gives JND1"),
         (["--codec", "jpeg"], "codec jpeg is for images"),
-        (["--encode", photographs], "holds files; --resume encodes what is missing there"),
+        (["--encode", photographs], "holds files already; --resume encodes what is missing"),
         (["--sur", "0.99"], "ratio 0.99: expected a share from 0.05 to 0.95"),
     ):
         with pytest.raises(UserError, match=message):
@@ -234,6 +234,17 @@ def test_inputs_are_encoded_at_their_levels(predict, weight_files, photographs, 
     assert f"5 files encoded, {report['bytes'].sum():,} bytes" in printed.out  # with those of before
     assert predict(photographs / "a10.png", *flags, "--resume")[0] == 0  # of the others' levels nothing is asked
     pd.testing.assert_frame_equal(again.sort_index(), report.set_index("path").sort_index())
+
+
+def test_keras_does_not_start_where_no_file_can_be_read(predict_small, photographs, monkeypatch):
+    monkeypatch.setattr(networks, "start_backend", lambda *_, **__: pytest.fail("Keras starts"))
+    (photographs / "broken.jpg").write_text("no image")
+    code, printed = predict_small(photographs / "no such.png", photographs / "broken.jpg")
+    assert code == 1 and "0 of 2 files" in printed.out
+    assert re.findall("error: .*/(.*?): (.*?)[;,]", printed.err) == [
+        ("no such.png", "no such file"),
+        ("broken.jpg", "not an image"),
+    ]
 
 
 def test_a_stopped_run_goes_on_where_it_was(predict_small, photographs, small_weights, tmp_path):
@@ -325,8 +336,10 @@ def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, c
     (photographs / "gone.png").symlink_to("nowhere")
     assert Path("coded.avif") in inputs.find_inputs(["."])
     said = "left out: 5 of other kinds (.heic 2, .txt 1, no plain file 1, without suffix 1)\n"
-    assert sorted(re.findall(r"[\w .]+ \d", capsys.readouterr().err)) == sorted(re.findall(r"[\w .]+ \d", said))
-    with pytest.raises(UserError, match="^notes: no image and no clip; expected files"):
+    warning = capsys.readouterr().err
+    assert warning.endswith("; save .heic as JPEG first\n")
+    assert sorted(re.findall(r"[\w .]+ \d", warning)) == sorted(re.findall(r"[\w .]+ \d", said))
+    with pytest.raises(UserError, match="^notes: no image and no clip here; expected images"):
         (photographs / "notes").mkdir()
         inputs.find_inputs(["notes"])
 
