@@ -39,6 +39,7 @@ CROPS = 4
 COMMON = {"batch_size": 8, "decay": "cosine"}
 LATENT = {**COMMON, "learning_rate": 1e-3, "weight_decay": 0.1, "epochs": 16, "settle": 4, "augment": "shifts"}
 DEEP = {**COMMON, "learning_rate": 1e-4, "epochs": 30, "augment": "shifts"}
+SETTLED = {**DEEP, "settle": 4}  # of networks with BatchNormalization
 PATCHES = {**COMMON, "learning_rate": 1e-4, "epochs": 8, "augment": "flips", "patch": (128, 160)}
 
 
@@ -74,10 +75,10 @@ RUNS = (
     *(Run(f"LAT {level}", "LAT", level, LATENT) for level in ("JND1", "JND2", "JND3")),
     Run("LAT JND1 shuffled", "LAT", "JND1", LATENT, shuffled=True),
     Run("MJ-LAT", "MJ-LAT", None, LATENT),
-    Run("REC", "REC", "JND1", DEEP),
-    Run("E2E-LAT", "E2E-LAT", "JND1", DEEP),
-    Run("E2E-REC", "E2E-REC", "JND1", DEEP),
-    Run("MJ-REC", "MJ-REC", None, DEEP),
+    Run("REC", "REC", "JND1", SETTLED),
+    Run("E2E-LAT", "E2E-LAT", "JND1", SETTLED),
+    Run("E2E-REC", "E2E-REC", "JND1", SETTLED),
+    Run("MJ-REC", "MJ-REC", None, SETTLED),
     Run("MT_3LJND", "MT_3LJND", None, DEEP),
     Run("MT_1LJND_VA", "MT_1LJND_VA", "JND1", DEEP),
     Run("MT_3LJND_VA", "MT_3LJND_VA", None, DEEP),
