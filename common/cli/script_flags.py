@@ -91,7 +91,7 @@ def predict_flags(parser, specs):
     text = "what the network sees of an image. " + "; ".join(map(": ".join, RESIZE_MODES.items()))
     add("--fit", dest="resize_mode", choices=RESIZE_MODES, default="stretch", help=text)
     frames_flag(add, "scenes+1s", "the first of each scene and of each second")
-    text = "also print the QP at which this share of viewers sees no loss (levels: 0.75); --encode then rounds it down"
+    text = "also print the QP at which this share of viewers sees no loss (levels: 0.75); encoding then rounds it down"
     add("--sur", type=POSITIVE, metavar="SHARE", help=text)
     _arithmetic_flags(computes, specs[0], "onnxruntime where it can export and there is no GPU, else tensorflow")
     address = form(r"((tcp|tls)://)?(\[[^]\s]+\]|[^/:\s]+):\d{1,5}", "a scheduler's address such as tcp://HOST:8786")
