@@ -21,7 +21,7 @@ from common.media.formats import InputFormat
 from common.media.images import preprocess, resize, write_png
 from common.models import weight_files as h5_files
 from common.models.exported import FORMATS
-from common.prediction import converters, export
+from common.prediction import converters
 from LAT import LAT
 
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "litert": "ai_edge_litert", "savedmodel": "tensorflow"}
@@ -224,7 +224,7 @@ def test_weights_of_another_model_export_nothing(weight_files, tmp_path):
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_a_missing_package_is_named_before_the_work(name, weight_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "find_spec", lambda module: None)
+    monkeypatch.setattr("common.models.exported.find_spec", lambda module: None)
     with pytest.raises(UserError, match=rf"^--format {name} needs more than requirements.txt: pip install .*{name}=="):
         call("--format", name, "--output", tmp_path / "x", "--model_weights_path", weight_files)
 

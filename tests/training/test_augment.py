@@ -5,6 +5,7 @@ import pytest
 from skimage import io
 
 from common.media.formats import InputFormat
+from common.media.images import read_input
 from common.training.batches import Batches
 from tests import small
 
@@ -43,7 +44,7 @@ def test_images_come_in_all_orientations_and_frames_and_maps_with_them(files, au
         np.testing.assert_array_equal(images - frames, 100)
         np.testing.assert_array_equal(qps, labels)
         seen.add(images[0].tobytes())
-        original = FORMAT.load(files[0][0])
+        original = read_input(files[0][0], FORMAT)
         turned = next(
             (across, down)
             for across in (1, -1)
@@ -56,7 +57,7 @@ def test_images_come_in_all_orientations_and_frames_and_maps_with_them(files, au
 
 def test_images_are_moved_and_their_frames_and_maps_with_them(files):
     maps = np.random.default_rng(1).uniform(size=(3, 2, 4, 1)).astype("float32")
-    seen, original = set(), FORMAT.load(files[0][0])
+    seen, original = set(), read_input(files[0][0], FORMAT)
     for images, (frames, moved_maps) in epochs(files, "shifts", [files[1], maps]):
         np.testing.assert_array_equal(images - frames, 100)
         turn, across = next(
