@@ -33,8 +33,8 @@ from common.core.processes import run_python
 PHOTOGRAPHS = {
     "skimage": (
         "data",
-        "astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png gravel.png "
-        "hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg",
+        "astronaut.png brick.png camera.png cell.png chelsea.png coffee.png coins.png grass.png gravel.png "
+        "hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png page.png retina.jpg rocket.jpg",
     ),
     "matplotlib": ("mpl-data/sample_data", "grace_hopper.jpg"),
 }
@@ -60,7 +60,7 @@ What to do next:
 
 STEPS = (
     (
-        "-m common.prepare photos {folder}/photographs --data_dir {folder}/rootdir --crops 6 --split 9 2 4 --enlarge",
+        "-m common.prepare photos {folder}/photographs --data_dir {folder}/rootdir --crops 6 --split 9 2 6 --enlarge",
         "rootdir/manifest.csv",
     ),
     (
@@ -71,7 +71,7 @@ STEPS = (
     (
         "LAT.py train --jnd_value JND1 --data_dir {folder}/rootdir --checkpoint_path {folder}/weights "
         "--csv_log_path {folder}/weights --JND_Recon_Models_Path {folder}/weights "
-        "--epochs 40 --batch_size 4 --learning_rate 1e-4 --augment flips --overwrite",
+        "--epochs 40 --batch_size 4 --learning_rate 1e-4 --decay cosine --settle 10 --augment flips --overwrite",
         "weights/BestModelJND1.h5",
     ),
     (
