@@ -91,7 +91,7 @@ def read_image(path: str | Path) -> np.ndarray:
         problem = (
             f"{kind}; save it as PNG of 8 or 16 bits"
             if kind
-            else "not an image, or of an unknown kind; expected JPEG, PNG, WebP, AVIF, JPEG 2000, TIFF or BMP"
+            else "not an image, or of an unknown kind; expected JPEG, PNG, WebP, AVIF, JPEG 2000, TIFF, BMP or PPM"
         )
     except (Image.DecompressionBombError, MemoryError):
         problem = f"too large (at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels); scale it down"
@@ -116,11 +116,14 @@ def _foreign_kind(path: Path) -> str | None:
 
 
 def _bits_of_jpeg2000(path: Path) -> int:
-    """Return the highest number of bits a sample; where it is above 8, Pillow rounds colours, and white up to black."""
+    """Return the highest number of bits a sample, 0 where the file does not say.
+
+    Above 8, Pillow rounds colours, and white up to black.
+    """
     data = path.read_bytes()
-    size = data.find(b"\xff\x4f\xff\x51")  # how the coded data starts, with the sizes of the image
-    channels = int.from_bytes(data[size + 40 : size + 42], "big")
-    return max((bits & 127) + 1 for bits in data[size + 42 : size + 42 + 3 * channels : 3])
+    _, _, sizes = data.partition(b"\xff\x4f\xff\x51")  # how the coded data starts; a damaged file may have none
+    channels = int.from_bytes(sizes[36:38], "big")
+    return max(((bits & 127) + 1 for bits in sizes[38 : 38 + 3 * channels : 3]), default=0)
 
 
 def _decode_plain_png(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:

@@ -177,6 +177,14 @@ def test_a_jpeg_2000_whose_colours_pillow_rounds_up_to_black_is_refused(tmp_path
         read_image(tmp_path / "a.j2k")
 
 
+def test_a_jpeg_2000_without_its_coded_data_is_called_damaged(tmp_path):
+    path = tmp_path / "a.jp2"
+    Image.new("RGB", (16, 16)).save(path)
+    path.write_bytes(path.read_bytes().partition(b"\xff\x4f\xff\x51")[0])
+    with pytest.raises(UserError, match="cannot be decoded .*: damaged"):
+        read_image(path)
+
+
 def deep(samples):
     """Gray of 16 bits, whose high bytes are the samples."""
     return Image.fromarray(samples[..., 0].astype(np.uint16) << 8 | 0x15)
