@@ -174,7 +174,7 @@ def _card(spec: ModelSpec, config: Mapping[str, Any], note: str) -> str:
         use = f"python3 {Path(spec.script).name} predict image.png {flags}".rstrip()
     rows = {
         "model": names,
-        "as released": f"`{config['file']}`",
+        "name of the released file": f"`{config['file']}`",
         "input": "{1}x{0}, B, G, R".format(*config["input_size"]) + f", 0 to {255 * spec.input.scale:g}",
         "parameters": f"{config['parameters']:,}",
         "licence": config["license"],
@@ -203,8 +203,8 @@ With the project that wrote this card:
 {load}
     {use} --model_weights_path {here}
 
-`model.safetensors` has the tensors LAYER/WEIGHT, float32, in Keras's shapes, channels last, and in its metadata what
-`config.json` says too. `python3 -m common.weights convert` turns it into a Keras weight file.
+`model.safetensors` has a float32 tensor `LAYER/WEIGHT` for each weight, in Keras's shapes (channels last). Its metadata
+repeat `config.json`. `python3 -m common.weights convert` turns it into a Keras weight file.
 
 ## These weights
 
