@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -176,7 +177,13 @@ def file_stamp(path: str | Path) -> str:
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, as text."""
+    """Return the SHA-256 of a file, as text; one whose size and times of change are the same is read once."""
+    status = os.stat(path)
+    return _sha256(os.path.abspath(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.cache
+def _sha256(path, *unchanged):
     return _file_digest(path, "sha256").hexdigest()
 
 

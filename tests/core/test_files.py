@@ -145,3 +145,13 @@ def test_natural_order():
     names = ["b.png", "img10.png", "Img2.PNG", "img01.png", "img1.png", "img2b.png", "10.png", "9.png", "img.png"]
     expected = ["9.png", "10.png", "b.png", "img.png", "img01.png", "img1.png", "Img2.PNG", "img2b.png", "img10.png"]
     assert sorted(names, key=natural_key) == sorted(reversed(names), key=natural_key) == expected
+
+
+def test_a_digest_is_of_what_the_file_holds_now_and_is_computed_once(tmp_path, monkeypatch):
+    path, computed = tmp_path / "weights.h5", []
+    digest = files._file_digest
+    monkeypatch.setattr(files, "_file_digest", lambda *args: computed.append(args) or digest(*args))
+    for content in (b"first", b"other"):
+        path.write_bytes(content)
+        assert files.sha256(path) == files.sha256(path) == hashlib.sha256(content).hexdigest()
+    assert len(computed) == 2
