@@ -207,6 +207,8 @@ def train(run: Run, experiment: Experiment, hours: float | None, changes: dict[s
     # A learning rate that falls until an epoch cannot go on with another, nor a network with another size.
     began = {name: value for name, value in before.get("arguments", {}).items() if name in ("epochs", "input_size")}
     settings = {**run.settings, **{name: value for name, value in began.items() if value}, **changes}
+    if "settle" in settings:  # a short training, too, learns before it settles
+        settings["settle"] = min(settings["settle"], settings["epochs"] // 2)
     if before.get("status") == "finished" and settings["epochs"] <= began["epochs"]:
         print(f"{run.name}: trained before")
         return
