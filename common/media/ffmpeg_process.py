@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import weakref
@@ -63,6 +64,7 @@ Stream = Any
 """A stream, an output or a whole graph of ffmpeg-python, which gets its methods at run time."""
 
 _started = weakref.WeakSet()  # the processes that any thread has started
+_guards: dict[int, subprocess.Popen] = {}  # {a program, which may have forked: its guard}
 _kills = 0  # how often `kill_all` was called
 
 
@@ -86,19 +88,45 @@ def start(graph: Stream, **pipes: Any) -> subprocess.Popen:
     """Start ffmpeg on an ffmpeg-python graph.  pipes: `stdin` (by default empty), `stdout` and `stderr` of Popen."""
     binary = find_ffmpeg()
     # Levels in the log tell errors from remarks, `repeat` keeps equal lines, -xerror makes damaged input an error.
-    # A session of its own shields ffmpeg from Ctrl-C: this program decides what is finished and what is killed.
     flags = ["-nostdin", "-hide_banner", "-nostats", "-y", "-loglevel", "repeat+level+info"]
     command = graph.compile([binary, *flags])
     command[1:1] = [] if SEAMED.intersection(command) else ["-xerror"]
     messages.detail(shlex.join(map(str, command)))
     with stopping.starting():
         try:
-            process = subprocess.Popen(command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **pipes})
+            process = subprocess.Popen(command, **_apart(), **{"stdin": subprocess.DEVNULL, **pipes})
         except OSError as error:
             problem = f"{binary} cannot be run ({error.strerror})"
             raise UserError(f"{problem}; point $FFMPEG to an FFmpeg, or unset it") from None
         _started.add(process)
     return process
+
+
+def _apart() -> dict[str, Any]:
+    """Return settings of Popen that put ffmpeg into a group of processes of its own, which ends with this program.
+
+    Ctrl-C does not reach it: this program decides what is finished and what is killed.  Where this program is killed, a
+    guard kills the group, a shell that waits for the end of a pipe which nobody else holds.
+    """
+    alone = {"start_new_session": True}
+    if sys.version_info < (3, 11) or os.name != "posix":
+        return alone
+    guard = _guards.get(os.getpid())
+    if not guard or guard.poll() is not None:
+        settings = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+        try:
+            guard = subprocess.Popen(["/bin/sh", "-c", "read line; kill -9 0"], process_group=0, **settings)
+        except OSError:  # a system without a shell
+            return alone
+        _guards[os.getpid()] = guard
+    return {"process_group": guard.pid}
+
+
+def _dismiss_guard() -> None:
+    """End the guard, once nothing is left for it to do."""
+    if guard := _guards.pop(os.getpid(), None):
+        guard.kill()
+        guard.wait()
 
 
 def kill_all() -> None:
@@ -110,7 +138,7 @@ def kill_all() -> None:
             process.kill()
 
 
-stopping.hooks.append(kill_all)
+stopping.hooks += [kill_all, _dismiss_guard]
 
 
 def watch_kills() -> Callable[[], None]:

@@ -175,6 +175,28 @@ def test_the_next_program_removes_what_a_killed_one_left(tmp_path):
     assert running.wait() == 143 and not list((tmp_path / "tmp").iterdir())
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="its subprocess puts no process into another's group")
+def test_ffmpeg_ends_with_a_killed_program(tmp_path):
+    """Also while it writes nothing, as on its way to a late frame of a film."""
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\necho $$ > pid; mv pid $PWD/started; exec sleep 60")
+    fake.chmod(0o755)
+    program = start(
+        tmp_path,
+        """
+        import ffmpeg
+        from common.media import ffmpeg_process
+        os.environ["FFMPEG"] = str(folder / "ffmpeg")
+        os.chdir(folder)
+        ffmpeg_process.run(ffmpeg.input("a").output("b"), "waiting")
+        """,
+    )
+    wait_for((tmp_path / "started").exists)
+    program.kill()
+    program.communicate()
+    wait_for(lambda: not os.path.exists(f"/proc/{(tmp_path / 'started').read_text().strip()}"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_programs_that_it_started_end_too(tmp_path, number):
     inner = "import sys, time; from common.cli.program import run; run(lambda: print(1, flush=True) or time.sleep(60))"

@@ -143,7 +143,7 @@ class Material:
         """Run command lines of ours in the folder; they must end well."""
         for line in lines:
             call = command(line.format(made=self), self.folder)
-            end = runner.wait(runner.start(call, self.folder, limits=False), self.folder, 300)
+            end = runner.wait(runner.start(call, self.folder, limits=False), self.folder, 3600)
             assert end.code == 0, end
 
     def new(self, name: str) -> Path:

@@ -45,6 +45,8 @@ from fuzz import kinds, runner
 
 WAYS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 CHAIN = 5
+PATIENCE = 60  # seconds in which a stopped program must have ended, and its processes: a machine may be busy
+LIMIT = 3600  # seconds for a command that is not stopped
 OTHERWISE = ("run.json", "README.md", "index.html")  # they hold times
 
 
@@ -102,7 +104,7 @@ def after(end: runner.End, folder: Path, way: str, before: list[str]) -> list[st
         wrong.append("no word")
     left = [name for name in runner.leftovers(folder, end.err) if name not in before]
     if way == "SIGKILL":
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + PATIENCE
         while (left := [f"process {number}" for number in runner.processes(folder)]) and time.monotonic() < deadline:
             time.sleep(0.1)
     wrong += [f"left behind: {name}" for name in left]
@@ -113,7 +115,7 @@ def after(end: runner.End, folder: Path, way: str, before: list[str]) -> list[st
 
 def finish(line: str, folder: Path, due: dict[str, str]) -> list[str]:
     """Run a command line to its end; return what is unlike the undisturbed run."""
-    end = runner.wait(runner.start(kinds.command(line, folder), folder, limits=False), folder, 300)
+    end = runner.wait(runner.start(kinds.command(line, folder), folder, limits=False), folder, LIMIT)
     if end.code:
         return [f"not resumed: exit code {end.code}: {end.err[-300:]}"]
     got = written(folder)
@@ -139,7 +141,7 @@ class Trials:
 
     def __init__(self, name: str, line: str, folder: Path, draw: random.Random, keep: Path | None):
         self.name, self.line, self.folder, self.draw, self.keep = name, line, folder, draw, keep
-        self.tried, self.survived, self.number = Counter(), Counter(), 0
+        self.tried, self.survived, self.number, self.slowest = Counter(), Counter(), 0, 0.0
         place, started = self.place(), time.monotonic()
         wrong = finish(line, place, {})
         assert not [line for line in wrong if "not expected" not in line], wrong
@@ -170,10 +172,12 @@ class Trials:
                 time.sleep(self.draw.uniform(0, self.seconds))
                 with contextlib.suppress(ProcessLookupError):
                     (os.killpg if way == "Ctrl-C" else os.kill)(child, WAYS[way])
-                end = runner.wait(child, place, 6)
+                stopping = time.monotonic()
+                end = runner.wait(child, place, PATIENCE)
                 if end.code == 0:
                     break
                 stopped.append((way, after(end, place, way, before)))
+                self.slowest = max(self.slowest, time.monotonic() - stopping)
             if stopped:
                 last = finish(self.line, place, self.due)
                 for number, (way, wrong) in enumerate(stopped):
@@ -188,7 +192,7 @@ class Trials:
                 if not mounted:
                     return
                 log = self.place()
-                end = runner.wait(runner.start(kinds.command(self.line, place), log, limits=False), log, 300)
+                end = runner.wait(runner.start(kinds.command(self.line, place), log, limits=False), log, LIMIT)
                 wrong = [] if end.code in (0, 1, 2) else [f"exit code {end.code}"]
                 wrong += [f"traceback: {end.err.splitlines()[-1]}"] if "Traceback" in end.err + end.out else []
                 if end.code == 2 and len(lines := end.err.strip().splitlines()) != 1:
@@ -204,7 +208,7 @@ class Trials:
         os.close(writing)
         os.read(reading, 1)
         os.close(reading)
-        end = runner.wait(child, place, 100)
+        end = runner.wait(child, place, LIMIT)
         wrong = [] if end.code in (0, 141) else [f"exit code {end.code}: {end.err[-200:]}"]
         wrong += [f"traceback: {end.err.splitlines()[-1]}"] if "Traceback" in end.err else []
         self.count("| head", wrong + finish(self.line, place, self.due), place)
@@ -241,8 +245,9 @@ def main() -> int:
         trials.reader_goes()
         rows[name] = trials.tried, trials.survived
         print(
-            f"{name:10} {trials.seconds:5.1f} s ",
+            f"{name:10} {trials.seconds:5.1f} s, ended within {trials.slowest:4.1f} s ",
             *(f"{way} {trials.survived[way]}/{trials.tried[way]} " for way in ways),
+            flush=True,
         )
     if not options.command:
         rows["start"] = starts(options.moments, random.Random(options.seed))
