@@ -13,6 +13,11 @@ Loss: 0.01 x MSE(JNDImg) + 0.99 x MAE(JND_output).  Targets: the frames of jnd1t
 Deviation: where the output's bias starts, as in LAT.py.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
+
 from common.core import keras
 from common.media.formats import TCSVT
 from common.models.autoencoder import latent, new_reconstruction

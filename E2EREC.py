@@ -11,6 +11,11 @@
 Loss and targets as E2ELAT.py.  Deviation: where the output's bias starts, as in LAT.py.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
+
 from common.core import keras
 from common.media.formats import TCSVT
 from common.models.autoencoder import new_reconstruction

@@ -17,7 +17,11 @@ Deviation: in training the output's bias starts at the mean training label, beca
 dead for good; `--output_bias zero` starts as the released program does.
 """
 
+import sys
 from dataclasses import dataclass
+from os.path import dirname
+
+sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
 from common.core import keras
 from common.media.formats import TCSVT

@@ -13,6 +13,11 @@
 Deviation: where the outputs' biases start, as in LAT.py.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
+
 from common.core import keras
 from common.media.formats import TCSVT
 from common.models.blocks import regression_head

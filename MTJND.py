@@ -17,8 +17,12 @@ Deviations: where the outputs' biases start, as in LAT.py.  The papers' decoder 
 its weight are ours, common/models/attention_decoder.py.
 """
 
+import sys
 from dataclasses import dataclass
 from functools import partial
+from os.path import dirname
+
+sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
 from common.core import keras
 from common.media.formats import MTJND

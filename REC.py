@@ -15,7 +15,11 @@ REC(f) is Conv 3x3, BatchNormalization, ReLU and the maximum of 2x2, common/mode
 Deviation: where the output's bias starts, as in LAT.py.
 """
 
+import sys
 from dataclasses import dataclass
+from os.path import dirname
+
+sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
 from common.core import keras
 from common.media.formats import TCSVT

@@ -177,6 +177,13 @@ def test_every_program_can_be_completed():
         assert file.read_text().startswith("# PYTHON_ARGCOMPLETE_OK\n"), file
 
 
+def test_scripts_find_their_folder_where_python_leaves_it_out(run):
+    for file in PROJECT.glob("*.py"):
+        assert "\nsys.path.insert(0, dirname(__file__))" in file.read_text(), file
+    done = run("E2EREC.py", "--help", PYTHONSAFEPATH="1")  # which imports three others
+    assert done.returncode == 0 and "usage: " in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     ("flag", "stdout", "stderr"),
     [
