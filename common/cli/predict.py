@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import itertools
+import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -157,7 +158,8 @@ def _results(
         return cluster.predict_files(spec, weights, files, config)
     if not files:
         return (result for result in ())
-    config = networks.with_fastest_backend(spec, weights, config)
+    if any(os.path.exists(path) for _, path in files):  # else nothing is exported: it is said at once
+        config = networks.with_fastest_backend(spec, weights, config)
     spec = networks.with_input_of(spec, weights.values(), config.backend)
     images, first = prepare_inputs(files, spec.input, config), []
     for item in images:  # decoding starts while Keras does

@@ -34,6 +34,8 @@ FOREIGN = {
 }
 """{how a file begins: its name} of kinds that people try, and that are not read."""
 
+STRIP = 1024  # rows
+
 
 def open_image(path: str | Path) -> ImageFile.ImageFile:
     """Open an image file with Pillow: its header is read, its pixels are not.  Raises as `PIL.Image.open`."""
@@ -81,7 +83,7 @@ def read_image(path: str | Path) -> np.ndarray:
                 image.load()  # raises where the file was cut short
             if damage := heard() or find_damage(path, image):
                 raise UserError(f"{path}: damaged ({damage}); copy it again")
-            return np.asarray(_upright_rgb(image))
+            return _to_array(_upright_rgb(image))
     except UserError:
         raise
     except _UnknownKind as error:
@@ -174,6 +176,14 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     except Exception:  # unreadable EXIF rotates nothing
         pass
     return rgb
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    """Return an RGB image as uint8 (H, W, 3), copied in strips: Pillow needs two copies of what it converts."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, STRIP):
+        pixels[top : top + STRIP] = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+    return pixels
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:

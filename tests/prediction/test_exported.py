@@ -336,6 +336,13 @@ def test_predict_takes_onnx_runtime_where_nobody_chose(exports, small_weights, m
     assert backend() is None and len(exports) == 1
 
 
+def test_nothing_is_exported_for_files_that_are_not_there(small_weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(networks, "with_fastest_backend", None)
+    flags = ["--model_weights_path", str(small_weights), "--jnd_value", "JND1"]
+    assert script.run_script("", LAT, arguments=["predict", str(tmp_path / "no.png"), *flags]) == 1
+    assert "no such file; check the path" in capsys.readouterr().err
+
+
 def test_predict_goes_on_with_keras_where_weights_cannot_be_exported(small_weights, tmp_path, monkeypatch, capsys):
     (tmp_path / "jnd-levels").touch()  # a file where the folder should be
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
