@@ -182,7 +182,8 @@ def _to_array(image: Image.Image) -> np.ndarray:
     """Return an RGB image as uint8 (H, W, 3), copied in strips: Pillow needs two copies of what it converts."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, STRIP):
-        pixels[top : top + STRIP] = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        pixels[top : top + STRIP] = np.asarray(strip)
     return pixels
 
 
