@@ -174,7 +174,10 @@ def x265_zones(parts: Iterable[ScenePlan]) -> str:
 
 
 def av1an_scenes(encoder: Encoder, parts: Sequence[ScenePlan]) -> dict[str, Any]:
-    """Return the document that Av1an reads with --scenes: its ScenesData, with the ZoneOptions of each scene."""
+    """Return the document that Av1an reads with --scenes: its ScenesData, with the ZoneOptions of each scene.
+
+    Some versions encode only what is in `split_scenes`; older ones do not know it.
+    """
     found = [
         {
             "start_frame": part.start,
@@ -193,7 +196,7 @@ def av1an_scenes(encoder: Encoder, parts: Sequence[ScenePlan]) -> dict[str, Any]
         }
         for part in parts
     ]
-    return {"frames": parts[-1].end + 1, "scenes": found}
+    return {"frames": parts[-1].end + 1, "scenes": found, "split_scenes": found}
 
 
 def _arguments(encoder: Encoder, value: float) -> list[str]:
