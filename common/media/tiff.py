@@ -62,6 +62,7 @@ def unknown_kind(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str | None:
         and not (planar and colour == CMYK and 16 in bits and not packed)
         and (colour != YCBCR or packed)  # its colours may be subsampled
         and (colour != CMYK or tags.get(332, 1) == 1)  # other inks
+        and tags.get(32997, 1) == tags.get(32998, 1) == 1  # of a volume
     )
     return None if known else _name(tags)
 
@@ -83,8 +84,10 @@ def _named(kind: str) -> str:
 
 
 def correct_before_loading(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Tell Pillow what it overlooks: 16 bits in planes, and colour maps of 0 to 255 instead of 65535."""
+    """Tell Pillow what it overlooks: turned rows, 16 bits in planes, colour maps of 0 to 255 instead of 65535."""
     tags = image.tag_v2
+    if tags.get(274, 1) > 4:
+        image.filename = ""  # else its rows are mapped into memory with the width that they have once they are turned
     if tags.get(284) == 2 and set(tags.get(258, ())) == {16} and tags.get(259, 1) == 1:
         order = "B" if tags.prefix == b"MM" else "L"
         arguments = [tuple(tile.args or ()) for tile in image.tile]

@@ -128,6 +128,18 @@ def test_a_colour_map_of_0_to_255(tmp_path):
     np.testing.assert_array_equal(read_image(path), colours[indices[..., 0]])
 
 
+@pytest.mark.parametrize("orientation, turned", [(3, lambda x: x[::-1, ::-1]), (6, lambda x: np.rot90(x, -1))])
+@pytest.mark.parametrize("bits, colour", [(8, GRAY), (16, GRAY), (8, PALETTE), (8, RGB)])
+def test_a_tiff_is_turned_as_its_tag_says(tmp_path, bits, colour, orientation, turned):
+    samples = texture(3 if colour == RGB else 1)
+    more = {274: (3, [orientation]), **({320: (3, [*range(0, 65536, 257)] * 3)} if colour == PALETTE else {})}
+    path = write_tiff(
+        tmp_path / "a.tif", samples.astype(np.uint16) * (257 if bits == 16 else 1), bits, colour, more=more
+    )
+    shown = turned(np.broadcast_to(samples, (HEIGHT, WIDTH, 3)))
+    np.testing.assert_array_equal(read_image(path), shown)
+
+
 def test_colours_multiplied_by_alpha_are_divided_by_it(tmp_path):
     samples = texture(4).astype(np.uint16)
     samples[..., 3] = 128
@@ -152,6 +164,7 @@ def test_colours_multiplied_by_alpha_are_divided_by_it(tmp_path):
         (4, 8, CMYK, {"more": {332: (3, [2])}}, "8-bit, CMYK"),
         (4, 16, CMYK, {"planar": True}, "16-bit, CMYK, 4 samples a pixel, in planes"),
         (3, 12, RGB, {}, "12-bit, RGB"),
+        (1, 8, GRAY, {"more": {32997: (4, [2])}}, "8-bit, gray, 1 sample a pixel"),
         (5, 8, RGB, {"planar": True, "more": {338: (3, [0, 0])}}, "8-bit, RGB, 5 samples"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
