@@ -9,23 +9,12 @@ is run without waiting for TensorFlow each time.  Prints a row a kind; the folde
 
 import argparse
 import collections
-import os
 import random
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-os.environ |= {
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "KERAS_BACKEND": "tensorflow",
-    "CUDA_VISIBLE_DEVICES": "-1",
-    "OMP_NUM_THREADS": "2",
-}
-
-import common.cli.predict  # noqa: F401  (imported here, so that no child has to)
-import common.prediction.testing  # noqa: F401
-import common.training.train  # noqa: F401
 from fuzz import kinds, runner
 
 

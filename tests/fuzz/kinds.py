@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import io
 import os
 import random
@@ -9,18 +10,14 @@ import shlex
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import keras
 import numpy as np
-import small
 import tifffile
 from conftest import write_rootdir, zipped
 from data.test_mcl_jci import write_downloads
-from keras import layers
 from media.test_image_kinds import LOSSY, OTHERS, TIFFS, texture, write_other, write_tiff_kind
 from models.test_zenodo import Server
 from moving import make_clip, moving
@@ -28,13 +25,10 @@ from PIL import Image
 from skimage import data
 
 from common import evaluate, prepare, weights
-from common.cli.script import run_script
 from common.core.errors import UserError
 from common.media.ffmpeg import decode_frames
 from common.media.images import read_image
-from common.models.registry import Output
 from common.models.released import ICIP_2023
-from common.models.weight_files import save
 from fuzz import mutations, runner
 
 NEAR = 3  # levels by which two decoders of a lossy format may differ
@@ -104,12 +98,13 @@ KINDS = {
 
 
 def command(line: str, folder: Path) -> Callable[[], int]:
-    """Return the call of a command line's program in a folder."""
+    """Return the call of a command line's program in a folder.  What it needs is imported here, not by each child."""
     program, *words = shlex.split(line)
+    call = PROGRAMS.get(program) or importlib.import_module("fuzz.networks").PROGRAMS[program]
 
     def run():
         os.chdir(folder)
-        return PROGRAMS[program](words)
+        return call(words)
 
     return run
 
@@ -290,20 +285,7 @@ def fetch(words: list[str]) -> int:
     return weights.main(["fetch", "--folder", "got", "--record", str(ICIP_2023.record), "--zenodo", server.url])
 
 
-def build_with_map(shape):
-    """The network of small.py with an attention map besides."""
-    model = small.build(shape)
-    flat = layers.Flatten()(layers.Conv2D(1, 3, strides=8, padding="same")(model.input))
-    return keras.Model(model.input, [model.output, layers.Reshape((2, 2, 1), name="VA_output")(layers.Softmax()(flat))])
-
-
-WITH_MAP = replace(
-    small.SMALL, build=build_with_map, outputs=(*small.SMALL.outputs, Output("VA_output", "attention map", loss="KLD"))
-)
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {
-    "small": lambda words: run_script("", small.SMALL, arguments=words),
-    "mapped": lambda words: run_script("", WITH_MAP, arguments=words),
-    "save": lambda words: save(small.build(), words[0]) or 0,
     "prepare": prepare.main,
     "partly": lambda words: prepare.main(words) and 0,  # 1: some were left out
     "evaluate": evaluate.main,
@@ -311,4 +293,4 @@ PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "fetch": fetch,
     "compare": compare,
 }
-"""{first word of a command line: what runs the others}."""
+"""{first word of a command line: what runs the others}; those with a network are in `networks`."""

@@ -24,22 +24,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ |= {
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "KERAS_BACKEND": "tensorflow",
-    "CUDA_VISIBLE_DEVICES": "-1",
-    "OMP_NUM_THREADS": "2",
-}
-
 from conftest import PROJECT
 from golden import seeded
 from h264_stream import encode_h264
 from moving import film, moving
 from skimage import data
 
-import common.cli.predict  # noqa: F401  (imported here, so that no child has to)
-import common.encoding.job  # noqa: F401
-import common.training.train  # noqa: F401
 from common.media.images import write_png
 from fuzz import kinds, runner
 
