@@ -12,6 +12,7 @@ import random
 import re
 import struct
 import subprocess
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,8 @@ def find_damage(path: Path, image: Image.Image) -> str | None:
         if place > 0 and ZEROS in data[place + 8 : place + size if size > 8 else None]:
             return ZEROED
         return _damage_of_av1(path)
+    if image.format == "PNG":
+        return _damage_of_png(path, has_palette=image.mode == "P")
     with open(path, "rb") as file:
         header = file.read(18)
     if image.format == "TIFF":
@@ -60,6 +63,23 @@ def find_damage(path: Path, image: Image.Image) -> str | None:
         start, size = struct.unpack("<10xII", header)
         return "its pixels would start within its header" if start < 14 + size else None
     return None
+
+
+def _damage_of_png(path: Path, has_palette: bool) -> str | None:
+    """Compare the checksums of the chunks that make the image; Pillow skips those of its coded data."""
+    kinds = []
+    with open(path, "rb") as file:
+        file.seek(8)
+        while b"IEND" not in kinds and (head := file.read(8)):
+            size, kind = int.from_bytes(head[:4], "big"), head[4:]
+            kinds.append(kind)
+            if not kind[:1].isupper():
+                file.seek(size + 4, 1)
+            elif kind not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+                return f"an unknown chunk {kind.decode(errors='replace')}"
+            elif zlib.crc32(file.read(size), zlib.crc32(kind)) != int.from_bytes(file.read(4), "big"):
+                return "a wrong checksum"
+    return "its palette is missing" if has_palette and b"PLTE" not in kinds else None
 
 
 def _damage_of_av1(path: Path) -> str | None:
@@ -87,7 +107,9 @@ class _Scan(NamedTuple):
 
 
 def _damage_of_jpeg(data: bytes, pixels: np.ndarray) -> str | None:
-    scans = _scans(data)
+    scans, complete = _scans(data)
+    if not complete:
+        return MISSING
     last, flat = scans[-1].end if scans else 0, (pixels == pixels[0, 0]).all()
 
     def holds_all(end: int, next_scan: int) -> bool:
@@ -121,9 +143,9 @@ def _damage_of_jpeg(data: bytes, pixels: np.ndarray) -> str | None:
     return None
 
 
-def _scans(data: bytes) -> list[_Scan]:
-    """The scans of a JPEG, up to its end mark."""
-    scans, place, progressive, shortest = [], 2, False, {}
+def _scans(data: bytes) -> tuple[list[_Scan], bool]:
+    """The scans of a JPEG, up to its end mark; and whether they hold each coefficient to its last bit."""
+    scans, place, progressive, shortest, left = [], 2, False, {}, {}
     while 0 < place < len(data) - 3 and data[place] == 0xFF and data[place + 1] != 0xD9:
         mark, size = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
         segment = data[place + 4 : place + 2 + size]
@@ -131,13 +153,19 @@ def _scans(data: bytes) -> list[_Scan]:
             while len(segment) > 17:
                 shortest[segment[0]] = segment[17]  # the symbol of the code of zeros only
                 segment = segment[17 + sum(segment[1:17]) :]
-        progressive |= mark in (0xC2, 0xCA)
+        if mark in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA):  # the frame
+            progressive, left = mark in (0xC2, 0xCA), {component: {*range(64)} for component in segment[6::3]}
         place += 1 if mark == 0xFF else 2 + size
         if mark == 0xDA:
+            if segment[-1] & 15 == 0 or not progressive:  # bits that are still left
+                for component in segment[1:-3:2]:
+                    left.get(component, set()).difference_update(
+                        range(segment[-3], segment[-2] + 1) if progressive else range(64)
+                    )
             # Flat is: no difference of means, then the end of the block.  A scan of means only has no ends of blocks.
             ends_first = not any(shortest.get(0x10 | table & 15) for table in segment[2:-3:2])
             found = re.compile(rb"\xff[^\x00\xd0-\xd7]").search(data, place)
             end = found.start() if found else len(data)
             scans.append(_Scan(place, end, segment[-3] == 0 if progressive else ends_first))
             place = end
-    return scans
+    return scans, not any(left.values())

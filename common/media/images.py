@@ -30,6 +30,7 @@ FOREIGN = {
     rb"\xff\x0a|\0\0\0\x0cJXL ": "a JPEG XL image",
     rb"8BPS": "a Photoshop image",
     rb"%PDF": "a PDF",
+    rb"\x89PNG.{8}CgBI": "a PNG of Apple's own form",
     rb"\s*(<\?xml.*?\?>\s*)?(<!.*?>\s*)*<svg": "an SVG drawing",
 }
 """{how a file begins: its name} of kinds that people try, and that are not read."""
@@ -75,6 +76,8 @@ def read_image(path: str | Path) -> np.ndarray:
                 if kind := tiff.unknown_kind(image.tag_v2):
                     raise _UnknownKind(kind)
                 tiff.correct_before_loading(image)
+            if image.format == "PNG" and (kind := _foreign_kind(path)):
+                raise _UnknownKind(kind)
             if image.format == "JPEG2000" and image.mode != "I;16" and (bits := _bits_of_jpeg2000(path)) > 8:
                 raise _UnknownKind(f"a JPEG 2000 of {bits} bits in more than one channel, which is not read")
             if (pixels := _decode_plain_png(path, image)) is not None:
@@ -89,12 +92,12 @@ def read_image(path: str | Path) -> np.ndarray:
     except _UnknownKind as error:
         problem = f"{error}; save it as PNG of 8 or 16 bits"
     except UnidentifiedImageError:
-        kind = tiff.unread_kind(path) or _foreign_kind(path)
-        problem = (
-            f"{kind}; save it as PNG of 8 or 16 bits"
-            if kind
-            else "not an image, or of an unknown kind; expected JPEG, PNG, WebP, AVIF, JPEG 2000, TIFF, BMP or PPM"
-        )
+        if kind := tiff.unread_kind(path) or _foreign_kind(path):
+            problem = f"{kind}; save it as PNG of 8 or 16 bits"
+        elif _begins(path, rb"\x89PNG\r\n|\xff\xd8\xff|GIF8|RIFF.{4}WEBP"):
+            problem = "its header is damaged; copy it again"
+        else:
+            problem = "not an image, or of an unknown kind; expected JPEG, PNG, WebP, AVIF, JPEG 2000, TIFF, BMP or PPM"
     except (Image.DecompressionBombError, MemoryError):
         problem = f"too large (at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels); scale it down"
     except FileNotFoundError:
@@ -111,10 +114,12 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def _foreign_kind(path: Path) -> str | None:
+    return next((f"{name}, which is not read" for start, name in FOREIGN.items() if _begins(path, start)), None)
+
+
+def _begins(path: Path, pattern: bytes) -> bool:
     with open(path, "rb") as file:
-        begin = file.read(500)
-    kinds = (name for start, name in FOREIGN.items() if re.match(start, begin, re.DOTALL))
-    return next((f"{name}, which is not read" for name in kinds), None)
+        return bool(re.match(pattern, file.read(500), re.DOTALL))
 
 
 def _bits_of_jpeg2000(path: Path) -> int:

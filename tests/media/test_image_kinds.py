@@ -340,6 +340,46 @@ def test_a_damaged_jpeg_that_decodes_is_named(tmp_path, mode, options, damage):
         read_image(path)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_progressive_jpeg_without_its_last_scan_is_named(tmp_path, mode):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(photo()).convert(mode).save(path, progressive=True)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"\xff\xc4")] + b"\xff\xd9")  # before the Huffman table of that scan
+    with pytest.raises(UserError, match=r"a.jpg: damaged \(coded data is missing\)"):
+        read_image(path)
+
+
+CRC_OF_ABCD = zlib.crc32(b"ABCD").to_bytes(4, "big")
+
+
+def other_chunk(data, name, new):
+    """A PNG with other bytes in place of a chunk, whose length, name, data and checksum `new` gets."""
+    start = data.index(name) - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    return data[:start] + new(data[start:end]) + data[end:]
+
+
+@pytest.mark.parametrize(
+    "mode, name, new, said",
+    [
+        ("RGB", b"IDAT", lambda chunk: chunk[:-4] + bytes(4), r"damaged \(a wrong checksum\)"),
+        ("1", b"IDAT", lambda chunk: chunk[:-4] + bytes(4), r"damaged \(a wrong checksum\)"),
+        ("P", b"PLTE", lambda chunk: b"", r"damaged \(its palette is missing\)"),
+        ("RGB", b"IDAT", lambda chunk: bytes(4) + b"ABCD" + CRC_OF_ABCD + chunk, r"damaged \(an unknown chunk ABCD\)"),
+        ("RGB", b"IHDR", lambda chunk: b"\0\0\0\4CgBI" + bytes(8) + chunk, "a PNG of Apple's own form"),
+        ("RGB", b"IHDR", lambda chunk: chunk[:-4] + bytes(4), "its header is damaged"),
+    ],
+)
+def test_a_png_that_pillow_guesses_at_is_refused(tmp_path, mode, name, new, said):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo()).convert(mode).save(path)
+    read_image(path)
+    path.write_bytes(other_chunk(path.read_bytes(), name, new))
+    with pytest.raises(UserError, match=f"a.png: {said}"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("suffix, options", [("avif", {}), ("webp", {}), ("webp", {"lossless": True})])
 def test_zeros_in_an_avif_or_webp_are_named(tmp_path, suffix, options):
     path = tmp_path / f"a.{suffix}"
