@@ -13,6 +13,7 @@ from typing import Any
 
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
+from common.core.messages import warn
 from common.core.names import PART
 from common.models import exported
 from common.models.registry import LEVELS, ModelSpec, get_model
@@ -70,6 +71,9 @@ def find_weights(spec: ModelSpec, level: str | None, path: str | Path) -> dict[s
             exported.check(files[one], spec, one)
         else:
             _check(files[one], names, spec.name, spec.input.shape[:2])
+    if len({file.parent for file in files.values()}) > 1:  # perhaps of trainings that were a comparison
+        listed = ", ".join(f"{one} from {file.relative_to(path).parent}" for one, file in files.items())
+        warn(f"warning: {path}: levels of several folders: {listed}; if these do not belong together, give one file")
     return files
 
 

@@ -270,6 +270,17 @@ def test_a_model_that_was_a_layer_of_another_is_named(file):
     assert expected in refused(lambda: identify(inspect(file)))
 
 
+def test_levels_of_several_folders_are_said(small_weights, tmp_path, capsys):
+    """One of them may be the control of an experiment."""
+    for folder, level in (("LAT_JND1_shuffled", 1), ("LAT_JND2", 2)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(small_weights, tmp_path / folder / f"BestModelJND{level}.h5")
+    assert list(weight_search.find_weights(LAT.LAT, None, tmp_path)) == ["JND1", "JND2"]
+    assert "JND1 from LAT_JND1_shuffled, JND2 from LAT_JND2; if these do not" in capsys.readouterr().err
+    weight_search.find_weights(LAT.LAT, "JND1", tmp_path)
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize("spoil", [lambda data: data[:-100], lambda data: b"<html>"])
 @pytest.mark.parametrize("flag", ["--model_weights_path", "--JND_Recon_Models_Path"])
 def test_what_is_no_weight_file_is_found_before_keras_is_imported(flag, spoil, file, rootdir, tmp_path):
