@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _common_flags(needs: Any) -> None:
     text = "Img: the image itself; JND1 to JND3: the frame coded at that level"
     needs.add_argument("--target", choices=TARGETS, required=True, help=text)
-    text = "the dataset; JND1 needs jnd1train/ and jnd1valid/"
+    text = "the dataset; JND1 needs the images coded at that level too, such as jnd1train/"
     needs.add_argument("--data_dir", type=Path, required=True, metavar="ROOT", help=text)
 
 

@@ -83,10 +83,14 @@ def earlier_flags(group: Any, overwrite: str, resume: str) -> None:
     earlier.add_argument("--overwrite", action="store_true", help=overwrite)
 
 
-def choice_flag(group: Any, name: str, text: str) -> None:
-    """Add the flag of a setting of TrainingConfig that has choices, with its help `text`."""
+def setting_flag(group: Any, name: str, text: str, **more: Any) -> None:
+    """Add the flag of a setting of TrainingConfig, which has its default and its choices.
+
+    text: The help.  more: What else `add_argument` takes, such as type and metavar.
+    """
     setting = TrainingConfig.__dataclass_fields__[name]
-    group.add_argument(f"--{name}", choices=setting.metadata["choices"], default=setting.default, help=text)
+    choices = setting.metadata.get("choices") or None
+    group.add_argument(f"--{name}", choices=choices, default=setting.default, help=text, **more)
 
 
 def training_flags(writes: Any, computes: Any, rare: Any, defaults: Any) -> None:
@@ -101,30 +105,29 @@ def training_flags(writes: Any, computes: Any, rare: Any, defaults: Any) -> None
     add("--batch_size", type=COUNT, default=defaults.batch_size, metavar="N", help="images in a training step")
     text = "learning rate of Adam"
     add("--learning_rate", type=POSITIVE, default=defaults.learning_rate, metavar="X", help=text)
-    choice_flag(computes, "decay", "cosine: the learning rate falls to 0 until the last epoch, along half a cosine")
+    setting_flag(computes, "decay", "cosine: the learning rate falls to 0 until the last epoch, along half a cosine")
     text = "AdamW: each step shrinks each weight by this share times the learning rate; the papers have 0"
-    add("--weight_decay", type=NOT_NEGATIVE, default=0.0, metavar="W", help=text)
+    setting_flag(computes, "weight_decay", text, type=NOT_NEGATIVE, metavar="W")
     text = "in the last N epochs, BatchNormalization uses its moving averages, as in prediction, and keeps them fixed"
-    add("--settle", type=COUNT, default=0, metavar="N", help=text)
+    setting_flag(computes, "settle", text, type=COUNT, metavar="N")
     text = (
         "how each epoch changes the training images. mirror: some are mirrored; flips: upside down too; shifts: "
         "mirrored and moved; what leaves on one side comes in on the other"
     )
-    choice_flag(computes, "augment", text)
-    add("--patience", type=COUNT, metavar="N", help="stop after N epochs without a better one")
-    add("--seed", type=SEED, default=0, metavar="N", help="seed of the initial weights and of the order of images")
-    choice_flag(computes, "precision", "number format of the arithmetic; weights and outputs stay float32")
-    choice_flag(computes, "tf32", TF32)
+    setting_flag(computes, "augment", text)
+    setting_flag(computes, "patience", "stop after N epochs without a better one", type=COUNT, metavar="N")
+    setting_flag(computes, "seed", "seed of the initial weights and of the order of images", type=SEED, metavar="N")
+    setting_flag(computes, "precision", "number format of the arithmetic; weights and outputs stay float32")
+    setting_flag(computes, "tf32", TF32)
     text = "one: the first GPU, or the CPU; all: each GPU takes its share of a batch; or names such as GPU:0,GPU:2"
-    add("--devices", type=_devices, default="one", metavar="D", help=text)
-    add = rare.add_argument
+    setting_flag(computes, "devices", text, type=_devices, metavar="D")
     text = "change the weights once in N batches, by their mean gradient: like N times the batch size, in less memory"
-    add("--accumulate", type=COUNT, default=1, metavar="N", help=text)
+    setting_flag(rare, "accumulate", text, type=COUNT, metavar="N")
     text = "if an output has the same value for every image from the start: try other seeds, or stop"
-    choice_flag(rare, "on_dead", text)
+    setting_flag(rare, "on_dead", text)
     text = "folder for the features of frozen layers, or `off` (default: features/ in the folder of the weights)"
-    add("--feature_cache", metavar="DIR", help=text)
-    add("--tensorboard", metavar="DIR", help="folder for the losses as TensorBoard reads them")
+    setting_flag(rare, "feature_cache", text, metavar="DIR")
+    setting_flag(rare, "tensorboard", "folder for the losses as TensorBoard reads them", metavar="DIR")
 
 
 def _devices(text):

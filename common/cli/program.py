@@ -5,6 +5,7 @@ import inspect
 import os
 import platform
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -96,6 +97,10 @@ class Help(argparse.RawDescriptionHelpFormatter):
         """Keep the lines of a text that has several."""
         formatter = super() if "\n" in text else argparse.HelpFormatter(self._prog)
         return formatter._fill_text(text, width, indent)
+
+    def _split_lines(self, text, width):
+        """Wrap a flag's help between words, not within a name such as h264-crf."""
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
     def _get_help_string(self, action):
         default, text = action.default, action.help or ""

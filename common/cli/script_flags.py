@@ -6,11 +6,11 @@ from common.cli.flags import (
     NOT_NEGATIVE,
     POSITIVE,
     TF32,
-    choice_flag,
     earlier_flags,
     form,
     frames_flag,
     groups,
+    setting_flag,
     training_flags,
     whole_number,
 )
@@ -45,7 +45,7 @@ def _model_flags(needs, rare, specs, every_level=False):
 
 def _data_flags(needs, rare):
     needs.add_argument("--data_dir", required=True, metavar="ROOT", help="dataset: a folder with train/, valid/, test/")
-    choice_flag(rare, "label_unit", "unit of JND-Levels.txt: QP, 0 to 51, or JPEG quality factors, 0 to 100")
+    setting_flag(rare, "label_unit", "unit of JND-Levels.txt: QP, 0 to 51, or JPEG quality factors, 0 to 100")
 
 
 def train_flags(parser, specs):
@@ -61,8 +61,8 @@ def train_flags(parser, specs):
     training_flags(writes, computes, rare, first.defaults)
     if any(output.target == "attention map" for spec in specs for output in spec.outputs):
         text = "VA heads only: weight of the attention map's loss; each level has 1; 0 trains without maps"
-        rare.add_argument("--attention_weight", type=NOT_NEGATIVE, default=1.0, metavar="W", help=text)
-    choice_flag(rare, "output_bias", "start of the output's bias: the mean training label, or zero as released")
+        setting_flag(rare, "attention_weight", text, type=NOT_NEGATIVE, metavar="W")
+    setting_flag(rare, "output_bias", "start of the output's bias: the mean training label, or zero as released")
 
 
 def test_flags(parser, specs):

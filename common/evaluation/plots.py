@@ -41,7 +41,7 @@ def draw(
 
     def figure(name, title, size, table=""):
         plots.append(Plot(title, folder / name, table))
-        return png_figure(folder / name, f"{title}\n{data.name}; labels {data.label_kind}", size)
+        return png_figure(folder / name, f"{title}\n{data.name}; labels: {data.label_kind}", size)
 
     size = (4.5 * len(by_level) + 1, 4.5)
     title = "Mean absolute error, with 95 % intervals"

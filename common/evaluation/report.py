@@ -133,7 +133,7 @@ def _cell(row, name):
 
 def about(data: EvaluationData, row: Mapping) -> list[str]:
     """Return sentences about the data and the intervals.  row: one of `results`, for the numbers of images."""
-    lines = [f"{row['pictures']} test images of {row['sources']} sources in {data.name}; labels {data.label_kind}."]
+    lines = [f"{row['pictures']} test images of {row['sources']} sources in {data.name}; labels: {data.label_kind}."]
     if data.pseudo:
         lines.append(
             "The labels are pseudo-labels, chosen by a metric, not by viewers: no figure here is about human vision."

@@ -217,9 +217,12 @@ def test_only_near_images_load_and_nothing_sticks_out(browser, shown, written, w
 
 
 def test_print_has_the_images_and_no_controls(browser, shown):
-    shown(1280)
+    run = shown(1280)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
+        run("dispatchEvent(new Event('beforeprint'))")  # of a page that was not scrolled
+        loaded = "return [...document.images].every(one => one.naturalWidth)"
+        WebDriverWait(browser, 30).until(lambda _: run(loaded))
         assert not browser.find_element("class name", "controls").is_displayed()
         assert browser.find_element("class name", "compare").is_displayed()
     finally:
