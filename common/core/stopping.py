@@ -38,7 +38,7 @@ kept: dict[object, str] = {}
 """{whose: what is kept where the program ends early, and how to go on}, for messages."""
 
 _scratch: set[Path] = set()
-_state: dict = {"signal": None, "time": 0.0, "folder": None, "starter": None}
+_state: dict = {"signal": None, "time": 0.0, "folder": None, "starter": None, "parent": None}
 
 
 @contextlib.contextmanager
@@ -101,7 +101,8 @@ def begin() -> None:
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=[reading], daemon=True).start()
     sys.unraisablehook = _swallowed
-    if (parent := os.environ.pop(PARENT, None)) and sys.platform == "linux":  # not inherited by what this one starts
+    _state["parent"] = parent = os.environ.pop(PARENT, None)  # not inherited by what this one starts
+    if parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG: not to outlive a killed parent
         if os.getppid() != int(parent):
             os._exit(143)
@@ -185,8 +186,13 @@ def _watch(signals: int) -> None:
 
 
 def stopped() -> tuple[int, str] | None:
-    """Return (exit code, a line for a person) where a signal has stopped the program, else None."""
-    if number := _state["signal"]:
+    """Return (exit code, a line for a person) where a signal has stopped the program, else None.
+
+    The line is empty where another program of ours has started this one: that program says it.
+    """
+    if (number := _state["signal"]) and _state["parent"]:
+        return 128 + number, ""
+    if number:
         return 128 + number, f"\n{SIGNALS[number.name]}; what was saved is kept{what_is_kept(': ')}"
     return None
 

@@ -205,6 +205,7 @@ def test_programs_that_it_started_end_too(tmp_path, number):
     program.send_signal(number)
     program.wait(timeout=20)
     assert program.stdout.read() == ""  # which comes when the inner one, that has it too, has ended
+    assert program.stderr.read().count("what was saved is kept") == (number == signal.SIGTERM)  # not by both
     wait_for(lambda: number == signal.SIGKILL or not list((tmp_path / "tmp").iterdir()))
 
 
