@@ -49,6 +49,9 @@ def find_damage(path: Path, image: Image.Image) -> str | None:
         if place > 0 and ZEROS in data[place + 8 : place + size if size > 8 else None]:
             return ZEROED
         return _damage_of_av1(path)
+    if image.format == "JPEG2000":  # what is empty in flat areas is a zero byte too
+        coded = path.read_bytes().partition(b"\xff\x4f\xff\x51")[2]
+        return ZEROED if bytes(max(1024, len(coded) // 8)) in coded else None
     if image.format == "PNG":
         return _damage_of_png(path, has_palette=image.mode == "P")
     with open(path, "rb") as file:

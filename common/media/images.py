@@ -78,8 +78,8 @@ def read_image(path: str | Path) -> np.ndarray:
                 tiff.correct_before_loading(image)
             if image.format == "PNG" and (kind := _foreign_kind(path)):
                 raise _UnknownKind(kind)
-            if image.format == "JPEG2000" and image.mode != "I;16" and (bits := _bits_of_jpeg2000(path)) > 8:
-                raise _UnknownKind(f"a JPEG 2000 of {bits} bits in more than one channel, which is not read")
+            if image.format == "JPEG2000" and (kind := _unknown_jpeg2000(path, image.mode)):
+                raise _UnknownKind(f"a JPEG 2000 of {kind}, which is not read")
             if (pixels := _decode_plain_png(path, image)) is not None:
                 return pixels
             with tiff.listen() as heard:
@@ -122,15 +122,15 @@ def _begins(path: Path, pattern: bytes) -> bool:
         return bool(re.match(pattern, file.read(500), re.DOTALL))
 
 
-def _bits_of_jpeg2000(path: Path) -> int:
-    """Return the highest number of bits a sample, 0 where the file does not say.
-
-    Above 8, Pillow rounds colours, and white up to black.
-    """
-    data = path.read_bytes()
-    _, _, sizes = data.partition(b"\xff\x4f\xff\x51")  # how the coded data starts; a damaged file may have none
+def _unknown_jpeg2000(path: Path, mode: str) -> str | None:
+    """Return what is unusual in the samples of a JPEG 2000, where Pillow would guess: it rounds white up to black."""
+    _, _, sizes = path.read_bytes().partition(b"\xff\x4f\xff\x51")  # how the coded data starts, if it is not damaged
     channels = int.from_bytes(sizes[36:38], "big")
-    return max(((bits & 127) + 1 for bits in sizes[38 : 38 + 3 * channels : 3]), default=0)
+    depths = sizes[38 : 38 + 3 * channels : 3]
+    if any(depth & 128 for depth in depths):
+        return "signed samples"
+    bits = max((depth + 1 for depth in depths), default=0)
+    return f"{bits} bits in more than one channel" if bits > 8 and mode != "I;16" else None
 
 
 def _decode_plain_png(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:

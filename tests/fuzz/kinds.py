@@ -287,7 +287,6 @@ def fetch(words: list[str]) -> int:
 
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "prepare": prepare.main,
-    "partly": lambda words: prepare.main(words) and 0,  # 1: some were left out
     "evaluate": evaluate.main,
     "weights": weights.main,
     "fetch": fetch,

@@ -49,7 +49,7 @@ COMMANDS = {
     "encode_hevc": f"{ENCODE} --codec hevc",
     "encode_av1": f"{ENCODE} --codec av1",
     "photos": kinds.PHOTOS,
-    "clips": "partly clips {made.clips} --data_dir set --split 3 1 1 --size own --frames 0,3",
+    "clips": f"prepare clips {SHEETS} --data_dir set --split 1 1 0 --size own --frames 0,3",
     "videoset": f"prepare videoset {SHEETS} {SHEETS} --data_dir set --size 64x48 --split 1 1 0 --frames 0,3,9",
     "evaluate": "evaluate --data_dir {made.root} --weights {made.stops}/weights --output results",
 }

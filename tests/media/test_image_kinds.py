@@ -190,6 +190,12 @@ def test_a_jpeg_2000_whose_colours_pillow_rounds_up_to_black_is_refused(tmp_path
         read_image(tmp_path / "a.j2k")
 
 
+def test_a_jpeg_2000_of_signed_samples_is_refused(tmp_path):
+    Image.fromarray(texture(1)[..., 0]).save(tmp_path / "a.jp2", signed=True)
+    with pytest.raises(UserError, match="a JPEG 2000 of signed samples, which is not read; save it as PNG"):
+        read_image(tmp_path / "a.jp2")
+
+
 def test_a_jpeg_2000_without_its_coded_data_is_called_damaged(tmp_path):
     path = tmp_path / "a.jp2"
     Image.new("RGB", (16, 16)).save(path)
@@ -380,15 +386,15 @@ def test_a_png_that_pillow_guesses_at_is_refused(tmp_path, mode, name, new, said
         read_image(path)
 
 
-@pytest.mark.parametrize("suffix, options", [("avif", {}), ("webp", {}), ("webp", {"lossless": True})])
-def test_zeros_in_an_avif_or_webp_are_named(tmp_path, suffix, options):
+@pytest.mark.parametrize("suffix, options", [("avif", {}), ("webp", {}), ("webp", {"lossless": True}), ("jp2", {})])
+def test_zeros_in_an_avif_webp_or_jpeg_2000_are_named(tmp_path, suffix, options):
     path = tmp_path / f"a.{suffix}"
     exif = Image.Exif()
     exif[0x010E] = "\0" * 300  # zeros that belong there
     Image.fromarray(photo()).save(path, exif=exif, **options)
     read_image(path)
     data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2].ljust(len(data), b"\0"))
+    path.write_bytes(data[: len(data) // 2].ljust(len(data) - 2, b"\0") + b"\xff\xd9")
     with pytest.raises(UserError, match=f"a.{suffix}: damaged|a.{suffix}: cannot be decoded"):
         read_image(path)
 
@@ -446,7 +452,7 @@ def test_a_sound_jpeg_is_read(tmp_path, data):
         np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), np.asarray(image.convert("RGB")))
 
 
-@pytest.mark.parametrize("suffix", ["avif", "webp"])
+@pytest.mark.parametrize("suffix", ["avif", "webp", "jp2"])
 @pytest.mark.parametrize("size", [(64, 48), (1500, 1000)], ids=str)
 def test_a_flat_image_is_read(tmp_path, suffix, size):
     Image.new("RGB", size).save(tmp_path / f"a.{suffix}")
