@@ -1,5 +1,6 @@
 """Files that are whole or not there at all, growing tables, and names."""
 
+import hashlib
 import json
 import os
 from types import SimpleNamespace
