@@ -6,6 +6,7 @@ and UserError is raised where ffmpeg is not there, fails, or takes too long.
 
 import contextlib
 import itertools
+import math
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -215,10 +217,10 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
     with tempfile.NamedTemporaryFile() as file, open(file.name, errors="replace") as log:
         process, said, part = start(graph, stdout=subprocess.PIPE, stderr=file), [], ""
         assert process.stdout
-        overdue = threading.Event()
+        watchdog = _Watchdog(process, timeout)
         try:
             while True:
-                with _watched(process, timeout, overdue):
+                with watchdog:
                     frame = read(process.stdout)
                     code = process.wait() if frame is None else 0
                 lines, end, part = (part + log.read()).rpartition("\n")  # the last line may be incomplete
@@ -230,7 +232,7 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
                     break
                 yield frame, lines
                 count += 1
-            if overdue.is_set():
+            if watchdog.overdue:
                 problem = f"gave no frame for {timeout} s"
             elif code:
                 problem = _describe_exit(code)
@@ -243,21 +245,36 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
                 raise _failure(task, problem, "\n".join(said))
             yield None, lines
         finally:  # also when the reader stops early
+            watchdog.ended.set()
             process.kill()
             process.wait()
             process.stdout.close()
 
 
-@contextlib.contextmanager
-def _watched(process: subprocess.Popen, timeout: float, overdue: threading.Event) -> Iterator[None]:
-    """Kill the process and set `overdue` where the block takes longer than `timeout` seconds."""
-    watchdog = threading.Timer(timeout, lambda: (overdue.set(), process.kill()))
-    watchdog.daemon = True  # a program that is interrupted at this point must not wait for it
-    try:
-        watchdog.start()
-        yield
-    finally:
-        watchdog.cancel()
+class _Watchdog:
+    """Kills a process where a `with` block of this takes longer than `timeout` seconds: it is `overdue` then.
+
+    One thread serves all blocks.  To start one for each took longer than reading a small frame.
+    """
+
+    def __init__(self, process: subprocess.Popen, timeout: float):
+        self.process, self.timeout, self.overdue = process, timeout, False
+        self.started, self.ended = math.inf, threading.Event()
+        # A program that is interrupted must not wait for it.
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __enter__(self) -> None:
+        self.started = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.started = math.inf
+
+    def _watch(self) -> None:
+        while not self.ended.wait(self.timeout / 10):
+            if time.monotonic() - self.started > self.timeout:
+                self.overdue = True
+                self.process.kill()
+                return
 
 
 def _read_ppm(file: IO[bytes]) -> np.ndarray | None:

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import threading
 
 import ffmpeg as graphs
 import numpy as np
@@ -193,6 +194,9 @@ def test_a_reader_that_stops_early_leaves_no_process(tmp_path, clip, monkeypatch
     next(frames)
     frames.close()
     assert [process.poll() is not None for process in started] == [True]
+    threads, begin = [], threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda self: threads.append(self) or begin(self))
+    assert len(list(ffmpeg.decode_frames(tmp_path / "a.264"))) == 9 and len(threads) == 1  # one watches all frames
 
 
 START = ffmpeg_process.start
