@@ -7,7 +7,7 @@ weights in another layout, or as a folder for a model hub; `cache` says what `--
 exported and kept.
 
 A file is recognised by the shapes of its arrays, in order, so its name does not matter.  Shapes tell neither the levels
-of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.  The values are not looked at.
+of a model apart, nor the four autoencoder files, nor MT_3LJND from MT_3LJND_VA.  The values are not compared.
 """
 
 import os

@@ -82,4 +82,5 @@ class ReportTable:
         if self.baseline is not None and other:
             percent = 100 * (1 - size / other)
             saved = f", {percent:.1f} % less than all of it at QP {self.baseline}"
-        print(f"{len(self.sizes)} files encoded, {size:,} bytes{saved}")
+        files = "1 file" if len(self.sizes) == 1 else f"{len(self.sizes)} files"
+        print(f"{files} encoded, {size:,} bytes{saved}")
