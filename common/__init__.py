@@ -44,7 +44,10 @@ def _is_program() -> bool:
         return b"common.cli" in file.read()
 
 
-if _is_program() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Ctrl-C ends it without a word until `common.core.stopping` is there: an exception among imports shows a traceback,
-    # or is lost in NumPy's.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if _is_program():
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Ctrl-C ends it without a word until `common.core.stopping` is there: an exception among imports shows a
+        # traceback, or is lost in NumPy's.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for name in [name for name in os.environ if name.startswith("TQDM_") and name != "TQDM_DISABLE"]:
+        del os.environ[name]  # a wrong one ends tqdm's import with a traceback

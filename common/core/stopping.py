@@ -102,7 +102,7 @@ def begin() -> None:
     threading.Thread(target=_watch, args=[reading], daemon=True).start()
     sys.unraisablehook = _swallowed
     _state["parent"] = parent = os.environ.pop(PARENT, None)  # not inherited by what this one starts
-    if parent and sys.platform == "linux":
+    if parent and parent.isdecimal() and sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG: not to outlive a killed parent
         if os.getppid() != int(parent):
             os._exit(143)

@@ -177,6 +177,14 @@ def test_every_program_can_be_completed():
         assert file.read_text().startswith("# PYTHON_ARGCOMPLETE_OK\n"), file
 
 
+def test_variables_that_are_wrong_are_not_read(run, small_weights):
+    wrong = {"JND_PARENT_PROCESS": "abc", "TQDM_MININTERVAL": "x"}
+    done = run(
+        "LAT.py", "predict", "nowhere.png", "--jnd_value", "JND1", "--model_weights_path", small_weights, **wrong
+    )
+    assert done.returncode == 1 and done.stderr == "error: nowhere.png: no such file; check the path\n"
+
+
 def test_scripts_find_their_folder_where_python_leaves_it_out(run):
     for file in PROJECT.glob("*.py"):
         assert "\nsys.path.insert(0, dirname(__file__))" in file.read_text(), file
