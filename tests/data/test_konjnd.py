@@ -1,6 +1,7 @@
 """KonJND-1k in its published layout, made up and small: labels of both codecs, one level, and what is refused."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,14 @@ def sheet_and_folder(tmp_path_factory):
     return pd.DataFrame(rows, columns=columns), folder
 
 
+class Measured:
+    """In place of EncodedImageCache, which would encode."""
+
+    def measure(self, wanted, jobs):
+        quality = {"psnr luma": 40, "ssim": 1, "vmaf": 90, "bytes": 1000}
+        return {path: (dict.fromkeys(qps, quality), 50.0) for path, qps in wanted.items()}
+
+
 def make(sheet_and_folder, root, *arguments, **changes):
     """changes: {column: value} of the sheet's last row."""
     sheet, folder = sheet_and_folder
@@ -80,8 +89,11 @@ def test_bpg_in_qp(sheet_and_folder, tmp_path, capsys):
     model = get_model("MJ-LAT")
     with pytest.raises(UserError, match="JND-Levels.txt: no JND2 in it; train a network of JND1 alone"):
         read_targets(model.outputs, splits, tmp_path, model.input)
-    samples = comparison.read_data(tmp_path).samples[test.images[0]]
-    assert [list(of_level) for of_level in samples] == [RATINGS[int(test.images[0].stem[3:]) - 1]]
+    evaluated, ratings = comparison.read_data(tmp_path), RATINGS[int(test.images[0].stem[3:]) - 1]
+    assert [list(of_level) for of_level in evaluated.samples[test.images[0]]] == [ratings]
+    trial = SimpleNamespace(result=tmp_path / "results.csv", model="LAT", levels=["JND1", "JND2"])
+    table = comparison.compare(evaluated, [trial], Measured(), psnr="luma", jobs=1)
+    assert table["satisfied"].tolist() == [sum(rating > 30 for rating in ratings) / 4]  # coded at the predicted QP 30
 
 
 def test_jpeg_in_qf(sheet_and_folder, tmp_path, capsys):

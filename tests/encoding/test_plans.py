@@ -14,6 +14,7 @@ from moving import CAT, LEVELS, SHOTS
 
 from common.core.errors import UserError
 from common.encoding import encode, plans, scenes
+from common.encoding.codecs import ENCODERS, H264
 from common.encoding.config import PlanConfig
 from common.media.ffmpeg import decode_frames
 from common.media.ffmpeg_process import find_ffmpeg
@@ -98,6 +99,21 @@ def test_a_crf_is_the_one_that_encoding_the_scene_finds(tmp_path, clip, monkeypa
     assert lines[0].startswith(f"{clip} frames 0 to 11: QP 23, crf ") and " ± " in lines[0]
     sampled = np.array([[float(word) for word in line.split(" crf ")[1].split(" ± ")] for line in lines])
     assert (sampled[:, 1] > 0.1).any() and (abs(sampled[:, 0] - found) < 4).all()
+
+
+def test_the_margin_of_samples_is_two_standard_errors_and_what_each_loses():
+    class Sample:
+        def match(self, encoder, qp):
+            return 27, 40.3, 40.0
+
+        def db(self, encoder, value):
+            return {27: 40.3, 28: 39.7}[value]
+
+        def dbs(self, encoder, value):
+            return [40.0] * 3 if encoder is H264 else [40.1, 40.3, 40.5]  # 0.6 dB are one CRF
+
+    assert plans._find_setting(Sample(), ENCODERS["hevc-crf"][1], 30) == (27.5, 0.9)  # 0.5 + 2 * 0.2 / 3 ** 0.5 / 0.6
+    assert plans._find_setting(Sample(), ENCODERS["av1"][1], 30) == (27, 1)  # a whole number
 
 
 def test_images_have_a_qp_and_no_scenes(tmp_path, clip):
