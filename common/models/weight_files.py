@@ -196,16 +196,17 @@ def _hdf5_layers(path: Path, file: h5py.File) -> Layers:
                 f"above 64 KB: a whole model in one layer; {again}"
             )
         names = map(os.fsdecode, root[name].attrs["weight_names"])
-        layers.append((name, [_array(path, root[name][key]) for key in names]))
+        arrays = [_array(path, root[name][key]) for key in names]
+        if not all(array.is_float for array in arrays):
+            raise UserError(f"{path}: layer {name} holds something else than numbers; fetch or copy it again")
+        layers.append((name, arrays))
     return layers
 
 
 def _compare(path: Path, stored: Layers, layers: Sequence[Any], owner: str) -> None:
-    """Raise UserError where the arrays of a file are not those of `layers`, by type or shape."""
+    """Raise UserError where the arrays of a file are not those of `layers`, by shape."""
     question = whole_model(stored, len(layers)) or "is this a file for another model, or another --input_size?"
     for number, ((name, arrays), layer) in enumerate(zip(stored, layers), start=1):
-        if not all(array.is_float for array in arrays):
-            raise UserError(f"{path}: layer {name} holds something else than numbers; fetch or copy it again")
         holds = [array.shape for array in arrays]
         expects = [tuple(weight.shape) for weight in layer.weights]
         for held, expected in itertools.zip_longest(holds, expects, fillvalue="nothing"):
