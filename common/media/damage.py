@@ -70,12 +70,12 @@ def find_damage(path: Path, image: Image.Image) -> str | None:
 
 def _damage_of_png(path: Path, has_palette: bool) -> str | None:
     """Compare the checksums of the chunks that make the image; Pillow skips those of its coded data."""
-    kinds = []
+    kinds = set()
     with open(path, "rb") as file:
         file.seek(8)
         while b"IEND" not in kinds and (head := file.read(8)):
             size, kind = int.from_bytes(head[:4], "big"), head[4:]
-            kinds.append(kind)
+            kinds.add(kind)
             if not kind[:1].isupper():
                 file.seek(size + 4, 1)
             elif kind not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
@@ -160,11 +160,10 @@ def _scans(data: bytes) -> tuple[list[_Scan], bool]:
             progressive, left = mark in (0xC2, 0xCA), {component: {*range(64)} for component in segment[6::3]}
         place += 1 if mark == 0xFF else 2 + size
         if mark == 0xDA:
-            if segment[-1] & 15 == 0 or not progressive:  # bits that are still left
+            given = range(segment[-3], segment[-2] + 1) if progressive else range(64)
+            if not progressive or segment[-1] & 15 == 0:  # else bits are still to come
                 for component in segment[1:-3:2]:
-                    left.get(component, set()).difference_update(
-                        range(segment[-3], segment[-2] + 1) if progressive else range(64)
-                    )
+                    left.get(component, set()).difference_update(given)
             # Flat is: no difference of means, then the end of the block.  A scan of means only has no ends of blocks.
             ends_first = not any(shortest.get(0x10 | table & 15) for table in segment[2:-3:2])
             found = re.compile(rb"\xff[^\x00\xd0-\xd7]").search(data, place)
