@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -32,35 +31,11 @@ except ImportError:  # not in requirements-predict.txt, being 165 MB
 
 from common.core import messages, stopping
 from common.core.errors import UserError
+from common.media.ffmpeg_errors import DAMAGED, TURNED, describe_exit, failure
 
 TIMEOUT = 60  # seconds for one frame, which takes 0.1
 SEAMED: set[str] = set()
 """Paths of clips that were put together of several, whose seams -xerror would take for damage."""
-
-TURNED = "Odd rotation angle"  # in a log: FFmpeg would cut the corners off
-DAMAGED = "File ended prematurely|corrupt decoded frame"  # in a log: damage that may not end ffmpeg
-
-# What ffmpeg prints after the line that states the reason.
-ECHO = r"Conversion failed|Task finished|Terminating thread|Error opening (in|out)put file|Nothing was written"
-# What is wrong with a file, and what to do about other errors, by patterns of the log.
-_FAULTS = {
-    "matches no streams": "it has no video stream; expected a clip",
-    "Video: none|Cannot determine format of input": "no frame of its video can be decoded; expected a clip",
-    r"Color spaces:\s+(?:\[error\]\s+)?src: (\S+)|Unsupported input.* csp:(\S+)": (
-        "its colours ({}) cannot be read; convert the clip to BT.709 first"
-    ),
-    TURNED: "its frames are turned by an angle that is not a multiple of 90 degrees; turn the clip upright first",
-    "File ended prematurely": "it is cut short; copy the clip again",
-    "corrupt (?:input packet|decoded frame)": "parts of it are lost or damaged; copy the clip again",
-}
-_ADVICE = {
-    r"(?:encoder|filter)\W+lib(x264|x265|svtav1|vmaf)\b": (
-        "that FFmpeg is built without lib{}, imageio-ffmpeg's has it: point $FFMPEG there"
-    ),
-    "Unrecognized option|Option not found": "FFmpeg 5.1 or newer is needed, imageio-ffmpeg's is: point $FFMPEG there",
-    "No space left on device": "the disk is full: make room, or give another folder",
-    "SIGKILL": "is memory short? Try again, or point $FFMPEG to another FFmpeg",
-}
 
 Stream = Any
 """A stream, an output or a whole graph of ffmpeg-python, which gets its methods at run time."""
@@ -168,15 +143,15 @@ def run(
         except subprocess.TimeoutExpired as late:
             process.kill()
             log = (late.stderr or b"").decode(errors="replace")
-            raise _failure(task, f"did not end within {timeout} s", log) from None
+            raise failure(task, f"did not end within {timeout} s", log, find_ffmpeg()) from None
         except BaseException:
             process.kill()
             raise
     log = log.decode(errors="replace")
     if process.returncode:
-        raise _failure(task, _describe_exit(process.returncode), log)
+        raise failure(task, describe_exit(process.returncode), log, find_ffmpeg())
     if target and not (target.exists() and target.stat().st_size):
-        raise _failure(task, "ended well but wrote nothing; is it an FFmpeg?", log)
+        raise failure(task, "ended well but wrote nothing; is it an FFmpeg?", log, find_ffmpeg())
     return out, log
 
 
@@ -227,7 +202,7 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
                 lines += end + (part if frame is None else "")
                 said += [line for line in lines.splitlines() if "[Eval @" not in line]  # of which each frame has some
                 if TURNED in lines:
-                    raise _failure(task, "turned its frames", lines)
+                    raise failure(task, "turned its frames", lines, find_ffmpeg())
                 if frame is None:
                     break
                 yield frame, lines
@@ -235,14 +210,14 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
             if watchdog.overdue:
                 problem = f"gave no frame for {timeout} s"
             elif code:
-                problem = _describe_exit(code)
+                problem = describe_exit(code)
             elif not count:
                 said.append("\n[error] it shows no frame; expected a clip")
                 problem = "found no frame in it"
             else:
                 problem = "found damage in it" if re.search(DAMAGED, "\n".join(said)) else None
             if problem:
-                raise _failure(task, problem, "\n".join(said))
+                raise failure(task, problem, "\n".join(said), find_ffmpeg())
             yield None, lines
         finally:  # also when the reader stops early
             watchdog.ended.set()
@@ -285,27 +260,3 @@ def _read_ppm(file: IO[bytes]) -> np.ndarray | None:
     file.readline()  # 255
     data = file.read(width * height * 3)
     return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
-
-
-def _describe_exit(code: int) -> str:
-    """Put an exit status into words: "failed (exit code 1)", "was killed by SIGKILL"."""
-    return f"failed (exit code {code})" if code > 0 else f"was killed by {signal.Signals(-code).name}"
-
-
-def _failure(task: str, problem: str, log: str) -> UserError:
-    """Return the UserError for an ffmpeg that went wrong, with the last errors in its log and what to do."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if re.search(r"\[(error|fatal)\]", line)] or lines[-1:]
-    words = [re.sub(r"\[[^\]]* @ \w+\] |\[\w+\] ", "", line).strip(" .") for line in errors]
-    words = list(dict.fromkeys(word for word in words if not re.match(ECHO, word)))[-2:] or words[-1:]
-    said = " / ".join(words)[-400:] or "ffmpeg said nothing"
-    if fault := _first_match(_FAULTS, log):
-        return UserError(f"{task}: {fault}")
-    advice = _first_match(_ADVICE, f"{log}\n{problem}") or "check the file, or point $FFMPEG to another FFmpeg"
-    return UserError(f"{task}: {said}; {advice} ({find_ffmpeg()} {problem})")
-
-
-def _first_match(table: dict[str, str], text: str) -> str | None:
-    """Return the words of the first pattern that is in a text, with the pattern's group in them."""
-    matches = ((re.search(pattern, text), words) for pattern, words in table.items())
-    return next((words.format(*filter(None, match.groups())) for match, words in matches if match), None)
