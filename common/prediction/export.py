@@ -43,6 +43,9 @@ def export(spec: ModelSpec, config: ExportConfig) -> None:
 
     # Nothing here is worth a GPU, whose float32 convolutions have 10 bits.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    if config.format == "onnx":
+        # Protobuf in C keeps each copy of the weights that tf2onnx makes: 20 GB for MT_3LJND, and 5 in Python.
+        os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     load_keras(training=True)
     from common.models.inference import load_network
     from common.prediction import converters
