@@ -94,7 +94,7 @@ def read_image(path: str | Path) -> np.ndarray:
     except UnidentifiedImageError:
         if kind := tiff.unread_kind(path) or _foreign_kind(path):
             problem = f"{kind}; save it as PNG of 8 or 16 bits"
-        elif _begins(path, rb"\x89PNG\r\n|\xff\xd8\xff|GIF8|RIFF.{4}WEBP"):
+        elif re.match(rb"\x89PNG\r\n|\xff\xd8\xff|GIF8|RIFF.{4}WEBP", _beginning(path), re.DOTALL):
             problem = "its header is damaged; copy it again"
         else:
             problem = "not an image, or of an unknown kind; expected JPEG, PNG, WebP, AVIF, JPEG 2000, TIFF, BMP or PPM"
@@ -114,12 +114,14 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def _foreign_kind(path: Path) -> str | None:
-    return next((f"{name}, which is not read" for start, name in FOREIGN.items() if _begins(path, start)), None)
+    begin = _beginning(path)
+    kinds = (name for start, name in FOREIGN.items() if re.match(start, begin, re.DOTALL))
+    return next((f"{name}, which is not read" for name in kinds), None)
 
 
-def _begins(path: Path, pattern: bytes) -> bool:
+def _beginning(path: Path) -> bytes:
     with open(path, "rb") as file:
-        return bool(re.match(pattern, file.read(500), re.DOTALL))
+        return file.read(500)
 
 
 def _unknown_jpeg2000(path: Path, mode: str) -> str | None:
