@@ -38,7 +38,8 @@ from common.media.ffmpeg_process import watch_kills
 from common.media.formats import is_clip
 
 SAMPLES = 3  # of a scene that is longer than SAMPLE frames, which they have together
-SHORT = 0.5  # CRF by which samples differ from a scene, besides their spread, since each starts anew: 0.4 in the median
+# CRF by which samples differ from a scene, besides their spread, since each starts anew: measured, see docs/predict.md
+SHORT = {"libx264": 0.5, "libx265": 0.5, "libsvtav1": 2}
 _AV1AN = {"libx264": "x264", "libx265": "x265", "libsvtav1": "svt_av1"}  # the names in its JSON
 _X264_FLAGS = ("psy", "mbtree", "weightb", "no-fast-pskip")  # which the program x264 takes without a value
 _OF_FFMPEG = ("tag:v", "log-level", "fps", "fps-num", "fps-denom")  # what Av1an's encoders know of their input
@@ -158,9 +159,9 @@ def _find_setting(sample: Sample, encoder: Encoder, qp: int) -> tuple[float, flo
     whole, db, _ = sample.match(encoder, qp)
     step = db - sample.db(encoder, min(whole + 1, encoder.settings[0])) or STEP_DB  # the search has tried that one too
     spare = [own - wanted for own, wanted in zip(sample.dbs(encoder, whole), sample.dbs(H264, qp))]
-    spread = SHORT + 2 * statistics.stdev(spare) / math.sqrt(SAMPLES) / step if len(spare) > 1 else 0
+    spread = 2 * statistics.stdev(spare) / math.sqrt(SAMPLES) / step + SHORT[encoder.library] if len(spare) > 1 else 0
     if encoder.library == "libsvtav1":  # whose CRF is a whole number in ffmpeg
-        return whole, max(round(spread, 1), 1)
+        return whole, max(math.ceil(spread), 1)
     return whole + math.floor(10 * max(statistics.fmean(spare), 0) / step) / 10, max(round(spread, 1), 0.1)
 
 

@@ -73,7 +73,10 @@ def extract_frames(
             before, (number, seconds, *printed) = number, printed
             number, seconds = int(float(number)), float(seconds)
             if number <= before:  # ffmpeg counts anew where frames change
-                raise UserError(f"{path}: its frames change size after frame {before}; scale them to one size first")
+                raise UserError(
+                    f"{path}: after frame {before} its frames have another size, pixel format or range; "
+                    "make them alike first: ffmpeg -i CLIP -vf scale=W:H:out_range=tv,format=yuv420p ..."
+                )
             yield number, number / rate if rate else seconds, image
     except UserError:
         # Where all chosen numbers lie beyond the end, this error only says that no frame came.

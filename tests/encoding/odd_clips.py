@@ -255,7 +255,7 @@ CLIPS = [
     Odd("joined.ts", joined, even(2 * COUNT), streams=2, warning="1 packets of stream 1"),
     Odd("smoothly joined.ts", joined, even(2 * COUNT), streams=2),
     Odd("joined.mpg", joined, even(2 * COUNT), streams=2, suffix=".mp4"),
-    Odd("joined of two sizes.ts", two_sizes, refused="change size after frame 0"),
+    Odd("joined of two sizes.ts", two_sizes, refused="after frame 0 its frames have another size"),
     Odd("flash of one.mp4", flash(1), streams=2),
     Odd("flash of two.mp4", flash(2), streams=2),
     Odd("flash of two.mkv", flash(2), streams=2, codec="hevc"),

@@ -113,7 +113,7 @@ def test_the_margin_of_samples_is_two_standard_errors_and_what_each_loses():
             return [40.0] * 3 if encoder is H264 else [40.1, 40.3, 40.5]  # 0.6 dB are one CRF
 
     assert plans._find_setting(Sample(), ENCODERS["hevc-crf"][1], 30) == (27.5, 0.9)  # 0.5 + 2 * 0.2 / 3 ** 0.5 / 0.6
-    assert plans._find_setting(Sample(), ENCODERS["av1"][1], 30) == (27, 1)  # a whole number
+    assert plans._find_setting(Sample(), ENCODERS["av1"][1], 30) == (27, 3)  # whole numbers: 2 + the same, rounded up
 
 
 def test_images_have_a_qp_and_no_scenes(tmp_path, clip):
