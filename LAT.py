@@ -18,7 +18,6 @@ dead for good; `--output_bias zero` starts as the released program does.
 """
 
 import sys
-from dataclasses import dataclass
 from os.path import dirname
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
@@ -29,6 +28,8 @@ from common.models.autoencoder import latent
 from common.models.backbones import Autoencoders
 from common.models.blocks import lat_block, regression_head
 from common.models.registry import ModelSpec, Output, register
+
+from dataclasses import dataclass  # isort: skip, after `common`: before that, Ctrl-C shows a traceback
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,6 @@ its weight are ours, common/models/attention_decoder.py.
 """
 
 import sys
-from dataclasses import dataclass
-from functools import partial
 from os.path import dirname
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
@@ -30,6 +28,9 @@ from common.models.attention_decoder import build_attention_decoder
 from common.models.backbones import VGG16
 from common.models.blocks import regression_head
 from common.models.registry import ModelSpec, Output, register
+
+from dataclasses import dataclass  # isort: skip, after `common`: before that, Ctrl-C shows a traceback
+from functools import partial  # isort: skip
 
 
 @dataclass(frozen=True)

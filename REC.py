@@ -16,7 +16,6 @@ Deviation: where the output's bias starts, as in LAT.py.
 """
 
 import sys
-from dataclasses import dataclass
 from os.path import dirname
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
@@ -26,6 +25,8 @@ from common.media.formats import TCSVT
 from common.models.backbones import Autoencoders
 from common.models.blocks import rec_block, regression_head
 from common.models.registry import ModelSpec, Output, register
+
+from dataclasses import dataclass  # isort: skip, after `common`: before that, Ctrl-C shows a traceback
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@
 `UserError`.
 """
 
+import _signal  # type: ignore  # has no stubs; `signal` itself takes as long to import as the rest of this file
 import importlib
 import os
-import signal
 import sys
 
 __version__ = "0.9.0"
@@ -44,10 +44,17 @@ def _is_program() -> bool:
         return b"common.cli" in file.read()
 
 
+def _interrupt(number: int, frame: object) -> None:
+    """End the program after Ctrl-C."""
+    try:
+        os.write(2, b"\ninterrupted\n")
+    finally:
+        os._exit(128 + number)
+
+
 if _is_program():
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Ctrl-C ends it without a word until `common.core.stopping` is there: an exception among imports shows a
-        # traceback, or is lost in NumPy's.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        # Until `common.core.stopping` is there: an exception among imports shows a traceback, or is lost in NumPy's.
+        _signal.signal(_signal.SIGINT, _interrupt)
     for name in [name for name in os.environ if name.startswith("TQDM_") and name != "TQDM_DISABLE"]:
         del os.environ[name]  # a wrong one ends tqdm's import with a traceback

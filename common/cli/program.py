@@ -48,9 +48,6 @@ def run(main: Callable[[], int]) -> NoReturn:
             code, line = main(), None
             sys.stdout.flush()
         except BaseException as error:
-            if isinstance(error, SystemExit) and not stopping.stopped():  # argparse has said why
-                stopping.clean()
-                raise
             code, line = _describe(error)
         stopping.end(code, line)
     except BaseException as error:
@@ -68,6 +65,8 @@ def _describe(error: BaseException) -> tuple[int, str | None]:
     match error:
         case KeyboardInterrupt():
             return 130, "\ninterrupted; what was saved is kept"
+        case SystemExit(code=int(code)):  # argparse has said why
+            return code, None
         case BrokenPipeError():  # the reader of our output left, as `head` does
             return 141, stopping.what_is_kept("standard output: its reader has gone; kept: ") or None
         case UserError():
@@ -161,6 +160,10 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return options, unknown
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help or an error; argparse's own hides that it could not be written."""
+        print(message, end="", file=file or sys.stderr, flush=True)
 
     def error(self, message: str) -> NoReturn:
         """End the program with the message."""

@@ -30,8 +30,17 @@ def settle_program() -> None:
     """Do what `settle` does, and what only a program may do, not a library in somebody's notebook."""
     settle()
     os.environ["MPLBACKEND"] = "agg"  # nothing is shown; a backend that is not there would end the program
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name must not end a program
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is no buffer
+        if type(raw) is io.FileIO and raw.fileno() in (1, 2):  # not a notebook's
+            stream.flush()
+            own = _Stream(raw.fileno(), "w", closefd=False)
+            own = own if raw is buffer else io.BufferedWriter(own)
+            settings = {key: getattr(stream, key) for key in ("encoding", "line_buffering", "write_through")}
+            # A file's name must not end a program.
+            setattr(sys, name, io.TextIOWrapper(own, errors="backslashreplace", **settings))
 
 
 def _open_streams() -> None:
@@ -66,31 +75,30 @@ def remove_home() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Patient(io.FileIO):
-    """A standard stream that goes on into nothing when its reader has gone, as `head` does."""
+class _Stream(io.FileIO):
+    """A standard stream whose faults name it.
+
+    Where `patient`, it goes on into nothing when its reader has gone, as `head` does.
+    """
+
+    patient = False
 
     def write(self, data) -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            name = "standard output" if self.fileno() == 1 else "standard error"
+            if not (self.patient and isinstance(error, BrokenPipeError)):
+                raise OSError(error.errno, error.strerror, name) from None
             discard_output(self.fileno())
             if self.fileno() == 1:
-                print("warning: standard output: its reader has gone; goes on without it", file=sys.stderr)
+                print(f"warning: {name}: its reader has gone; goes on without it", file=sys.stderr)
             return len(data)
 
 
 def outlive_readers() -> None:
     """Let the process go on when nobody reads its output any more; for work whose results are files."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        buffer = getattr(stream, "buffer", None)
-        raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is no buffer
-        if type(raw) is io.FileIO and raw.fileno() in (1, 2):  # not a notebook's
-            stream.flush()
-            patient = _Patient(raw.fileno(), "w", closefd=False)
-            settings = ("encoding", "errors", "line_buffering", "write_through")
-            patient = patient if raw is buffer else io.BufferedWriter(patient)
-            setattr(sys, name, io.TextIOWrapper(patient, **{key: getattr(stream, key) for key in settings}))
+    _Stream.patient = True
 
 
 def discard_output(*numbers: int) -> None:

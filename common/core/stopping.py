@@ -92,7 +92,7 @@ def begin() -> None:
     for name in SIGNALS:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         # A shell lets what it starts in the background ignore some; that stays so.
-        if number and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+        if number and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
     if hasattr(signal, "SIGCHLD"):  # whoever starts programs and ignores it hands that on: each would seem to end well
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

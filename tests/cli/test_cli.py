@@ -46,6 +46,15 @@ def test_every_end_has_its_code_and_its_line(body, code, stderr):
     assert (done.returncode, done.stderr) == (code, stderr)
 
 
+@pytest.mark.parametrize("command", ["LAT.py --help", "-m common.weights list"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written(command, unbuffered):
+    settings = {"cwd": PROJECT, "env": {**os.environ, "PYTHONUNBUFFERED": unbuffered}, "text": True}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, *command.split()], stdout=full, stderr=subprocess.PIPE, **settings)
+    assert (done.returncode, done.stderr) == (2, "error: standard output: No space left on device\n")
+
+
 def test_a_defect_keeps_its_traceback():
     done = ends("1 / 0")
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
@@ -82,6 +91,7 @@ def noted(self, name, **settings):
     parsers[name] = add_parser(self, name, **settings)
     return parsers[name]
 argparse._SubParsersAction.add_parser = noted
+os._exit = sys.exit  # which ends a program
 
 def run(*arguments):
     sys.argv = [*arguments]

@@ -45,6 +45,7 @@ ENCODE = kinds.PREDICT.format(f"{FRAMES}/1.png {FRAMES}/2.png {{made.stops}}/fil
 COMMANDS = {
     "train": kinds.TRAIN.format("small", "{made.root}", 12) + " --resume",
     "predict": kinds.PREDICT.format(f"{FRAMES} --output rows.csv --resume"),
+    "predict_anew": kinds.PREDICT.format(f"{FRAMES} --output rows.jsonl --overwrite"),
     "encode": ENCODE,
     "encode_hevc": f"{ENCODE} --codec hevc",
     "encode_av1": f"{ENCODE} --codec av1",
