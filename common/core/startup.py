@@ -90,7 +90,8 @@ class _Stream(io.FileIO):
             name = "standard output" if self.fileno() == 1 else "standard error"
             if not (self.patient and isinstance(error, BrokenPipeError)):
                 raise OSError(error.errno, error.strerror, name) from None
-            discard_output(self.fileno())
+            with open(os.devnull, "wb") as nothing:  # which libraries that write to the number get, too
+                os.dup2(nothing.fileno(), self.fileno())
             if self.fileno() == 1:
                 print(f"warning: {name}: its reader has gone; goes on without it", file=sys.stderr)
             return len(data)
@@ -99,14 +100,6 @@ class _Stream(io.FileIO):
 def outlive_readers() -> None:
     """Let the process go on when nobody reads its output any more; for work whose results are files."""
     _Stream.patient = True
-
-
-def discard_output(*numbers: int) -> None:
-    """Send what is written to these streams, by number, to nothing from now on."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    for number in numbers:
-        os.dup2(nothing, number)
-    os.close(nothing)
 
 
 def keras_home() -> Path:

@@ -241,16 +241,18 @@ def test_a_folder_is_locked_while_it_is_removed(tmp_path, monkeypatch):
     assert stopping._lock_folder(own) is None
 
 
-@pytest.mark.parametrize("module", ["platform", "signal", "dataclasses"])
-@pytest.mark.parametrize("program", [["-m", "common.prepare"], ["LAT.py"]])
-def test_ctrl_c_among_the_imports_shows_a_line(tmp_path, program, module):
+@pytest.mark.parametrize("parent", [None, str(os.getpid())])
+@pytest.mark.parametrize(
+    ("program", "module"), [(["-m", "common.prepare"], "signal"), (["LAT.py"], "dataclasses"), (["LAT.py"], "platform")]
+)
+def test_ctrl_c_among_the_imports_shows_a_line(tmp_path, program, module, parent):
     (tmp_path / f"{module}.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(30)\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)} | ({stopping.PARENT: parent} if parent else {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, *program], cwd=PROJECT, env=environment, **pipes)
     assert process.stdout.readline() == "importing\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=20)[1] == "\ninterrupted\n" and process.returncode == 130
+    assert process.communicate(timeout=20)[1] == ("" if parent else "\ninterrupted\n") and process.returncode == 130
 
 
 def test_a_users_own_program_keeps_its_ctrl_c(tmp_path):
