@@ -70,16 +70,12 @@ def measure(table: pd.DataFrame) -> dict[str, float]:
     Returns:
         {measure: value}, with the ends of the intervals as `MEASURE low` and `MEASURE high`.
     """
-    means, source = per_image(table), pd.factorize(table["source"])[0]
-    ranked = table["predicted"].to_numpy(), table["true"].to_numpy(), source
-    measures = {**_summary(means.mean()), "Spearman": spearman(*ranked, np.ones((1, source.max() + 1)))[0]}
-    sums = means.groupby(source).sum()
-    if len(sums) >= 3:
-        draws = np.random.default_rng(0).multinomial(len(sums), [1 / len(sums)] * len(sums), RESAMPLES)
-        images = draws @ np.bincount(source)
-        drawn = _summary(pd.DataFrame(draws @ sums.to_numpy() / images[:, None], columns=sums.columns))
-        for name, values in {**drawn, "Spearman": spearman(*ranked, draws)}.items():
-            values = np.asarray(values)[np.isfinite(values)]
+    source = pd.factorize(table["source"])[0]
+    measures = {name: values.item() for name, values in _measures(table, np.ones((1, len(table)))).items()}
+    if (count := source.max() + 1) >= 3:
+        draws = np.random.default_rng(0).multinomial(count, [1 / count] * count, RESAMPLES)
+        for name, values in _measures(table, draws[:, source]).items():
+            values = values[np.isfinite(values)]
             if len(values) and np.isfinite(measures[name]):
                 measures[f"{name} low"], measures[f"{name} high"] = np.percentile(values, [2.5, 97.5])
     return measures
@@ -92,74 +88,43 @@ def measure_levels(predicted: ArrayLike, true: ArrayLike, median: float, source:
     return {name: value for name, value in measure(pd.DataFrame({**known, **unknown})).items() if np.isfinite(value)}
 
 
-def spearman(a: np.ndarray, b: np.ndarray, source: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return the rank correlation of a and b, both (images,), in each draw of sources; NaN where either is constant.
+def _measures(table: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return {measure: (draws,)} of the images of a table, each counted as often as `weights` (draws, images) say."""
 
-    Args:
-        source: The number of each image's source, from 0, (images,).
-        draws: How often each source is drawn, (draws, sources).
-    """
-    correlations = []
-    for drawn in draws:
-        weights = drawn[source]
-        x, y = (_ranks(values, weights) for values in (a, b))
-        x, y = (ranks - np.average(ranks, weights=weights) for ranks in (x, y))
-        variances = [np.average(ranks**2, weights=weights) for ranks in (x, y)]
-        covariance = np.average(x * y, weights=weights)
-        correlations.append(covariance / np.sqrt(np.prod(variances)) if min(variances) > 1e-9 else np.nan)
-    return np.array(correlations)
+    def mean(values):
+        """The mean of what is known of values, (images,) or (draws, images)."""
+        values = np.asarray(values, float)
+        known = ~np.isnan(values)
+        return (weights * np.where(known, values, 0)).sum(axis=1) / (weights * known).sum(axis=1)
 
+    def correlation(a, b):
+        a, b = (np.asarray(values) - mean(values)[:, None] for values in (a, b))
+        variances = mean(a**2), mean(b**2)
+        return np.where(np.minimum(*variances) > 1e-9, mean(a * b) / np.sqrt(np.prod(variances, axis=0)), np.nan)
 
-def _ranks(values, weights):
-    """The rank of each of `values` (N,), counted as often as `weights` (N,) say; equal values share one rank."""
-    _, inverse = np.unique(values, return_inverse=True)
-    counts = np.bincount(inverse, weights)
-    return (np.cumsum(counts) - counts / 2)[inverse]
+    def ranks(values):
+        """The rank of each image in each draw; equal values share one."""
+        _, inverse = np.unique(values, return_inverse=True)
+        counts = weights @ np.eye(inverse.max() + 1)[inverse]  # (draws, different values)
+        return (np.cumsum(counts, axis=1) - counts / 2)[:, inverse]
 
-
-def per_image(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the quantities whose means give the measures, a row per image.  table: see `measure`."""
-    error, over = table["predicted"] - table["true"], nearest_qp(table["predicted"], clip=True) - table["true"]
-    return pd.DataFrame(
-        {
-            "absolute": error.abs(),
-            "squared": error**2,
-            "error": error,
-            "baseline": (table["median"] - table["true"]).abs(),
-            **{f"within {limit}": (error.abs() <= limit) * 1.0 for limit in (1, 2, 3)},
-            **{name: table[name].abs() for name in ("PSNR", "SSIM", "VMAF")},
-            "over": (over > 0) * 1.0,
-            "over QP": np.maximum(over, 0),
-            "over dB": -table["PSNR"] * (over > 0),
-            "true": table["true"],
-            "true squared": table["true"] ** 2,
-            "predicted": table["predicted"],
-            "predicted squared": table["predicted"] ** 2,
-            "product": table["predicted"] * table["true"],
-            **{name: table[name] for name in ("bytes", "fixed bytes")},
-            "satisfied": table["satisfied"].fillna(0),
-            "sampled": table["satisfied"].notna() * 1.0,  # images without samples do not count in the mean
-        }
-    )
-
-
-def _summary(mean):
-    """The measures that follow from the means of `per_image`: numbers of a Series, columns of a table."""
-    with np.errstate(all="ignore"):  # 0 / 0 is NaN: no overshoot has no cost
-        variances = [mean[f"{name} squared"] - mean[name] ** 2 for name in ("true", "predicted")]
-        covariance = mean["product"] - mean["true"] * mean["predicted"]
-        constant = np.minimum(*variances) < 1e-9
+    true, predicted = table["true"], table["predicted"]
+    error, over = predicted - true, true.rsub(nearest_qp(predicted, clip=True))  # coded - true
+    with np.errstate(all="ignore"):  # 0 / 0 is NaN: nothing is known, or no overshoot has a cost
+        mae, baseline = mean(error.abs()), mean((table["median"] - true).abs())
         return {
-            "MAE": mean["absolute"],
-            "floor": mean["baseline"],
-            "skill": 1 - np.divide(mean["absolute"], mean["baseline"]),
-            "RMSE": np.sqrt(mean["squared"]),
-            "bias": mean["error"],
-            "Pearson": np.where(constant, np.nan, covariance / np.sqrt(np.prod(variances, axis=0)))[()],
-            **{name: mean[name] for name in ("within 1", "within 2", "within 3", "PSNR", "SSIM", "VMAF")},
-            "overshoot": mean["over"],
-            "overshoot QP": np.divide(mean["over QP"], mean["over"]),
-            "overshoot dB": np.divide(mean["over dB"], mean["over"]),
-            "rate saved": 1 - np.divide(mean["bytes"], mean["fixed bytes"]),
-            "satisfied": np.divide(mean["satisfied"], mean["sampled"]),
+            "MAE": mae,
+            "floor": baseline,
+            "skill": 1 - mae / baseline,
+            "RMSE": np.sqrt(mean(error**2)),
+            "bias": mean(error),
+            "Pearson": correlation(true, predicted),
+            "Spearman": correlation(ranks(true), ranks(predicted)),
+            **{f"within {limit}": mean(error.abs() <= limit) for limit in (1, 2, 3)},
+            **{name: mean(table[name].abs()) for name in ("PSNR", "SSIM", "VMAF")},
+            "overshoot": mean(over > 0),
+            "overshoot QP": mean(over.where(over > 0)),
+            "overshoot dB": mean(-table["PSNR"].where(over > 0)),
+            "rate saved": 1 - mean(table["bytes"]) / mean(table["fixed bytes"]),
+            "satisfied": mean(table["satisfied"]),
         }

@@ -7,7 +7,6 @@ import pandas as pd
 
 from common.core.plotting import png_figure
 from common.encoding.image_cache import EncodedImageCache
-from common.evaluation.accuracy import per_image
 from common.evaluation.comparison import EvaluationData
 from common.evaluation.report import TABLES, Plot
 from common.media.images import read_image
@@ -34,9 +33,8 @@ def draw(
     colours = {model: f"C{number}" for number, model in enumerate(predictions["model"].unique())}
     # There is no QP above 51: the levels of an untrained model would leave no room for the others.
     predicted = predictions["predicted"].clip(0, 51)
-    by_level = list(
-        predictions.assign(colour=predictions["model"].map(colours.get), predicted=predicted).groupby("level")
-    )
+    columns = {"colour": predictions["model"].map(colours.get), "predicted": predicted}
+    by_level = list(predictions.assign(**columns, error=predicted - predictions["true"]).groupby("level"))
     plots = []
 
     def figure(name, title, size, table=""):
@@ -54,7 +52,7 @@ def draw(
     with figure("content.png", "Error by content", size, ERRORS) as panels:
         _draw_content(panels, by_level)
     for level, part in by_level:
-        best = per_image(part)["absolute"].groupby(part["model"]).mean().idxmin()
+        best = part["error"].abs().groupby(part["model"]).mean().idxmin()
         part = part[part["model"] == best].assign(over=part["coded QP"] - part["true"])
         part = part.sort_values("over", kind="stable")
         chosen = part.iloc[sorted({0, len(part) // 2, len(part) - 1})]
@@ -101,8 +99,15 @@ def _draw_histogram(figure, by_level):
     bins = np.arange(-WIDEST - 0.5, WIDEST + 1)
     for axes, _, models in _panels(figure, by_level):
         for model, rows, colour in models:
-            error = (rows["predicted"] - rows["true"]).clip(-WIDEST, WIDEST)
-            axes.hist(error, bins, label=model, histtype="step", color=colour, linewidth=1.5, alpha=0.8)
+            axes.hist(
+                rows["error"].clip(-WIDEST, WIDEST),
+                bins,
+                label=model,
+                histtype="step",
+                color=colour,
+                linewidth=1.5,
+                alpha=0.8,
+            )
         axes.axvline(0, color="0.7", zorder=0)
         axes.set(xlabel=f"error (QP); beyond {WIDEST} at the ends", ylabel="images")
         axes.yaxis.get_major_locator().set_params(integer=True)
@@ -111,7 +116,7 @@ def _draw_histogram(figure, by_level):
 def _draw_content(figure, by_level):
     for axes, _, models in _panels(figure, by_level):
         for model, rows, colour in models:
-            axes.scatter(rows["SI"], per_image(rows)["absolute"], s=18, alpha=0.7, color=colour, label=model)
+            axes.scatter(rows["SI"], rows["error"].abs(), s=18, alpha=0.7, color=colour, label=model)
         axes.set(xlabel="spatial information (ITU-T P.910)", ylabel="absolute error (QP)", ylim=(0, None))
 
 

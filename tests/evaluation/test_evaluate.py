@@ -73,7 +73,7 @@ def test_the_rank_correlation_of_a_draw_is_that_of_the_images_drawn():
     table, draw = pd.concat([four_images()] * 2, ignore_index=True), np.array([2, 0, 1, 1])
     table["predicted"] += [0, 0, 0, 0, 3, -1, 1, -2]
     source = np.tile(range(4), 2)
-    found = accuracy.spearman(table["predicted"].to_numpy(), table["true"].to_numpy(), source, draw[None])
+    found = accuracy._measures(table, draw[source][None])["Spearman"]
     drawn = table.loc[table.index.repeat(draw[source])]
     assert found == pytest.approx([drawn["predicted"].rank().corr(drawn["true"].rank())])
 
