@@ -34,7 +34,7 @@ from common.media.clips import extract_frames
 from common.media.ffmpeg import CLIP_TIMEOUT, clip_input, x264_output
 from common.media.ffmpeg_process import run
 from common.models.registry import LEVELS
-from common.prediction.inputs import find_inputs
+from common.prediction.inputs import find_places
 
 LOWEST, HIGHEST = 10, 46  # ab-av1's --min-crf and --max-crf for x264
 FRAMES = "scenes+1s"  # as `predict`
@@ -61,7 +61,7 @@ def main(arguments=None) -> int:
             "ours": lambda clip: ours(predictor, clip, Path(folder, "ours.mp4")),
             "search": lambda clip: search(clip, target, Path(folder, "search.264")),
         }
-        for number, path in enumerate(find_inputs(options.clips)):
+        for number, path in enumerate(find_places(options.clips)):
             clip, load_before = analyse_clip(path), os.getloadavg()[0]
             of_clip = {name: methods[name](clip) for name in sorted(methods, reverse=number % 2 == 1)}
             height, width = clip.format.size

@@ -48,7 +48,7 @@ def measure(name, backend, precision, folder, count):
         write_weights(spec, file)
         level = 1 if spec.needs_level else None
         predictor = load(name, level, file, precision=precision, backend=backend, batch_size=2)
-    files = inputs.find_inputs([str(folder)])
+    files = list(inputs.find_places([str(folder)]))
     paths, peaks = [files[number % len(files)] for number in range(count)], []
 
     def prepare(paths):

@@ -99,15 +99,8 @@ def _draw_histogram(figure, by_level):
     bins = np.arange(-WIDEST - 0.5, WIDEST + 1)
     for axes, _, models in _panels(figure, by_level):
         for model, rows, colour in models:
-            axes.hist(
-                rows["error"].clip(-WIDEST, WIDEST),
-                bins,
-                label=model,
-                histtype="step",
-                color=colour,
-                linewidth=1.5,
-                alpha=0.8,
-            )
+            error = rows["error"].clip(-WIDEST, WIDEST)
+            axes.hist(error, bins, label=model, histtype="step", color=colour, linewidth=1.5, alpha=0.8)
         axes.axvline(0, color="0.7", zorder=0)
         axes.set(xlabel=f"error (QP); beyond {WIDEST} at the ends", ylabel="images")
         axes.yaxis.get_major_locator().set_params(integer=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.core import threads
 from common.core.errors import UserError
-from common.media.ffmpeg import CLIP_TIMEOUT, clip_as_yuv420, clip_format, clip_input, rgb, x264_output
+from common.media.ffmpeg import CLIP_TIMEOUT, clip_as_yuv420, clip_format, clip_input, read_score, rgb, x264_output
 from common.media.ffmpeg_process import Stream, find_ffmpeg, output_lines, rgb_frames, run
 from common.media.metrics import HIGHEST_DB
 
@@ -193,7 +193,5 @@ def compare_streams(
             if line and not line.startswith(b"#"):
                 progress()
         dbs = [min(float(db), HIGHEST_DB) for line in frames for db in re.findall(r"\bpsnr_y:(\S+)", line)]
-    ssim, vmaf = (re.search(rf"{word} ?([\d.]+)", log) for word in ("SSIM Y:", "VMAF score:"))
-    if not dbs or not ssim or (with_vmaf and not vmaf):
-        raise UserError(f"{task}: no score came back; is {find_ffmpeg()} FFmpeg?")
-    return {"psnr": dbs, "ssim": float(ssim[1]), "vmaf": float(vmaf[1]) if vmaf else None}
+    vmaf = read_score(log, "VMAF score", task) if with_vmaf else None
+    return {"psnr": dbs, "ssim": read_score(log, "SSIM Y", task), "vmaf": vmaf}

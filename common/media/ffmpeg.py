@@ -107,9 +107,8 @@ def encode_intra(image: np.ndarray, qp: int, with_vmaf: bool = False) -> Encoded
     height, width = _checked(image).shape[:2]
     frame = _even(image)
     task = f"encoding a {width}x{height} image at QP {qp}"
-    bitstream = run(x264_output(_yuv(_raw_input(frame)), "pipe:", qp, threads=1, format="h264"), task, frame.tobytes())[
-        0
-    ]
+    graph = x264_output(_yuv(_raw_input(frame)), "pipe:", qp, threads=1, format="h264")
+    bitstream, _ = run(graph, task, frame.tobytes())
     if not with_vmaf:
         raw, score = run(_rgb_output(ffmpeg.input("pipe:", format="h264", threads=1)), task, bitstream)[0], None
     else:  # ffmpeg has one standard input: that is for the reference, the bitstream waits in a file
@@ -119,7 +118,7 @@ def encode_intra(image: np.ndarray, qp: int, with_vmaf: bool = False) -> Encoded
             decoded = ffmpeg.input(str(file), threads=1).video.split()
             scored = _vmaf_output(decoded[0], _yuv(_raw_input(frame)), (height, width))
             raw, log = run(ffmpeg.merge_outputs(scored, _rgb_output(decoded[1])), task, frame.tobytes())
-        score = _vmaf_score(log)
+        score = read_score(log, "VMAF score", task)
     if len(raw) != frame.size:
         raise UserError(f"{task}: got {len(raw)} bytes of pixels instead of {frame.size}; is {find_ffmpeg()} FFmpeg?")
     return EncodedImage(np.frombuffer(raw, np.uint8).reshape(frame.shape)[:height, :width].copy(), bitstream, score)
@@ -138,7 +137,8 @@ def vmaf(reference: np.ndarray, distorted: np.ndarray) -> float:
     stream = _yuv(_raw_input(images)).split()
     upper, lower = (stream[i].filter("crop", width, height, 0, i * height) for i in (0, 1))
     graph = _vmaf_output(lower, upper, (height, width))
-    return _vmaf_score(run(graph, f"measuring VMAF of a {width}x{height} image", images.tobytes())[1])
+    task = f"measuring VMAF of a {width}x{height} image"
+    return read_score(run(graph, task, images.tobytes())[1], "VMAF score", task)
 
 
 def clip_input(path: str | Path) -> Stream:
@@ -200,11 +200,8 @@ def _has_seams(path: str, modified: int) -> bool:
 
 def clip_format(path: str | Path) -> ClipFormat:
     """Decode the first frame of a clip and return its format.  Raises UserError where there is none."""
-    task, graph = (
-        f"decoding {path}",
-        clip_input(path).filter("showinfo", checksum=0).output("-", format="null", vframes=1),
-    )
-    log = run(graph, task, timeout=CLIP_TIMEOUT)[1]
+    graph = clip_input(path).filter("showinfo", checksum=0).output("-", format="null", vframes=1)
+    _, log = run(graph, f"decoding {path}", timeout=CLIP_TIMEOUT)
     frame = re.search(r" fmt:(\w+) .*?sar:(\d+/\d+) s:(\d+)x(\d+) ", log)
     clock = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", log)
     if not frame or not clock:
@@ -291,8 +288,9 @@ def _vmaf_output(distorted: Stream, reference: Stream, size: tuple[int, int]) ->
     return ffmpeg.filter([distorted, reference], "libvmaf", n_threads=1).output("-", format="null")
 
 
-def _vmaf_score(log: str) -> float:
-    score = re.search(r"VMAF score: ([\d.]+)", log)
+def read_score(log: str, name: str, task: str) -> float:
+    """Return the mean that a filter has logged under a name; raise UserError where there is none."""
+    score = re.search(rf"{name}: ?([\d.]+)", log)
     if not score:
-        raise UserError(f"measuring VMAF: no score came back; is {find_ffmpeg()} FFmpeg?")
+        raise UserError(f"{task}: no score came back; is {find_ffmpeg()} FFmpeg?")
     return float(score[1])

@@ -136,22 +136,21 @@ def run(
 
     Where `target`, a file, is not there afterwards, that is an error too.
     """
-    pipe = subprocess.PIPE
+    pipe, problem = subprocess.PIPE, ""
     with start(graph, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL if data is None else pipe) as process:
         try:
             out, log = process.communicate(data, timeout)
         except subprocess.TimeoutExpired as late:
+            out, log, problem = b"", late.stderr or b"", f"did not end within {timeout} s"
+        finally:
             process.kill()
-            log = (late.stderr or b"").decode(errors="replace")
-            raise failure(task, f"did not end within {timeout} s", log, find_ffmpeg()) from None
-        except BaseException:
-            process.kill()
-            raise
+    if process.returncode and not problem:
+        problem = describe_exit(process.returncode)
+    elif target and not (target.exists() and target.stat().st_size):
+        problem = problem or "ended well but wrote nothing; is it an FFmpeg?"
     log = log.decode(errors="replace")
-    if process.returncode:
-        raise failure(task, describe_exit(process.returncode), log, find_ffmpeg())
-    if target and not (target.exists() and target.stat().st_size):
-        raise failure(task, "ended well but wrote nothing; is it an FFmpeg?", log, find_ffmpeg())
+    if problem:
+        raise failure(task, problem, log, find_ffmpeg())
     return out, log
 
 
@@ -201,13 +200,14 @@ def _frames(graph: Stream, read: Callable[[IO[bytes]], Any], task: str, timeout:
                 lines, end, part = (part + log.read()).rpartition("\n")  # the last line may be incomplete
                 lines += end + (part if frame is None else "")
                 said += [line for line in lines.splitlines() if "[Eval @" not in line]  # of which each frame has some
-                if TURNED in lines:
-                    raise failure(task, "turned its frames", lines, find_ffmpeg())
-                if frame is None:
+                turned = TURNED in lines
+                if frame is None or turned:
                     break
                 yield frame, lines
                 count += 1
-            if watchdog.overdue:
+            if turned:
+                problem = "turned its frames"
+            elif watchdog.overdue:
                 problem = f"gave no frame for {timeout} s"
             elif code:
                 problem = describe_exit(code)

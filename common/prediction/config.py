@@ -16,16 +16,14 @@ RESIZE_MODES = {
 PRECISIONS = ("float32", "bfloat16")
 SWITCH = ("off", "on")
 BACKENDS = ("tensorflow", *RUNTIMES, "jax", "torch")
-"""What can compute; see PredictorConfig."""
+"""What can compute; see ComputeConfig."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictorConfig:
-    """How a network predicts the levels of an image.
+class ComputeConfig:
+    """How a network computes.
 
     Args:
-        input_size: (height, width) that the network sees; None for the paper's.
-        resize_mode: What it sees of an image, a key of RESIZE_MODES.
         precision: Of weights and arithmetic, one of PRECISIONS.
         batch_size: Images in the network at once; more than a few gain something on a GPU only.  None for the model's
             on a CPU, and on a GPU as many as fit; the memory that is free decides, and with it the levels' last digit.
@@ -38,24 +36,32 @@ class PredictorConfig:
         ValueError: A setting has a value that it does not take.
     """
 
-    input_size: tuple[int, int] | None = None
-    resize_mode: str = "stretch"
     precision: str = "float32"
-    batch_size: int | None = 1
+    batch_size: int | None = None
     tf32: str = "off"
     backend: str | None = None
 
     def __post_init__(self):
-        for name, choices in (
-            ("resize_mode", RESIZE_MODES),
-            ("precision", PRECISIONS),
-            ("tf32", SWITCH),
-            ("backend", (None, *BACKENDS)),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} {getattr(self, name)!r}: expected {', '.join(map(str, choices))}")
+        known = {"precision": PRECISIONS, "tf32": SWITCH, "backend": (None, *BACKENDS), "resize_mode": RESIZE_MODES}
+        for name, value in vars(self).items():
+            if name in known and value not in known[name]:
+                raise ValueError(f"{name} {value!r}: expected {', '.join(map(str, known[name]))}")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size {self.batch_size}: expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorConfig(ComputeConfig):
+    """How a network predicts the levels of an image.
+
+    Args:
+        input_size: (height, width) that the network sees; None for the paper's.
+        resize_mode: What it sees of an image, a key of RESIZE_MODES.
+    """
+
+    batch_size: int | None = 1
+    input_size: tuple[int, int] | None = None
+    resize_mode: str = "stretch"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from common.core.environment import PROJECT
+from common.core.environment import PROJECT, package_version
 from common.core.errors import UserError
 from common.core.files import megabytes, sha256
 from common.core.messages import warn
@@ -75,16 +74,8 @@ def _key(spec: ModelSpec, level: str | None, weights: Path, format_name: str) ->
     code += [PROJECT / "common/prediction" / name for name in ("export.py", "converters.py")]
     digest = hashlib.sha256("".join(map(sha256, [weights, *code])).encode())
     makers = ["tensorflow", "keras", *(module for module, _ in FORMATS[format_name].needs)]
-    digest.update(f"{spec.name} {level} {spec.input.shape} {format_name} {[*map(_version, makers)]}".encode())
+    digest.update(f"{spec.name} {level} {spec.input.shape} {format_name} {[*map(package_version, makers)]}".encode())
     return digest.hexdigest()[:32]
-
-
-def _version(package: str) -> str:
-    """Return the version of a package; "" where it is not installed, as what only predicts need not be."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _export(spec: ModelSpec, level: str | None, weights: Path, format_name: str, target: Path) -> None:
@@ -103,13 +94,10 @@ def describe(*, clear: bool = False) -> str:
     """Return a line about the cache for a person; clear: empty it."""
     entries = _entries()
     size = sum(map(_size, entries))
-    networks = [file.name for entry in entries for file in sorted(entry.glob("*")) if file.suffix in _suffixes()]
+    suffixes = {form.suffix for form in FORMATS.values()}
+    networks = [file.name for entry in entries for file in sorted(entry.glob("*")) if file.suffix in suffixes]
     if clear:
         for entry in entries:
             shutil.rmtree(entry)
     listed = f": {', '.join(sorted(networks))}" if networks else ""
     return f"{folder()}: {len(networks)} exported networks, {megabytes(size)}{' removed' if clear else ''}{listed}"
-
-
-def _suffixes() -> set[str]:
-    return {form.suffix for form in FORMATS.values()}

@@ -25,11 +25,6 @@ SUFFIXES = IMAGE_SUFFIXES | CLIP_SUFFIXES | set(".avif .gif .j2k .jfif .jp2 .jpe
 Frame = tuple[Path, int | None, float | None]  # (path, number, seconds); None for an image that is no clip's frame
 
 
-def find_inputs(names: Iterable[str], exclude: str | None = None) -> list[Path]:
-    """Return the files of `find_places`."""
-    return list(find_places(names, exclude))
-
-
 def find_places(names: Iterable[str], exclude: str | None = None) -> dict[Path, Path]:
     """Find the files that names stand for, each once, in the order given; those of folders in natural order.
 

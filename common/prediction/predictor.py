@@ -209,15 +209,8 @@ def load(
         level: "JND1" to "JND3", or 1 to 3; None for all three, or as many as have weights there.
         weights: The weight file, or a network that `export` wrote, or a folder that holds it anywhere in or below.
         fit: The older name of `resize_mode`.
-        **settings: Those of `common.prediction.config.PredictorConfig`, with their defaults:
-            resize_mode: "stretch" as the papers do; "crop"; "tiles": see `common.prediction.resize_modes`.
-            precision: "float32", or "bfloat16".
-            batch_size: Images in the network at once, 1; more than a few gain something on a GPU only.  None for as
-                many as fit on a GPU, and the model's number on a CPU.
-            tf32: "off", or "on".
-            input_size: (height, width) that the network was trained for, where that is not the papers'.
-            backend: "onnxruntime" or "openvino"; "tensorflow", "jax" or "torch", of which one serves the whole process;
-                by default $KERAS_BACKEND, or TensorFlow; an exported network's own.
+        **settings: Those of `common.prediction.config.PredictorConfig`: resize_mode, input_size, precision, batch_size,
+            tf32, backend.
 
     Raises:
         UserError: Weights are missing, damaged or another model's; one line for a person.

@@ -24,20 +24,18 @@ from common.media.images import read_input, to_image
 from common.models.registry import ModelSpec
 from common.models.weight_search import WeightsConfig, find_weights
 from common.prediction import networks
+from common.prediction.config import ComputeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestConfig(WeightsConfig):
+class TestConfig(ComputeConfig, WeightsConfig):
     """How a model is tested; the flags of `test` have the same names.
 
     Args:
         data_dir: The rootdir with test/, and train/ for the median baseline.
         result_path: Folder for the result CSV, or the file.
         label_unit: Of the labels, "QP" or "QF".
-        precision: Of weights and arithmetic, "float32" or "bfloat16".
-        batch_size, tf32: As in `common.prediction.config.PredictorConfig`.
         backbone_weights: Checked where given; the model's own weights hold all that they need.
-        backend: What computes, as in `common.prediction.config.PredictorConfig`.
         plain: Write numbers only, as the released programs: a row an image, a column a level, no header.
     """
 
@@ -46,11 +44,7 @@ class TestConfig(WeightsConfig):
     data_dir: Path
     result_path: Path
     label_unit: Unit = "QP"
-    precision: str = "float32"
-    batch_size: int | None = None
-    tf32: str = "off"
     backbone_weights: Path | None = None
-    backend: str | None = None
     plain: bool = False
 
 

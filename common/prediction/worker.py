@@ -4,7 +4,6 @@ A job is a dict of plain data, made by `job_of` where the run was started.
 """
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import itertools
 import os
@@ -19,7 +18,7 @@ from typing import Any
 import distributed
 
 from common.core import device, threads
-from common.core.environment import PROJECT
+from common.core.environment import PROJECT, package_version
 from common.core.errors import UserError
 from common.core.files import sha256
 from common.models import exported
@@ -50,21 +49,13 @@ def job_of(spec: ModelSpec, weights: Mapping[str | None, Path], config: Predicti
     return {
         "project": str(PROJECT),
         "code": CODE,
-        "versions": {package: _version(package) for package in (*computing, "numpy", "pillow")},
+        "versions": {package: package_version(package) for package in (*computing, "numpy", "pillow")},
         "backend": computing[-1],
         "model": spec.name,
         "weights": {level: str(file.absolute()) for level, file in weights.items()},
         "files": {str(file.absolute()): sha256(file) for file in {*files, *map(exported.companion_of, files)}},
         "config": asdict(config),
     }
-
-
-def _version(package: str) -> str | None:
-    """The version of a package; None where it is missing or does not say."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def start(job: dict[str, Any], files: list[tuple[int, str]]):
@@ -139,7 +130,7 @@ def _predictor(job: dict[str, Any]) -> Predictor:
     if not importlib.util.find_spec(job["backend"]):  # before Keras, half imported, spoils the process
         raise UserError(f"backend {job['backend']}: lacks this package; install it there")
     for package, here in job["versions"].items():
-        there = _version(package)
+        there = package_version(package)
         if here and there and here != there:
             raise UserError(f"has {package} {there}, where the run was started it is {here}; install the same")
     config, spec = PredictionConfig(**job["config"]), get_model(job["model"])

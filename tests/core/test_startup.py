@@ -152,13 +152,13 @@ def test_no_home_folder(home, tmp_path):
 def test_a_folder_with_brackets_and_a_pattern_in_it(tmp_path):
     from common.core.errors import UserError
     from common.media.images import read_image
-    from common.prediction.inputs import find_inputs
+    from common.prediction.inputs import find_places
 
     for name in ("a1.png", "a2.png", "b [1].png"):
         write_png(tmp_path / "set [2024]" / name, np.zeros((8, 8, 3), np.uint8))
-    found = find_inputs([str(tmp_path / "set [2024]" / "a*.png")])
+    found = [*find_places([str(tmp_path / "set [2024]" / "a*.png")])]
     assert [path.name for path in found] == ["a1.png", "a2.png"]
-    (missing,) = find_inputs([str(tmp_path / "set [2024]" / "c [1]*.png")])
+    (missing,) = find_places([str(tmp_path / "set [2024]" / "c [1]*.png")])
     with pytest.raises(UserError, match=r"no such file; check the path, or write \[\[\] for a bracket in a pattern"):
         read_image(missing)
 

@@ -317,31 +317,31 @@ def test_what_a_row_depends_on_is_said_as_ever():
 def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, capsys):
     monkeypatch.chdir(photographs)
     write_png(photographs / "coded" / "c.png", data.coffee())
-    assert Path("coded/c.png") in inputs.find_inputs(["."])
+    assert Path("coded/c.png") in inputs.find_places(["."])
     for folder in (".", "**/*.png"):  # --encode DIR is no input
-        assert Path("coded/c.png") not in inputs.find_inputs([folder], exclude="coded")
+        assert Path("coded/c.png") not in inputs.find_places([folder], exclude="coded")
     shutil.rmtree("coded")
     monkeypatch.setattr("sys.stdin", io.StringIO("deep\n\nno such.png\na9.png\n"))
-    found = inputs.find_inputs(["a10.png", "-", "*.png", "[x"])
+    found = [*inputs.find_places(["a10.png", "-", "*.png", "[x"])]
     assert list(map(str, found)) == ["a10.png", "deep/b.png", "no such.png", "a9.png", "[x"]
-    assert inputs.find_inputs(["."]) == inputs.find_inputs(["**/*.png"])
+    assert [*inputs.find_places(["."])] == [*inputs.find_places(["**/*.png"])]
     (photographs / "deep" / "loop").symlink_to(photographs)
     write_png(photographs / ".trash" / "gone.png", data.coffee())
-    assert inputs.find_inputs(["**/*.png", "deep/../a9.png"]) == inputs.find_inputs(["."])
+    assert [*inputs.find_places(["**/*.png", "deep/../a9.png"])] == [*inputs.find_places(["."])]
     (photographs / "a[1].png").touch()  # a name that is also a pattern is the name
-    assert list(map(str, inputs.find_inputs(["a[1].png"]))) == ["a[1].png"]
+    assert list(map(str, inputs.find_places(["a[1].png"]))) == ["a[1].png"]
     assert not capsys.readouterr().err
     for name in ("notes.txt", "x.heic", "y.heic", "deep/README", "coded.avif"):
         (photographs / name).touch()
     (photographs / "gone.png").symlink_to("nowhere")
-    assert Path("coded.avif") in inputs.find_inputs(["."])
+    assert Path("coded.avif") in inputs.find_places(["."])
     said = "left out: 5 of other kinds (.heic 2, .txt 1, no plain file 1, without suffix 1)\n"
     warning = capsys.readouterr().err
     assert warning.endswith("; save .heic as JPEG first\n")
     assert sorted(re.findall(r"[\w .]+ \d", warning)) == sorted(re.findall(r"[\w .]+ \d", said))
     with pytest.raises(UserError, match="^notes: no image and no clip here; expected images"):
         (photographs / "notes").mkdir()
-        inputs.find_inputs(["notes"])
+        inputs.find_places(["notes"])
 
 
 def test_folders_with_brackets_are_no_patterns(tmp_path, monkeypatch):
