@@ -1,11 +1,14 @@
 """The scenes of a clip, encoded side by side, and kept on disk until the whole clip is done.
 
-Each is a file of its packets, one after the other, and a JSON file that describes them and is written last.  Their name
-has a digest of all that their bytes depend on, so that a run with `--resume` finds what a killed one has completed.
+Each is a file: a line of JSON, then its packets one after the other.  Its name has a digest of all that its bytes
+depend on, so that a run with `--resume` finds what a killed one has completed.
 """
 
 import hashlib
 import itertools
+import json
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -15,7 +18,7 @@ from typing import Any, NamedTuple
 import av
 
 from common.core.errors import UserError
-from common.core.files import atomic_write, file_stamp, read_json, write_json
+from common.core.files import atomic_write, file_stamp
 from common.core.parallel import parallel_map
 from common.core.stopping import discard, kept
 from common.encoding import scenes
@@ -41,7 +44,7 @@ class EncodedScene(NamedTuple):
     def packets(self, tick: Fraction) -> Iterator[av.Packet]:
         """Yield its packets, in the order of coding.  tick: The unit of the clip's times."""
         with open(self.file, "rb") as opened:
-            for time, is_keyframe, size in read_json(self.file.with_suffix(".json"))["packets"]:
+            for time, is_keyframe, size in json.loads(opened.readline())["packets"]:
                 packet = av.Packet(opened.read(size))
                 packet.pts, packet.time_base, packet.is_keyframe = time, tick, is_keyframe
                 yield packet
@@ -56,7 +59,7 @@ def encode_scenes(
     jobs: int,
     progress: Callable[[int], object],
 ) -> list[EncodedScene]:
-    """Encode the scenes of a clip into files in `folder`, unless they are there, and return them in order.
+    """Encode the scenes of a clip, each into a file in `folder`, unless it is there, and return them in order.
 
     Each job has a decoder, and passes over the frames of the scenes of others, so that few frames are in memory.
 
@@ -83,8 +86,8 @@ def encode_scenes(
         depends = clip._replace(times=clip.times[first : last + 1], scenes=[(first, last)])
         options = encoder.options(encoder.settings[0], clip.rate)
         depends = (depends, file_stamp(clip.path), encoder.library, options, due, flags, av.library_versions)
-        file = folder / f"{first}-{last} {hashlib.sha256(repr(depends).encode()).hexdigest()[:16]}.packets"
-        if (about := file.with_suffix(".json")).exists():
+        file = folder / f"{first}-{last} {hashlib.sha256(repr(depends).encode()).hexdigest()[:16]}.scene"
+        if file.exists():
             progress(last - first + 1)
         else:
             mine.reader = getattr(mine, "reader", None) or scenes.SceneReader(clip, task, advance)
@@ -97,10 +100,11 @@ def encode_scenes(
                 mapping = describe_mapping(*matches[0][1:], due[0], f" on frames {first} to {window[-1]}")
                 frames = itertools.chain(sample.frames(), frames)
             row = {"start": first, "end": last, "qp": due[0], "value": settings[0], "mapping": mapping}
-            write_json(about, {"row": row, **_encode(clip, encoder, frames, settings, flags, file)})
+            _encode(clip, encoder, frames, settings, flags, row, file)
         kept[folder] = f"the complete scenes in {folder}, --resume goes on with them"
-        known = read_json(about)
-        return EncodedScene(known["row"], known["sizes"], file)
+        with open(file, "rb") as opened:
+            head = json.loads(opened.readline())
+        return EncodedScene(head["row"], head["sizes"], file)
 
     return parallel_map(encode, range(len(clip.scenes)), jobs, None, failed.set)
 
@@ -117,16 +121,22 @@ def _encode(
     frames: Iterable[scenes.Frame],
     settings: list[int],
     flags: int,
+    row: dict[str, Any],
     file: Path,
-) -> dict[str, list]:
-    """Encode a scene with each of its settings, write the packets of the first to a file, and describe them all."""
+) -> None:
+    """Encode a scene with each of its settings, and write its row and the packets of the first to a file."""
     encoders = {value: scenes.SceneEncoder(clip, encoder, value, flags) for value in settings}
     packets = []  # (time in ticks of the clip, whether it is a keyframe, bytes)
-    with atomic_write(file) as temporary, open(temporary, "wb") as data:
+    with tempfile.TemporaryFile(dir=file.parent.parent) as data:
         for frame in itertools.chain(frames, [None]):
             for value, scene_encoder in encoders.items():
                 for packet in scene_encoder.encode(frame):
                     if value == settings[0]:
                         data.write(bytes(packet))
                         packets.append((packet.pts, packet.is_keyframe, packet.size))
-    return {"sizes": [encoders[value].size for value in settings], "packets": packets}
+        data.seek(0)
+        with atomic_write(file) as temporary, open(temporary, "wb") as whole:
+            sizes = [encoders[value].size for value in settings]
+            head = {"row": row, "sizes": sizes, "packets": packets}
+            whole.write(json.dumps(head).encode() + b"\n")
+            shutil.copyfileobj(data, whole)
