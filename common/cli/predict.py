@@ -10,15 +10,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tqdm import tqdm
-
 from common.cli.program import config_from
 from common.core.errors import UserError
 from common.core.files import check_writable, file_stamp
 from common.core.messages import note
-from common.core.names import one_line
 from common.core.row_file import STAMP, RowFile, RowStream
-from common.core.terminal import Listing, progress, shows_bars
+from common.core.terminal import Listing, print_error, progress, shows_bars
 from common.data.levels import at_sur
 from common.encoding.config import EncodingConfig, PlanConfig
 from common.media.clips import probe, seconds_of
@@ -73,7 +70,7 @@ def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> in
         for path, rows in bar:
             if isinstance(rows, UserError):
                 bad += 1
-                tqdm.write(f"error: {one_line(str(rows))}", file=sys.stderr)
+                print_error(rows)
                 continue
             for row in rows:
                 row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": by(str(path))}
@@ -189,13 +186,10 @@ class Table:
 
     def __init__(self, paths: Iterable[Path], levels: Sequence[str]):
         self.levels, self.clips = levels, any(map(is_clip, paths))
-        self.listing = Listing(map(str, paths), room=len(self._numbers("", levels)) + len("  1920x1080 to 640x352"))
-        self.has_heading = False
+        room = len(self._numbers("", levels)) + len("  1920x1080 to 640x352")
+        self.listing = Listing(map(str, paths), room, ("path", self._numbers("time s", levels) + "  QP; as seen"))
 
     def print(self, rows: Iterable[dict]) -> None:
-        if not self.has_heading:
-            self.listing.print("path", self._numbers("time s", self.levels) + "  QP; as seen")
-            self.has_heading = True
         for row in rows:
             seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
             numbers = self._numbers(seconds, [f"{row[level]:.2f}" for level in self.levels])

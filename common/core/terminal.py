@@ -4,6 +4,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -25,11 +26,26 @@ def shows_bars() -> bool:
     return messages.level > messages.QUIET and sys.stderr.isatty()
 
 
+def print_error(error: Exception) -> None:
+    """Print to stderr what is wrong with one of several files; progress bars stay below it."""
+    tqdm.write(f"error: {one_line(str(error))}", file=sys.stderr)
+
+
+def print_warning(path: str | Path, warning: str) -> None:
+    """Print a warning of an input likewise, unless the program is quiet; "" is none."""
+    if warning and messages.level > messages.QUIET:
+        tqdm.write(f"warning: {one_line(str(path))}: {warning}", file=sys.stderr)
+
+
 class Listing:
     """Prints lines that start with a file's name; progress bars stay below them."""
 
-    def __init__(self, names: Iterable[str], room: int):
-        """Set the width of the first column for all `names`; the rest of a line needs `room` columns."""
+    def __init__(self, names: Iterable[str], room: int, heading: tuple[str, str] | None = None):
+        """Set the width of the first column for all `names`; the rest of a line needs `room` columns.
+
+        heading: Name and rest of the first line, which is printed with the second.
+        """
+        self.heading = heading
         self.columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         self.name_width = min(max((_width(one_line(name)) for name in names), default=0), LONGEST_NAME)
         if self.columns:
@@ -37,6 +53,9 @@ class Listing:
 
     def print(self, name: str, rest: str = "") -> None:
         """Print the name and the rest; on a terminal a long name loses its middle, and a long rest its end."""
+        if self.heading:
+            heading, self.heading = self.heading, None
+            self.print(*heading)
         name = one_line(name)
         if self.columns and _width(name) > self.name_width:
             half = (self.name_width - 1) // 2

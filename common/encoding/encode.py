@@ -20,14 +20,13 @@ from common.core.errors import UserError
 from common.core.files import atomic_write
 from common.core.names import PART
 from common.core.stopping import discard
-from common.core.terminal import progress
+from common.core.terminal import print_warning, progress
 from common.data.levels import nearest_qp
 from common.encoding import scenes
 from common.encoding.codecs import find_encoder
 from common.encoding.containers import ClipWriter, choose_container
 from common.encoding.matching import describe_mapping, match_quality
 from common.encoding.parts import EncodedScene, encode_scenes, forget_scenes
-from common.encoding.report import print_warning
 from common.encoding.sources import Source
 from common.encoding.targets import check_not_input, file_ids
 from common.media import ffmpeg

@@ -5,26 +5,22 @@ import functools
 import itertools
 import math
 import statistics
-import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from common.core.errors import UserError
 from common.core.files import check_writable, file_stamp
 from common.core.messages import note
-from common.core.names import one_line
 from common.core.row_file import STAMP, RowFile
-from common.core.terminal import progress
+from common.core.terminal import print_error, print_warning, progress
 from common.core.threads import prefetch
 from common.data.levels import LOWEST_QP, nearest_qp, sur_column
 from common.encoding.codecs import ENCODERS, find_encoder
 from common.encoding.config import EncodingConfig, SceneConfig
 from common.encoding.encode import encode_clip, encode_image
-from common.encoding.report import COLUMNS, ReportTable, print_warning, read_scenes, report_row
+from common.encoding.report import COLUMNS, ReportTable, read_scenes, report_row
 from common.encoding.scenes import analyse_clip
 from common.encoding.targets import targets_of
 from common.media.ffmpeg_process import kill_all
@@ -154,7 +150,7 @@ class EncodingJob(PredictedInputs):
                         for row in rows:
                             if isinstance(row, UserError):
                                 failures += 1
-                                tqdm.write(f"error: {one_line(str(row))}", file=sys.stderr)
+                                print_error(row)
                             else:
                                 self._write(row)
                                 table.print(row)

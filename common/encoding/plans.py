@@ -20,18 +20,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import av
-from tqdm import tqdm
 
 from common.core.errors import UserError
 from common.core.messages import note
 from common.core.names import one_line
-from common.core.terminal import progress
+from common.core.terminal import print_error, print_warning, progress
 from common.encoding import scenes
 from common.encoding.codecs import H264, Encoder, find_encoder
 from common.encoding.config import PlanConfig
 from common.encoding.job import PredictedInputs
 from common.encoding.matching import SAMPLE, STEP_DB, Sample
-from common.encoding.report import print_warning
 from common.encoding.sources import Source
 from common.media.clips import any_of
 from common.media.ffmpeg_process import watch_kills
@@ -91,7 +89,7 @@ class PlanJob(PredictedInputs):
             try:
                 documents.append(self._document(path))
             except UserError as error:
-                tqdm.write(f"error: {one_line(str(error))}", file=sys.stderr)
+                print_error(error)
                 continue
             if self.format != "json":
                 self._print(documents[-1])

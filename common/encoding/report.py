@@ -1,14 +1,10 @@
 """The report of `predict --encode`: rows of a file, and a table for a person."""
 
 import re
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from tqdm import tqdm
 
-from common.core import messages
-from common.core.names import one_line
 from common.core.row_file import STAMP
 from common.core.terminal import Listing
 
@@ -16,12 +12,6 @@ COLUMNS = (
     "path,target,codec,level,qp,parameter,value,mapping,bytes,bits a pixel,kb/s,psnr luma,lowest psnr luma,psnr rgb,"
     "ssim luma,ssim rgb,vmaf,frames,seconds,scenes,baseline qp,baseline value,baseline bytes,saving %,warning"
 ).split(",") + [STAMP]
-
-
-def print_warning(path: str | Path, warning: str) -> None:
-    """Print a warning of an input; "" is none."""
-    if warning and messages.level > messages.QUIET:
-        tqdm.write(f"warning: {one_line(str(path))}: {warning}", file=sys.stderr)
 
 
 def report_row(row: dict) -> dict:
@@ -49,8 +39,8 @@ class ReportTable:
     HEAD = "  QP       bytes  bit/px PSNR Y   SSIM  VMAF  saved"
 
     def __init__(self, paths: Iterable, baseline: int | None):
-        self.listing = Listing(map(str, paths), room=len(self.HEAD + "  CRF 26"))
-        self.baseline, self.headed = baseline, False
+        self.listing = Listing(map(str, paths), len(self.HEAD + "  CRF 26"), ("encoded", self.HEAD))
+        self.baseline = baseline
         self.sizes: list[tuple[int, int]] = []  # bytes of each file, and at the baseline
 
     def count(self, row: dict) -> None:
@@ -59,9 +49,6 @@ class ReportTable:
 
     def print(self, row: dict) -> None:
         """Print a row of `common.encoding.encode`, with a line for each of several scenes."""
-        if not self.headed:
-            self.headed = True
-            self.listing.print("encoded", self.HEAD)
         self.count(row)
         ssim = row.get("ssim rgb", row.get("ssim luma"))
         ssim = "" if ssim is None else f"{ssim:.4f}"
