@@ -176,9 +176,15 @@ def _with_progress(images: Iterable[tuple[Frame, Any]]) -> Iterator[tuple[Frame,
         with progress(**settings, leave=False) if is_shown else contextlib.nullcontext() as bar:
             for frame, image in group:
                 if bar is not None and frame[2] is not None:
-                    bar.total = bar.total or round(seconds_of(probe(path)) or 0) or None
+                    bar.total = _seconds(path)
                     bar.update(round(frame[2]) - bar.n)
                 yield frame, image
+
+
+@functools.lru_cache(maxsize=1)
+def _seconds(path: Path) -> int | None:
+    """Return how long a clip is; None where its file does not say."""
+    return round(seconds_of(probe(path)) or 0) or None
 
 
 class Table:

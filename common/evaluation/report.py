@@ -82,14 +82,9 @@ def videoset_results(data: EvaluationData) -> pd.DataFrame | None:
     if data.label_kind.startswith(VIDEOSET):
         return None
     about = {"data": "VideoSet, not run", "labels": "human (VideoSet)"}
-    rows = [{**about, "model": name, "level": n, **_paper(name, n, VIDEOSET)} for name, n in _models_and_levels()]
-    return pd.DataFrame(rows)
-
-
-def _models_and_levels():
-    """(model, number of the level) of all the papers' models."""
-    models = [entry for entry in RELEASED if entry.model != "autoencoder"]
-    return [(entry.model, int(level[-1])) for entry in models for level in ([entry.level] if entry.level else LEVELS)]
+    entries = [entry for entry in RELEASED if entry.model != "autoencoder"]
+    known = [(entry.model, int(level[-1])) for entry in entries for level in ([entry.level] if entry.level else LEVELS)]
+    return pd.DataFrame([{**about, "model": name, "level": n, **_paper(name, n, VIDEOSET)} for name, n in known])
 
 
 def _paper(model, level, labels):

@@ -254,9 +254,9 @@ class _Watchdog:
 
 def _read_ppm(file: IO[bytes]) -> np.ndarray | None:
     """Read the next P6 image, uint8 (H, W, 3); None where no whole one is left."""
-    if file.readline() != b"P6\n":
+    magic, size, highest = (file.readline() for _ in range(3))
+    if (magic, highest) != (b"P6\n", b"255\n"):
         return None
-    width, height = map(int, file.readline().split())
-    file.readline()  # 255
+    width, height = map(int, size.split())
     data = file.read(width * height * 3)
     return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None

@@ -58,14 +58,6 @@ def job_of(spec: ModelSpec, weights: Mapping[str | None, Path], config: Predicti
     }
 
 
-def start(job: dict[str, Any], files: list[tuple[int, str]]):
-    """Predict on a worker: return its address, and what `predict_part` returns."""
-    this = distributed.get_worker()
-    if CODE != job["code"]:
-        return this.address, "refused", f"has another version of this project than {job['project']}; update it"
-    return this.address, *predict_part(job, files, this)
-
-
 class Call:
     """A call of a function, which pickle writes as the function's name and its arguments.
 
@@ -83,18 +75,21 @@ _one_part = threading.Lock()
 _loaded: dict[str, Any] = {}  # the job and its predictor
 
 
-def predict_part(job: dict[str, Any], files: list[tuple[int, str]], this: distributed.Worker) -> tuple[str, Any]:
-    """Predict some files, (number in the run, path) of each, on the worker `this`.
+def start(job: dict[str, Any], files: list[tuple[int, str]]) -> tuple[str, str, Any]:
+    """Predict some files, (number in the run, path) of each, on a worker.
 
     One part at a time in a process, however many threads it has: they all serve the one network.
 
     Returns:
-        ("done", (seconds, results)), ("refused", why), or ("failed", traceback) for a fault of this program.  A result
-        is (rows, True) of a file, or (what is wrong with it, whether this worker sees it).
+        The worker's address; and "done", (seconds, results), or "refused", why, or "failed", the traceback of a fault
+        of this program.  A result is (rows, True) of a file, or (what is wrong with it, whether this worker sees it).
     """
+    this = distributed.get_worker()
     key = this.get_current_task()
     with _one_part:
         try:
+            if CODE != job["code"]:
+                raise UserError(f"has another version of this project than {job['project']}; update it")
             threads.CORES = this.state.nthreads
             predictor = _predictor(job)
             started, results = time.monotonic(), []
@@ -104,17 +99,18 @@ def predict_part(job: dict[str, Any], files: list[tuple[int, str]], this: distri
             wanted = itertools.takewhile(lambda _: this.state.tasks[key].state != "cancelled", images)
             for path, rows in predict_files(wanted, predictor):
                 results.append((str(rows), path.exists()) if isinstance(rows, UserError) else (rows, True))
-            return "done", (time.monotonic() - started, results)
+            return this.address, "done", (time.monotonic() - started, results)
         except ImportError as error:
-            return "refused", f"lacks a package ({error}); pip install -r requirements.txt there"
+            why = f"lacks a package ({error}); pip install -r requirements.txt there"
         except UserError as error:
-            return "refused", str(error)
+            why = str(error)
         except OSError as error:
-            return "refused", f"{error.filename or 'a file'}: {error.strerror or error}"
+            why = f"{error.filename or 'a file'}: {error.strerror or error}"
         except Exception as error:  # as text: where it is shown, not every kind of error is known
-            if isinstance(error, MemoryError) or device.is_out_of_memory(error):
-                return "refused", "out of memory; lower --batch_size"
-            return "failed", traceback.format_exc()
+            if not (isinstance(error, MemoryError) or device.is_out_of_memory(error)):
+                return this.address, "failed", traceback.format_exc()
+            why = "out of memory; lower --batch_size"
+    return this.address, "refused", why
 
 
 def _predictor(job: dict[str, Any]) -> Predictor:

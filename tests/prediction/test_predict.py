@@ -18,7 +18,7 @@ from skimage import data
 
 import MTJND
 from common import load
-from common.cli import script
+from common.cli import predict, script
 from common.core.errors import UserError
 from common.media.clips import extract_frames
 from common.media.images import write_png
@@ -312,6 +312,14 @@ def test_what_a_row_depends_on_is_said_as_ever():
     assert config.by("a.mp4", "LAT", digests[:1]) == "LAT 1a2b3c4d stretch float32 scenes+1s"
     config = PredictionConfig(resize_mode="crop", precision="bfloat16", input_size=(64, 96), frames="0,7", batch_size=8)
     assert config.by("x/a.mkv", "REC", digests) == "REC 1a2b3c4d 00112233 crop bfloat16 96x64 0,7"
+
+
+def test_the_length_of_a_clip_is_asked_once(monkeypatch):
+    """Raw H.264 does not say it, and FFmpeg would start for each frame."""
+    asked, frames = [], [((Path("a.264"), number, number / 25), None) for number in range(50)]
+    monkeypatch.setattr(predict, "shows_bars", lambda: True)
+    monkeypatch.setattr(predict, "probe", lambda path: asked.append(path) or "Duration: N/A")
+    assert list(predict._with_progress(frames)) == frames and len(asked) == 1
 
 
 def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, capsys):
