@@ -16,9 +16,10 @@ from moving import make_clip
 from PIL import Image
 from skimage import data
 
+import common.cli.predict
 import MTJND
 from common import load
-from common.cli import predict, script
+from common.cli import script
 from common.core.errors import UserError
 from common.media.clips import extract_frames
 from common.media.images import write_png
@@ -317,9 +318,9 @@ def test_what_a_row_depends_on_is_said_as_ever():
 def test_the_length_of_a_clip_is_asked_once(monkeypatch):
     """Raw H.264 does not say it, and FFmpeg would start for each frame."""
     asked, frames = [], [((Path("a.264"), number, number / 25), None) for number in range(50)]
-    monkeypatch.setattr(predict, "shows_bars", lambda: True)
-    monkeypatch.setattr(predict, "probe", lambda path: asked.append(path) or "Duration: N/A")
-    assert list(predict._with_progress(frames)) == frames and len(asked) == 1
+    monkeypatch.setattr(common.cli.predict, "shows_bars", lambda: True)
+    monkeypatch.setattr(common.cli.predict, "probe", lambda path: asked.append(path) or "Duration: N/A")
+    assert list(common.cli.predict._with_progress(frames)) == frames and len(asked) == 1
 
 
 def test_inputs_are_files_folders_patterns_and_lists(photographs, monkeypatch, capsys):
