@@ -3,7 +3,6 @@
 import platform
 import re
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from common.core import threads
@@ -29,14 +28,6 @@ def machine() -> str:
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
     return f"{name}, {threads.CORES} cores"
-
-
-def package_version(package: str) -> str:
-    """Return the version of a package; "" where it is not installed, or does not say."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def has_bfloat16() -> bool | None:

@@ -9,9 +9,10 @@ import os
 import shutil
 import subprocess
 import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from common.core.environment import PROJECT, package_version
+from common.core.environment import PROJECT
 from common.core.errors import UserError
 from common.core.files import megabytes, sha256
 from common.core.messages import warn
@@ -76,6 +77,14 @@ def _key(spec: ModelSpec, level: str | None, weights: Path, format_name: str) ->
     makers = ["tensorflow", "keras", *(module for module, _ in FORMATS[format_name].needs)]
     digest.update(f"{spec.name} {level} {spec.input.shape} {format_name} {[*map(package_version, makers)]}".encode())
     return digest.hexdigest()[:32]
+
+
+def package_version(package: str) -> str:
+    """Return the version of a package; "" where it is not installed, or does not say."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _export(spec: ModelSpec, level: str | None, weights: Path, format_name: str, target: Path) -> None:

@@ -18,13 +18,14 @@ from typing import Any
 import distributed
 
 from common.core import device, threads
-from common.core.environment import PROJECT, package_version
+from common.core.environment import PROJECT
 from common.core.errors import UserError
 from common.core.files import sha256
 from common.models import exported
 from common.models.registry import ModelSpec, get_model
 from common.prediction import networks
 from common.prediction.config import PredictionConfig
+from common.prediction.export_cache import package_version
 from common.prediction.inputs import prepare_inputs
 from common.prediction.predictor import Predictor, predict_files
 
