@@ -6,8 +6,6 @@ levels, {"JND1": float32 (B, 1)}: colour order and scale change inside.
 This module imports Keras and TensorFlow; call `load_keras` before.
 """
 
-import contextlib
-import gc
 import json
 import math
 import tempfile
@@ -75,8 +73,7 @@ def _write_onnx(served, path, description, float16):
     import onnx
     import tf2onnx
 
-    with _frequent_collection():  # each pass of tf2onnx leaves a copy of all weights behind, in cycles of objects
-        model, _ = tf2onnx.convert.from_function(tf.function(served.function), served.signature)
+    model, _ = tf2onnx.convert.from_function(tf.function(served.function), served.signature)
     for tensor in (*model.graph.input, *model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"  # tf2onnx numbers it
     if float16:
@@ -93,20 +90,6 @@ def _write_onnx(served, path, description, float16):
     onnx.helper.set_model_props(model, _texts(description))
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
-
-
-@contextlib.contextmanager
-def _frequent_collection():
-    """Let Python look for unreachable cycles often, among what is made in this block only."""
-    usual = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(1000, 1, 1)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-        gc.unfreeze()
 
 
 def _write_openvino(served, path, description, float16):
