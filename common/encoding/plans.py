@@ -6,7 +6,6 @@ CRF the first frame of a zone keeps the QP of the one before it: a scene is enco
 """
 
 import dataclasses
-import itertools
 import json
 import math
 import os
@@ -220,16 +219,18 @@ def ffmpeg_commands(clip: scenes.ClipInfo, encoder: Encoder, parts: Sequence[Sce
     """
     clip = clip._replace(path=os.path.abspath(clip.path))
     name, starts = re.sub(r"[^\w.-]", "_", Path(clip.path).stem), [part.start for part in parts[1:]]
-    target, keyframes, zones = f"{name}.coded.mkv", {}, {}
+    target = f"{name}.coded.mkv"
     if not starts or encoder.parameter == "qp" and encoder.library == "libx265":
+        options = encoder.options(parts[0].value, clip.rate) | {"map": "0:a?", "c:a": "copy"}
         if starts:
-            keyframes = {"forced-idr": 1, "force_key_frames": f"expr:{any_of(starts)}"}
-            zones = {"x265-params": f":open-gop=0:zones={x265_zones(parts)}"}
-        return [_command(clip, encoder, parts[0].value, [], {"map": "0:a?", "c:a": "copy"} | keyframes, zones, target)]
+            options |= {"forced-idr": 1, "force_key_frames": f"expr:{any_of(starts)}"}
+            options["x265-params"] += f":open-gop=0:zones={x265_zones(parts)}"
+        return [_command(clip, encoder, options, [], target)]
     digits, commands = len(str(len(parts))), []
     for number, part in enumerate(parts):
         cut = [f"trim=start_frame={part.start}:end_frame={part.end + 1}", "setpts=PTS-STARTPTS"]
-        commands.append(_command(clip, encoder, part.value, cut, {}, {}, f"{name}.scene-{number:0{digits}}.mp4"))
+        options = encoder.options(part.value, clip.rate)
+        commands.append(_command(clip, encoder, options, cut, f"{name}.scene-{number:0{digits}}.mp4"))
     with Source(clip.path) as source:
         opening = 0 if source.free_clock else Fraction(source.file.start_time or 0, av.time_base)
     late = clip.times[0] * clip.tick - opening
@@ -240,22 +241,14 @@ def ffmpeg_commands(clip: scenes.ClipInfo, encoder: Encoder, parts: Sequence[Sce
 
 
 def _command(
-    clip: scenes.ClipInfo,
-    encoder: Encoder,
-    value: float,
-    filters: list[str],
-    flags: Mapping[str, Any],
-    more: Mapping[str, str],
-    target: str,
+    clip: scenes.ClipInfo, encoder: Encoder, options: Mapping[str, Any], filters: list[str], target: str
 ) -> str:
-    """Return a command line that encodes a clip.  more: What is added to the encoder's options; flags: others."""
+    """Return a command line that encodes a clip.  options: Of ffmpeg, for the output."""
     (height, width), even = clip.format.size, clip.encoded_size
     if (height, width) != even:
         borders = f"fillborders=right={width % 2}:bottom={height % 2}:mode=smear"
         filters = [*filters, "format=yuv444p", f"pad={even[1]}:{even[0]}", borders]
-    own = {name: option for name, option in encoder.options(value, clip.rate).items() if name != "tag:v"}
-    own = {name: f"{option}{more.get(name, '')}" for name, option in own.items()}
-    own = {"pix_fmt": "yuv420p", "fps_mode": "passthrough", "c:v": encoder.library, **own, **flags}
-    pairs = itertools.chain.from_iterable((f"-{name}", str(option)) for name, option in own.items())
+    options = {"pix_fmt": "yuv420p", "fps_mode": "passthrough", "c:v": encoder.library, **options}
+    pairs = [text for name, option in options.items() if name != "tag:v" for text in (f"-{name}", str(option))]
     view = ["-vf", ",".join(filters)] if filters else []
     return shlex.join(["ffmpeg", "-nostdin", "-i", clip.path, "-map", "0:V:0", *view, *pairs, target])
