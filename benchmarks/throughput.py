@@ -3,8 +3,8 @@
 Images per second: decoding and resizing without the network, the network without decoding, and `predict`, which does
 both at once.  The last should come near the slower of the two.  Where both need the same cores, it cannot be faster
 than the processor time of the two allows: `of the bound` compares it with that.  `peak MB` is the memory of the process
-after a third of the images, and after all of them: it should not grow.  The first line is what reading one large image
-takes: 7 bytes a pixel, Pillow's 4 and our 3, and half as much again for what is decoded at a time.
+after a third of the images, and after all of them: it should not grow.  The first line is the memory that reading one
+large image takes: Pillow's 4 bytes a pixel and our 3, and what its decoder takes.
 """
 
 import math
