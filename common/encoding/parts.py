@@ -33,7 +33,7 @@ class EncodedScene(NamedTuple):
     Attributes:
         row: "start" and "end", its frames, both included; "qp"; "value", the encoder's setting; "mapping", how it was
             found.
-        sizes: Its bytes at each of its QPs.
+        sizes: Its bytes with each of its settings, the first and the last of which may be one.
         file: Holds its packets.
     """
 
@@ -100,7 +100,8 @@ def encode_scenes(
                 mapping = describe_mapping(*matches[0][1:], due[0], f" on frames {first} to {window[-1]}")
                 frames = itertools.chain(sample.frames(), frames)
             row = {"start": first, "end": last, "qp": due[0], "value": settings[0], "mapping": mapping}
-            _encode(clip, encoder, frames, settings, flags, row, file)
+            encoders = [scenes.SceneEncoder(clip, encoder, value, flags) for value in dict.fromkeys(settings)]
+            _encode(frames, encoders, row, file)
         kept[folder] = f"the complete scenes in {folder}, --resume goes on with them"
         with open(file, "rb") as opened:
             head = json.loads(opened.readline())
@@ -116,27 +117,19 @@ def forget_scenes(folder: Path) -> None:
 
 
 def _encode(
-    clip: scenes.ClipInfo,
-    encoder: Encoder,
-    frames: Iterable[scenes.Frame],
-    settings: list[int],
-    flags: int,
-    row: dict[str, Any],
-    file: Path,
+    frames: Iterable[scenes.Frame], encoders: list[scenes.SceneEncoder], row: dict[str, Any], file: Path
 ) -> None:
-    """Encode a scene with each of its settings, and write its row and the packets of the first to a file."""
-    encoders = {value: scenes.SceneEncoder(clip, encoder, value, flags) for value in settings}
+    """Encode a scene with each encoder, and write its row and the packets of the first to a file."""
     packets = []  # (time in ticks of the clip, whether it is a keyframe, bytes)
     with tempfile.TemporaryFile(dir=file.parent.parent) as data:
         for frame in itertools.chain(frames, [None]):
-            for value, scene_encoder in encoders.items():
-                for packet in scene_encoder.encode(frame):
-                    if value == settings[0]:
+            for encoder in encoders:
+                for packet in encoder.encode(frame):
+                    if encoder is encoders[0]:
                         data.write(bytes(packet))
                         packets.append((packet.pts, packet.is_keyframe, packet.size))
         data.seek(0)
         with atomic_write(file) as temporary, open(temporary, "wb") as whole:
-            sizes = [encoders[value].size for value in settings]
-            head = {"row": row, "sizes": sizes, "packets": packets}
+            head = {"row": row, "sizes": [encoder.size for encoder in encoders], "packets": packets}
             whole.write(json.dumps(head).encode() + b"\n")
             shutil.copyfileobj(data, whole)
