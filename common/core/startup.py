@@ -76,10 +76,7 @@ def remove_home() -> None:
 
 
 class _Stream(io.FileIO):
-    """A standard stream whose faults name it.
-
-    Where `patient`, it goes on into nothing when its reader has gone, as `head` does.
-    """
+    """A standard stream whose faults name it; if patient, it goes on when its reader has gone, as `head` does."""
 
     patient = False
 

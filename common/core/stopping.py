@@ -211,15 +211,10 @@ def end(code: int, line: str | None = None) -> NoReturn:
         with contextlib.suppress(Exception):  # closed, or its reader has gone
             stream.write(text)
             stream.flush()
-    clean()
-    os._exit(code)  # TensorFlow takes more than a second to free one by one what the system frees at once
-
-
-def clean() -> None:
-    """End the processes that this one has started, and remove what is half written and temporary."""
-    for hook in hooks:
+    for hook in hooks:  # they end the processes that this one has started
         with contextlib.suppress(Exception):
             hook()
-    for path in (*filter(None, [_state["folder"]]), *_scratch):
+    for path in (*filter(None, [_state["folder"]]), *_scratch):  # what is temporary and half written
         with contextlib.suppress(OSError):
             discard(Path(path))
+    os._exit(code)  # TensorFlow takes more than a second to free one by one what the system frees at once

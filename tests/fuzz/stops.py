@@ -39,7 +39,6 @@ PATIENCE = 60  # seconds in which a stopped program must have ended, and its pro
 LIMIT = 3600  # seconds for a command that is not stopped
 OTHERWISE = ("run.json", "README.md", "index.html")  # they hold times
 
-
 FRAMES, SHEETS = "{made.stops}/images", "{made.stops}/videoset"
 ENCODE = kinds.PREDICT.format(f"{FRAMES}/1.png {FRAMES}/2.png {{made.stops}}/film.mp4 --encode coded --resume --jobs 2")
 COMMANDS = {
