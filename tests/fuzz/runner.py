@@ -43,10 +43,21 @@ class End(NamedTuple):
 
 
 def start(main: Callable[[], int], folder: Path, limits: bool = True, stdout: int | None = None) -> int:
-    """Start `main` in a child, in a process group of its own, and return its number; `folder` gets its output."""
+    """Start `main` in a child, in a process group of its own, and return its number; `folder` gets its output.
+
+    Signals wait until the program is there, which is when its `main` is called.
+    """
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    stops = signal.SIGINT, signal.SIGTERM
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     if child := os.fork():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
         return child
+
+    def unblocked() -> int:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
+        return main()
+
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,7 +72,7 @@ def start(main: Callable[[], int], folder: Path, limits: bool = True, stdout: in
             resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
             resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        program.run(main)
+        program.run(unblocked)
     except BaseException as error:
         sys.stdout.flush()
         sys.stderr.flush()
