@@ -33,8 +33,10 @@ from common.media.metrics import psnr
 NAME = re.compile(r"ImageJND_SRC(\d+)(?:_(\d+))?\.\w+")  # image and, of its JPEGs, QF
 SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png"})
 FOLDS = range(1, 11)
+IMAGES = range(1, 101)
 SAMPLES = ("image", "subject", "jnd1_qf", "jnd2_qf", "jnd3_qf")
 STAIRS = ("image", "n_levels", "qf_levels")
+SAMPLE_LIMITS = {"image": IMAGES, **dict.fromkeys(SAMPLES[2:], (1, 100))}
 SUR = ("ref_img", "dist_patch", "first_SUR", "second_SUR", "third_SUR", "set")
 nearest_qf = nearest_qp  # a level with decimals is shown as the JPEG of the nearest QF
 
@@ -158,17 +160,17 @@ def read_levels(folder: Path, label: str, ratio: float) -> dict[int, tuple[float
         satisfied user ratio is at least `ratio`.
     """
     if label == "stairs":
-        file, table = _read_sheet(folder, STAIRS, ("image",))
+        file, table = _read_sheet(folder, STAIRS, {"image": IMAGES})
         refuse_repeats(table, "image", file)
         rows = table[["image", "qf_levels"]].itertuples()
         return {int(number): _read_stairs(f"{file}:{line}", text) for line, number, text in rows}
     if label == "sur":
-        _, table = _read_sheet(folder, SUR, SUR[2:5], (0, 1))
+        _, table = _read_sheet(folder, SUR, dict.fromkeys(SUR[2:5], (0, 1)))
         qfs = table["dist_patch"].str.extract(r"_(\d+)_")[0].astype(float)
         satisfied = table[list(SUR[2:5])].ge(ratio)
         levels = satisfied.mul(qfs, axis=0).where(satisfied).groupby(_image_numbers(table)).min()
     else:
-        _, table = _read_sheet(folder, SAMPLES, ("image", *SAMPLES[2:]), blanks=True)
+        _, table = _read_sheet(folder, SAMPLES, SAMPLE_LIMITS, blanks=True)
         by_image = table.groupby(table["image"].astype(int))[list(SAMPLES[2:])]
         levels = by_image.mean() if label == "mean" else by_image.quantile({"quartile": 0.75, "median": 0.5}[label])
     return {number: tuple(row) for number, *row in levels.itertuples()}
@@ -182,7 +184,7 @@ def read_samples(folder: Path) -> dict[int, tuple[list[int], ...]]:
     """
     if not any(set(SAMPLES) <= read_header(file) for file in folder.glob("*.csv")):
         return {}
-    _, table = _read_sheet(folder, SAMPLES, ("image", *SAMPLES[2:]), blanks=True)
+    _, table = _read_sheet(folder, SAMPLES, SAMPLE_LIMITS, blanks=True)
     samples = {
         int(number): tuple(
             nearest_qf(table.loc[table["image"] == number, column].dropna()).tolist() for column in SAMPLES[2:]
@@ -200,13 +202,13 @@ def _read_stairs(where, text):
     return (*steps[1:4], *[np.nan] * (4 - len(steps)))
 
 
-def _read_sheet(folder: Path, columns: Collection[str], numbers: Collection[str], limits=(1.0, 100.0), blanks=False):
-    """(path, table) of the one CSV file in `folder` that has the `columns`; those in `numbers` are within `limits`."""
+def _read_sheet(folder: Path, columns: Collection[str], limits: Mapping, blanks=False):
+    """(path, table) of the one CSV file in `folder` that has the `columns`; limits, blanks: as in `read_table`."""
     files = [file for file in sorted(folder.glob("*.csv")) if set(columns) <= read_header(file)]
     if len(files) != 1:
         found = f"{' and '.join(file.name for file in files)} all have" if files else "no CSV file has"
         raise UserError(f"{folder}: {found} the columns {', '.join(columns)}; expected one such label sheet of MCL-JCI")
-    return files[0], read_table(files[0], columns, {column: limits for column in numbers}, blanks)
+    return files[0], read_table(files[0], columns, limits, blanks)
 
 
 def _image_numbers(table):
@@ -215,7 +217,7 @@ def _image_numbers(table):
 
 def _splits_by_fold(builder, sheets, fold, images):
     """{image number: split}: test is `fold` of the ten-fold file, valid the next one, train the other eight."""
-    _, table = _read_sheet(sheets, SUR, ("set",), (min(FOLDS), max(FOLDS)))
+    _, table = _read_sheet(sheets, SUR, {"set": FOLDS})
     folds = dict(zip(_image_numbers(table), table["set"]))
     builder.left_out += [f"SRC{number:02}: in no fold" for number in sorted(images.keys() - folds.keys())]
     names = {fold: "test", fold % max(FOLDS) + 1: "valid"}

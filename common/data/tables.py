@@ -18,13 +18,13 @@ SHOWN = 5  # examples of one kind
 
 
 def read_table(
-    file: Path, columns: Collection[str], limits: Mapping[str, tuple[float, float]], blanks: bool = False
+    file: Path, columns: Collection[str], limits: Mapping[str, tuple[float, float] | range], blanks: bool = False
 ) -> pd.DataFrame:
     """Read the `columns` of a CSV file as a table whose index is the line in the file; further columns are ignored.
 
     Args:
-        limits: {column: (lowest, highest)} of the columns that hold numbers; the others hold text.
-        blanks: Whether numbers may be left out (NaN).
+        limits: {column: (lowest, highest), or a range of whole numbers} where numbers are; other columns hold text.
+        blanks: Whether numbers may be left out (NaN); those of a range may not.
 
     Raises:
         UserError: The file is missing or no CSV, a column is missing, or a value is not such a number.
@@ -38,15 +38,16 @@ def read_table(
     if missing:
         raise UserError(f"{file}: no column {', '.join(missing)}; {expected}{rows.separated}")
     table = pd.DataFrame({column: table[column] for column in columns})
-    for column, (lowest, highest) in limits.items():
+    for column, allowed in limits.items():
+        lowest, highest, whole = allowed[0], allowed[-1], isinstance(allowed, range)
         texts = [text.replace(",", ".") if rows.separator in ";\t" else text for text in table[column]]
         numbers = pd.Series(pd.to_numeric(pd.Series(texts, table.index, dtype=str), errors="coerce"))
-        wrong = ~numbers.between(lowest, highest) & ~(blanks & (table[column] == ""))
+        wrong = ~numbers.between(lowest, highest) & ~(blanks & (table[column] == "")) | (whole & (numbers % 1 != 0))
         if wrong.any():
             line = wrong.idxmax()
             raise UserError(
                 f"{file}:{line}: {column} is {table[column][line]!r}; "
-                f"expected a number from {lowest} to {highest}{rows.separated}"
+                f"expected a {'whole ' * whole}number from {lowest} to {highest}{rows.separated}"
             )
         table = table.assign(**{column: numbers})
     return table

@@ -97,7 +97,7 @@ def _read_column(folder, size, column, limits, convert):
     """{clip number: the values of a column in the three sheets}, of clips that are in all; convert(field, where)."""
     values = {}
     for file in (folder / f"{size}_{place}.csv" for place in PLACES):
-        table = read_table(file, ("sequence_index", column), {"sequence_index": (1, 999), **limits})
+        table = read_table(file, ("sequence_index", column), {"sequence_index": range(1, 1000), **limits})
         refuse_repeats(table, "sequence_index", file)
         for line, number, field in table[["sequence_index", column]].itertuples():
             values.setdefault(int(number), []).append(convert(field, f"{file}:{line}: {column}"))

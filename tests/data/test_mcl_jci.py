@@ -161,6 +161,8 @@ def test_what_is_wrong_is_said(downloads, tmp_path, capsys, arguments, said):
             "mean",
             "a.csv:2: jnd2_qf is '200'; expected a number",
         ),
+        ("image,subject,jnd1_qf,jnd2_qf,jnd3_qf\n,1,30,20,\n", "mean", "a.csv:2: image is ''; expected a whole number"),
+        ("image,n_levels,qf_levels\n1.5,3,100 40\n", "stairs", "a.csv:2: image is '1.5'; expected a whole number"),
         ("picture,level\n1,2\n", "sur", "no CSV file has the columns ref_img"),
     ],
 )
