@@ -22,7 +22,7 @@ from PIL import Image
 
 from common.core.errors import UserError
 from common.core.threads import filled_memory
-from common.media import ffmpeg_process
+from common.media import ffmpeg_process, tiff
 
 ZEROS = bytes(64)  # coded data has no such run, but for flat areas; a disk or a transfer that failed leaves one
 ENDS_IN_GRAY = (127, 128)  # of blocks that are missing
@@ -54,18 +54,37 @@ def find_damage(path: Path, image: Image.Image) -> str | None:
         return ZEROED if bytes(max(1024, len(coded) // 8)) in coded else None
     if image.format == "PNG":
         return _damage_of_png(path, has_palette=image.mode == "P")
+    if image.format == "GIF":
+        return _damage_of_gif(path.read_bytes())
     with open(path, "rb") as file:
-        header = file.read(18)
+        header = file.read(34)
     if image.format == "TIFF":
         if header[2] == 43 and header[4:8] != b"\x08\0\0\0":  # the size of its offsets, which Pillow does not read
             return "its header is not that of a BigTIFF"
+        if not tiff.is_complete(image.tag_v2, path.stat().st_size):  # pyright: ignore[reportAttributeAccessIssue]  of TIFFs
+            return MISSING
         if image.info.get("compression") in FAX:  # libtiff leaves rows that are missing as they are
             with filled_memory(random.randrange(1, 256)), Image.open(path, formats=["TIFF"]) as again:
                 return None if again.tobytes() == image.tobytes() else MISSING
     if image.format == "BMP":
-        start, size = struct.unpack("<10xII", header)
-        return "its pixels would start within its header" if start < 14 + size else None
+        start, size = struct.unpack_from("<10xII", header)
+        bits, packing = (header[28], header[30]) if size >= 40 else (header[24], 0)
+        if start < 14 + size:
+            return "its pixels would start within its header"
+        rows = (image.width * bits + 31) // 32 * 4 * image.height  # each fills whole words
+        return MISSING if packing in (0, 3) and path.stat().st_size < start + rows else None
     return None
+
+
+def _damage_of_gif(data: bytes) -> str | None:
+    """Look for what stands before the first frame and is no extension: Pillow skips it, and palettes may have moved."""
+    place = 13 + (data[10] >> 7) * 3 * (2 << (data[10] & 7))
+    while data[place : place + 1] == b"!":
+        place += 2
+        while data[place]:
+            place += 1 + data[place]
+        place += 1
+    return None if data[place : place + 1] == b"," else "unknown bytes before its first frame"
 
 
 def _damage_of_png(path: Path, has_palette: bool) -> str | None:

@@ -5,6 +5,7 @@ resampling, and does not need it.  Before `preprocess` an image is always a uint
 """
 
 import contextlib
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -20,6 +21,7 @@ from common.media.formats import InputFormat
 
 # Remarks on odd EXIF, palettes and sizes do not change a pixel; real damage raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what it logs
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000", "GIF", "TGA")
 """Pillow's names of the formats that are read.  It knows others, and would start a program to read an EPS."""
@@ -66,7 +68,8 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
         UserError: The file is missing, empty, a pipe or the like, not an image, damaged, cut short, too large, has
-            samples wider than 16 bits, or is a TIFF or a JPEG 2000 whose pixels would not be known for certain.
+            samples wider than 16 bits or above a PNM's maximum, or is a TIFF or a JPEG 2000 whose pixels would not be
+            known for certain.
     """
     path = Path(path)
     try:
@@ -80,6 +83,8 @@ def read_image(path: str | Path) -> np.ndarray:
                 raise _UnknownKind(kind)
             if image.format == "JPEG2000" and (kind := _unknown_jpeg2000(path, image.mode)):
                 raise _UnknownKind(f"a JPEG 2000 of {kind}, which is not read")
+            if image.format == "PPM" and (highest := _beyond_maximum(path, image)):
+                raise _UnknownKind(f"its samples go to {highest[0]}, but its header says {highest[1]} at most")
             if (pixels := _decode_plain_png(path, image)) is not None:
                 return pixels
             with tiff.listen() as heard:
@@ -128,11 +133,25 @@ def _unknown_jpeg2000(path: Path, mode: str) -> str | None:
     """Return what is unusual in the samples of a JPEG 2000, where Pillow would guess: it rounds white up to black."""
     _, _, sizes = path.read_bytes().partition(b"\xff\x4f\xff\x51")  # how the coded data starts, if it is not damaged
     channels = int.from_bytes(sizes[36:38], "big")
-    depths = sizes[38 : 38 + 3 * channels : 3]
+    depths, *steps = (sizes[38 + place : 38 + 3 * channels : 3] for place in range(3))
+    if len(set(depths)) > 1 or any(step > 2 for step in b"".join(steps)):  # half as many samples of colour are usual
+        return "channels with other bits or far fewer samples than the first"
     if any(depth & 128 for depth in depths):
         return "signed samples"
     bits = max((depth + 1 for depth in depths), default=0)
     return f"{bits} bits in more than one channel" if bits > 8 and mode != "I;16" else None
+
+
+def _beyond_maximum(path: Path, image: ImageFile.ImageFile) -> tuple[int, int] | None:
+    """Return (highest sample, maximum of the header) of a binary PNM that exceeds it; Pillow would cut samples off."""
+    codec, _, start, args = image.tile[0]
+    if not isinstance(args, tuple) or codec != "ppm":  # all samples of a byte or two are allowed, or Pillow checks each
+        return None
+    maximum = int(args[1])
+    count = image.width * image.height * len(image.getbands())
+    samples = np.fromfile(path, "u1" if maximum < 256 else ">u2", count, offset=start)
+    highest = int(samples.max(initial=0))
+    return (highest, maximum) if highest > maximum else None
 
 
 def _decode_plain_png(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:

@@ -8,6 +8,7 @@ where the system lets us find it (Linux).
 import contextlib
 import ctypes
 import functools
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ BITS = {
 """{colour (the tag PhotometricInterpretation): bits a sample} that are read."""
 NAMES = ("gray (white is zero)", "gray", "RGB", "palette", "mask", "CMYK", "YCbCr", "", "CIELab")
 SAMPLE_FORMATS = {2: "signed", 3: "floating-point"}
+HEADER = 8  # bytes
 _heard = threading.local()
 
 
@@ -65,6 +67,16 @@ def unknown_kind(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str | None:
         and tags.get(32997, 1) == tags.get(32998, 1) == 1  # of a volume
     )
     return None if known else _name(tags)
+
+
+def is_complete(tags: TiffImagePlugin.ImageFileDirectory_v2, file_size: int) -> bool:
+    """Return whether all strips or tiles of a TIFF lie within a file of so many bytes."""
+    width, height, tiled = tags[256], tags[257], 322 in tags
+    across, down = (tags[322], tags[323]) if tiled else (width, min(tags.get(278, height), height))
+    due = math.ceil(width / across) * math.ceil(height / down) * (tags.get(277, 1) if tags.get(284) == 2 else 1)
+    places, sizes = (tags.get(tag, ()) for tag in ((324, 325) if tiled else (273, 279)))
+    within = [HEADER <= place and place + size <= file_size for place, size in zip(places, sizes)]
+    return len(within) >= due and all(within)
 
 
 def _name(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:

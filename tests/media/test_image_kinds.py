@@ -11,6 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, TiffImagePlugin
 
 from common.core.errors import UserError
@@ -176,6 +177,14 @@ def test_a_tiff_that_is_not_known_is_refused_by_name(tmp_path, channels, bits, c
         read_image(path)
 
 
+def test_a_tiff_of_too_many_samples_is_one_line(tmp_path, run):
+    """Pillow logs an error, which Python would print."""
+    path = write_tiff(tmp_path / "a.tif", texture(), 8, RGB, more={277: (3, [255])})
+    done = run("-c", f"from common.media.images import read_image; read_image({str(path)!r})")
+    assert "(8-bit, RGB, 255 samples a pixel)" in done.stderr.splitlines()[-1]
+    assert done.stderr.startswith("Traceback")
+
+
 def test_a_tiff_of_an_unknown_compression_says_so(tmp_path):
     path = write_tiff(tmp_path / "a.tif", texture(), 8, RGB, more={259: (3, [50002])})
     with pytest.raises(UserError, match=r"\(8-bit, RGB, 3 samples a pixel, compression 50002\); save it as PNG"):
@@ -194,6 +203,16 @@ def test_a_jpeg_2000_of_signed_samples_is_refused(tmp_path):
     Image.fromarray(texture(1)[..., 0]).save(tmp_path / "a.jp2", signed=True)
     with pytest.raises(UserError, match="a JPEG 2000 of signed samples, which is not read; save it as PNG"):
         read_image(tmp_path / "a.jp2")
+
+
+@pytest.mark.parametrize("place, value", [(41, 0), (43, 128)])
+def test_a_jpeg_2000_whose_channels_differ_is_refused(tmp_path, place, value):
+    """Bits of the second, samples in a row of it."""
+    Image.fromarray(texture()).save(tmp_path / "a.j2k")
+    before, mark, sizes = (tmp_path / "a.j2k").read_bytes().partition(b"\xff\x4f\xff\x51")
+    (tmp_path / "a.j2k").write_bytes(before + mark + sizes[:place] + bytes([value]) + sizes[place + 1 :])
+    with pytest.raises(UserError, match="a JPEG 2000 of channels with other bits or far fewer samples"):
+        read_image(tmp_path / "a.j2k")
 
 
 def test_a_jpeg_2000_without_its_coded_data_is_called_damaged(tmp_path):
@@ -304,6 +323,39 @@ def test_a_pnm_is_scaled_from_its_highest_value(tmp_path, channels, highest):
     header = f"P{5 if channels == 1 else 6} {WIDTH} {HEIGHT} {highest}\n".encode()
     (tmp_path / "a.ppm").write_bytes(header + samples.tobytes())
     assert np.abs(read_image(tmp_path / "a.ppm") - samples / highest * 255).max() <= 1
+
+
+@pytest.mark.parametrize("form, highest, pixels", [("P5", 100, b"\xc8"), ("P6", 1000, b"\1\xff\2\0\3\xe9")])
+def test_a_pnm_with_samples_above_its_maximum_is_refused(tmp_path, form, highest, pixels):
+    """The standard: "a number from 0 through Maxval"."""
+    (tmp_path / "a.pnm").write_bytes(f"{form} 1 2 {highest}\n".encode() + bytes(len(pixels)) + pixels + b"P5 more")
+    with pytest.raises(UserError, match=rf"a.pnm: its samples go to \d+, but its header says {highest} at most; save"):
+        read_image(tmp_path / "a.pnm")
+
+
+@pytest.mark.parametrize(
+    "name, change, said",
+    [
+        ("a.gif", lambda data: data[:40] + bytes(3) + data[40:], "damaged (unknown bytes before its first frame)"),
+        ("a.bmp", lambda data: data[:-1], "damaged (coded data is missing)"),
+        ("a.tif", lambda data: data.replace(b"\x17\1\4\0", b"\x17\2\4\0"), "damaged (coded data is missing)"),
+        ("a.tif", lambda data: data.replace(b"\x11\1\4\0\1\0\0\0\x08", b"\x11\1\4\0\1\0\0\0\0"), "damaged (coded"),
+        ("tiles.tif", lambda data: data[:-1], "damaged (coded data is missing)"),
+        ("tiles.tif", lambda data: data.replace(b"\1\0\0\0\x25", b"\1\0\0\0\xff"), "damaged (coded"),
+    ],
+)
+def test_bytes_that_moved_or_are_missing_are_noticed(tmp_path, name, change, said):
+    """Pillow skips or replaces them, so that colours or rows would be wrong."""
+    sound = io.BytesIO()
+    if name == "tiles.tif":
+        tifffile.imwrite(sound, texture(), tile=(16, 16))
+    elif name == "a.tif":
+        sound.write(write_tiff(tmp_path / name, texture(1), 8, GRAY).read_bytes())
+    else:
+        Image.fromarray(texture()).convert("P").save(sound, name[2:])
+    (tmp_path / name).write_bytes(change(sound.getvalue()))
+    with pytest.raises(UserError, match=re.escape(said)):
+        read_image(tmp_path / name)
 
 
 def photo():
