@@ -20,7 +20,7 @@ from common.data.levels import LOWEST_QP, nearest_qp, sur_column
 from common.encoding.codecs import ENCODERS, find_encoder
 from common.encoding.config import EncodingConfig, SceneConfig
 from common.encoding.encode import encode_clip, encode_image
-from common.encoding.report import COLUMNS, ReportTable, read_scenes, report_row
+from common.encoding.report import COLUMNS, ReportTable, is_damaged, read_scenes, report_row
 from common.encoding.scenes import analyse_clip
 from common.encoding.targets import targets_of
 from common.media.ffmpeg_process import kill_all
@@ -120,6 +120,9 @@ class EncodingJob(PredictedInputs):
         report = config.folder / "report.csv"
         self.report = RowFile(report, COLUMNS, resume=config.resume, overwrite=config.overwrite)
         self.stamps = {str(path): file_stamp(path) for path in places}
+        if damaged := [row["path"] for row in self.report.kept_rows if is_damaged(row)]:
+            self.report.forget(damaged)
+            print_warning(report, f"{len(damaged)} of its rows are damaged and not kept")
         self.report.forget_changed(self.stamps)
         self.targets = targets_of(places, config.codec, config.folder)
         check_writable(report)

@@ -22,10 +22,24 @@ def report_row(row: dict) -> dict:
     return {"path": row["input"], **{name: row.get(name) for name in COLUMNS[1:]}, "scenes": scenes, "mapping": mapping}
 
 
+def is_damaged(row: dict) -> bool:
+    """Return whether a row that was read from a report lacks a number that every row has."""
+    try:
+        numbers = [*_sizes(row), float(row["level"]), *(read_scenes(row).values() or [int(row["qp"])])]
+    except ValueError:
+        return True
+    return min(numbers) < 0
+
+
 def read_scenes(row: dict) -> dict[tuple[int, int], int]:
     """Return {(first frame, last frame): QP} of the scenes in a row of a report."""
     scenes = re.findall(r"(\d+)-(\d+) QP (\d+)", row["scenes"])
     return {(int(first), int(last)): int(qp) for first, last, qp in scenes}
+
+
+def _sizes(row: dict) -> tuple[int, int]:
+    """Return the bytes of the file of a row, and at the baseline."""
+    return int(row["bytes"]), int(row["baseline bytes"] or row["bytes"])
 
 
 def _setting(parameter: str, part: dict) -> str:
@@ -45,7 +59,7 @@ class ReportTable:
 
     def count(self, row: dict) -> None:
         """Add the bytes of a row to the sum."""
-        self.sizes.append((int(row["bytes"]), int(row["baseline bytes"] or row["bytes"])))
+        self.sizes.append(_sizes(row))
 
     def print(self, row: dict) -> None:
         """Print a row of `common.encoding.encode`, with a line for each of several scenes."""

@@ -48,6 +48,16 @@ def test_resume_keeps_what_this_run_would_make(tmp_path, clip, monkeypatch):
     assert again(scene="median")[1] == [] and again(baseline=31)[1] == ["a.mp4", "film.mp4"]
 
 
+@pytest.mark.parametrize("column", ["bytes", "baseline bytes", "level", "qp"])
+def test_resume_makes_again_what_a_damaged_row_describes(tmp_path, column, capsys):
+    write_png(tmp_path / "a.png", CAT)
+    first = coding(tmp_path / "out", tmp_path / "a.png")
+    other = first.rename({str(tmp_path / "a.png"): "of another run"})
+    pd.concat([first, other]).assign(**{column: "\x1b[31m"}).to_csv(tmp_path / "out" / "report.csv")
+    assert coding(tmp_path / "out", tmp_path / "a.png", resume=True).equals(first)
+    assert "report.csv: 2 of its rows are damaged and not kept" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("scene", "levels", "qp"),
     [("median", (4.02, 3.90), 3), ("median", (3.1, 6.9), 5), ("lowest", (4.9, 5.1), 4), ("median", (4.0, 4.0), 4)],
