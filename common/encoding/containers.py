@@ -96,7 +96,7 @@ def _try_container(format: str, suffix: str, encoder: Encoder, source: Source) -
         if codec != "":
             change = f"converted to {codec.upper()}" if codec else "left out"
             name = f"{stream.type} stream {stream.index} ({source.codecs[stream.index]})"
-            kind.changes.append(f"{name} is {change}, since {suffix} cannot hold it")
+            kind.changes.append(f"{name} is {change}, since it cannot be copied into {suffix}")
     return kind
 
 
