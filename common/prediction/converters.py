@@ -25,7 +25,7 @@ from common.core.errors import UserError
 from common.media.formats import InputFormat
 from common.media.images import preprocess, resize
 from common.models.exported import INPUT
-from common.prediction.runtimes import Runner, open_runtime
+from common.prediction.runtimes import Runner, open_runtime, require_finite
 
 MIN_WEIGHTS = 1024  # in an array that is stored as float16; a bias of 25 QP would be off by 0.01
 
@@ -54,10 +54,12 @@ class Served:
 def compare(run: Runner, network: keras.Model, input_format: InputFormat, tolerance: float) -> float:
     """Return the largest difference in QP between an exported file and the network, on a photograph.
 
-    Raises UserError where they differ by more than `tolerance`, relative to the QP, or to 1 where that is more.
+    Raises UserError where the network gives no number, or they differ by more than `tolerance`, relative to the QP, or
+    to 1 where that is more.
     """
     image = resize(data.astronaut(), input_format.width, input_format.height)
     expected = np.ravel(network.predict_on_batch(preprocess(image, input_format)[None]))
+    require_finite(expected)
     outputs = run(image[None])
     differences = np.abs([outputs[level].item() - qp for level, qp in zip(sorted(outputs), expected, strict=True)])
     if not (differences <= tolerance * np.maximum(expected, 1)).all():

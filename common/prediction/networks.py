@@ -17,7 +17,7 @@ from common.models import exported
 from common.models.registry import ModelSpec
 from common.prediction import export_cache
 from common.prediction.config import PredictionConfig
-from common.prediction.runtimes import open_runtime
+from common.prediction.runtimes import open_runtime, require_finite
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,7 @@ class Network:
         """Raise UserError where a value is no number, which finite weights may give too."""
         outputs = self.compute(images)
         for output in outputs:
-            if not np.isfinite(output).all():
-                wrong = output[~np.isfinite(output)].flat[0]
-                why = "its weights are too large for the arithmetic; expected trained ones"
-                raise UserError(f"{self.file}: the network gives {wrong} for an image; {why}")
+            require_finite(output, f"{self.file}: ")
         return outputs
 
     def batch_size(self, on_cpu: int) -> int:

@@ -77,3 +77,11 @@ _OPENERS: dict[str, Callable[[Path, str], Runner]] = {
     "openvino": _open_openvino,
     "litert": _open_litert,
 }
+
+
+def require_finite(output: np.ndarray, where: str = "") -> None:
+    """Raise UserError, which begins with `where`, if a network gives a value that is no number."""
+    wrong = output[~np.isfinite(output)]
+    if wrong.size:
+        why = "its weights are too large for the arithmetic; expected trained ones"
+        raise UserError(f"{where}the network gives {wrong[0]} for an image; {why}")

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
 from importlib.util import find_spec
 
+import h5py
 import numpy as np
 import pytest
 import small
@@ -235,6 +237,15 @@ def test_a_file_with_other_levels_is_not_kept(small_weights, tmp_path, monkeypat
     with pytest.raises(UserError, match="QP off those of Keras; it is not kept"):
         small.call("export", "--format", "savedmodel", "--output", tmp_path, "--model_weights_path", small_weights)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_whose_levels_are_no_numbers_are_not_exported(small_weights, tmp_path):
+    weights = shutil.copy(small_weights, tmp_path / "Large.h5")
+    with h5py.File(weights, "r+") as file:
+        kernel = next(array for array in file["frozen"]["frozen"].values() if array.ndim == 4)
+        kernel[...] = 3e38
+    with pytest.raises(UserError, match="the network gives (nan|inf) for an image; its weights are too large"):
+        small.call("export", "--format", "savedmodel", "--output", tmp_path / "x", "--model_weights_path", weights)
 
 
 def test_overwriting_replaces_a_savedmodel_and_no_other_folder(weight_files, tmp_path):
