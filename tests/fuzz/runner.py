@@ -15,11 +15,12 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
+import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
@@ -27,6 +28,7 @@ from common.cli import program
 
 MEMORY, FILE, SECONDS = 4 << 30, 64 << 20, 60  # limits: bytes on top of what the parent has mapped; bytes; seconds
 NOTES = ("error: ", "warning: ", "left out: ", "  ")  # how lines on stderr start; blanks: more faults of one file
+AGAIN = ": done again"  # how a line ends on a file that has changed since its row was written
 LONGEST = 1500  # characters of a line
 
 
@@ -109,12 +111,14 @@ def faults(end: End, folder: Path, before: set[Path]) -> list[str]:
     if "Traceback" in end.err + end.out:
         found.append(f"traceback: {lines[-1]}")
     else:
-        found += [f"noise: {line[:200]}" for line in lines if not line.startswith(NOTES)][:1]
+        found += [f"noise: {line[:200]}" for line in lines if not line.startswith(NOTES) and not line.endswith(AGAIN)][
+            :1
+        ]
         found += [f"{len(errors)} lines of errors" for _ in [0] if end.code == 2 and len(errors) != 1]
         found += [f"a line of {len(line)} characters: {line[:200]}" for line in lines if len(line) > LONGEST][:1]
         found += [f"not printable: {line!r:.200}" for line in errors if not line.isprintable()][:1]
     new = files_in(folder) - before
-    found += [f"left behind: {path}" for path in leftovers(folder, end.err)]
+    found += [f"left behind: {path}" for path in leftovers(folder, end.err, before)]
     half = [path for path in sorted(new) if not is_whole(folder / path)]
     return found + [f"{path}: not whole" for path in half if f"{path.name}: not an HDF5 file" not in end.out]
 
@@ -125,9 +129,9 @@ def files_in(folder: Path) -> set[Path]:
     return {path for path in found if path.parts[0] not in ("stdout", "stderr")}
 
 
-def leftovers(folder: Path, said: str = "") -> list[str]:
-    """Return temporary files, locks and processes that are left; not those that the program has named."""
-    paths = [path.relative_to(folder) for path in folder.rglob("*")]
+def leftovers(folder: Path, said: str = "", before: Collection[Path] = ()) -> list[str]:
+    """Return temporary files, locks and processes that are left; not those of `before`, nor what the program named."""
+    paths = sorted({path.relative_to(folder) for path in folder.rglob("*")}.difference(before))
     found = [str(path) for path in paths if path.name.startswith((".part-", ".lock")) and path.name not in said]
     found += [str(path) for path in paths if path.parts[0] == "tmp" and len(path.parts) > 1]
     return found + [f"process {number}" for number in processes(folder)]
@@ -164,8 +168,6 @@ def is_whole(path: Path) -> bool:
                 for name in file.files:
                     file[name]
         elif path.suffix in (".mp4", ".mkv", ".264"):
-            import imageio_ffmpeg
-
             command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "null", "-"]
             done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
             return not done.returncode and not done.stderr
