@@ -179,8 +179,7 @@ def _measure(
     clip: scenes.ClipInfo, file: Path, parts: list[EncodedScene], task: str, progress: Callable[[], object]
 ) -> dict:
     """Return the columns of the quality of an encoded clip.  Raises UserError where it is far from its QPs."""
-    streams, with_vmaf = (ffmpeg.clip_input(file), clip.frames()), min(clip.encoded_size) > 16
-    quality = compare_streams(*streams, task, with_vmaf, progress)
+    quality = compare_streams(ffmpeg.clip_input(file), clip.frames(), clip.encoded_size, task, progress)
     dbs = quality["psnr"]
     if len(dbs) != len(clip.times):
         raise UserError(f"{task}: {len(dbs)} frames came of {len(clip.times)}; copy the clip again")
@@ -192,8 +191,8 @@ def _measure(
                     f"{task}: frame {number} has a PSNR of {dbs[number]:.1f} dB, but QP {part.row['qp']} gives "
                     f"{least:.1f} dB or more; nothing is kept, please report this with the clip"
                 )
-    row = {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs), "ssim luma": quality["ssim"]}
-    return row | {"vmaf": quality["vmaf"]}
+    row = {"psnr luma": statistics.fmean(dbs), "lowest psnr luma": min(dbs), "ssim luma": quality.get("ssim")}
+    return row | {"vmaf": quality.get("vmaf")}
 
 
 def lowest_db(qp: int) -> float:

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import ffmpeg
 import numpy as np
@@ -168,30 +169,48 @@ def format_warning(log: str, treatment: str) -> str:
     return "; ".join(losses)
 
 
+class _Score(NamedTuple):
+    """A mean over frames that a filter of FFmpeg measures; `words` stand before it in its log."""
+
+    filter: str
+    options: dict[str, int]
+    words: str
+    least: int  # pixels of height and width, below which it is not defined
+
+
+_SCORES = {
+    "ssim": _Score("ssim", {}, "SSIM Y", 8),
+    "vmaf": _Score("libvmaf", {"n_threads": threads.CORES}, "VMAF score", 17),
+}
+
+
 def compare_streams(
-    coded: Stream, reference: Stream, task: str, with_vmaf: bool, progress: Callable[[], object]
+    coded: Stream, reference: Stream, size: tuple[int, int], task: str, progress: Callable[[], object]
 ) -> dict:
     """Compare two streams of 8-bit 4:2:0 frames of one size, frame by frame, by their numbers.
 
-    task: As `common.media.ffmpeg_process`.  progress: Called after each frame.
+    size: (height, width).  task: As `common.media.ffmpeg_process`.  progress: Called after each frame.
 
     Returns:
-        {"psnr": [luma dB, at most HIGHEST_DB, of each frame], "ssim": mean of luma, "vmaf": mean, or None if not asked}
+        {"psnr": [luma dB, at most HIGHEST_DB, of each frame], "ssim": mean of luma, "vmaf": mean}, the last
+        two only where they are defined for frames so small.
     """
+    defined = {name: score for name, score in _SCORES.items() if min(size) >= score.least}
     copies = [stream.filter("settb", "1/25").filter("setpts", "N").split() for stream in (coded, reference)]
     outputs = []
     with tempfile.NamedTemporaryFile("r") as frames:
-        filters = {"psnr": {"stats_file": frames.name}, "ssim": {}, "libvmaf": {"n_threads": threads.CORES}}
-        for index, (name, options) in enumerate(filters.items()):
-            if name != "libvmaf" or with_vmaf:
-                measured = ffmpeg.filter([copy[index] for copy in copies], name, **options)
-                # Nobody needs the checksums, but ffmpeg ends when nobody reads them, after this program was killed.
-                outputs.append(measured.output("pipe:", format="null" if index else "framecrc", fps_mode="passthrough"))
+        filters = [
+            ("psnr", {"stats_file": frames.name}),
+            *((score.filter, score.options) for score in defined.values()),
+        ]
+        for index, (name, options) in enumerate(filters):
+            measured = ffmpeg.filter([copy[index] for copy in copies], name, **options)
+            # Nobody needs the checksums, but ffmpeg ends when nobody reads them, after this program was killed.
+            outputs.append(measured.output("pipe:", format="null" if index else "framecrc", fps_mode="passthrough"))
         log = ""
         for line, said in output_lines(ffmpeg.merge_outputs(*outputs), task, CLIP_TIMEOUT):
             log += said
             if line and not line.startswith(b"#"):
                 progress()
         dbs = [min(float(db), HIGHEST_DB) for line in frames for db in re.findall(r"\bpsnr_y:(\S+)", line)]
-    vmaf = read_score(log, "VMAF score", task) if with_vmaf else None
-    return {"psnr": dbs, "ssim": read_score(log, "SSIM Y", task), "vmaf": vmaf}
+    return {"psnr": dbs, **{name: read_score(log, score.words, task) for name, score in defined.items()}}

@@ -8,8 +8,8 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".t
 """Suffixes, in lower case, of the files that count as images in a folder."""
 
 CLIP_SUFFIXES = frozenset(
-    ".264 .265 .3gp .avi .flv .h264 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv "
-    ".y4m".split()
+    ".264 .265 .3g2 .3gp .asf .avi .f4v .flv .h264 .hevc .ivf .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut "
+    ".obu .ogv .qt .ts .vob .webm .wmv .y4m".split()
 )
 
 

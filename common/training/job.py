@@ -113,6 +113,16 @@ class Training:
             return model, model
         return keras.Model(model.input, [*model.outputs, *spec.build_auxiliary(model)]), model
 
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """Adam as the settings want it, freshly made."""
+        config = self.config
+        rate: Any = config.learning_rate
+        if config.decay == "cosine":
+            batches_of_all = -(-len(self.images["train"]) // config.batch_size) * config.epochs
+            rate = keras.optimizers.schedules.CosineDecay(rate, batches_of_all)
+        steps = config.accumulate if config.accumulate > 1 else None
+        return keras.optimizers.Adam(rate, weight_decay=config.weight_decay or None, gradient_accumulation_steps=steps)
+
     def curves(self) -> tuple[dict, str]:
         """What `callbacks.draw_curves` draws: {title: (column of train, of valid, baseline)}, and the unit."""
         shown = [target for target in self.targets if target.is_level] or self.targets

@@ -86,44 +86,67 @@ class Run(keras.callbacks.Callback):
 
     def fit(self, attempt=None):
         """Train; `attempt` counts the seeds, None where a state that is to be resumed may say it."""
-        training, spec, config = self.training, self.training.spec, self.config
-        arrays, facts = None, {}
-        if config.resume and attempt is None:
-            if self.files.state.is_file():
-                arrays, facts = runs.load_state(self.files.state)
-            else:
-                note(f"{self.files.state}: not there, nothing to resume; starts from the first epoch")
-        self.attempt = facts.get("attempt", attempt or 0)
-        keras.utils.set_random_seed(config.seed + self.attempt)
+        config = self.config
+        state = self._read_state() if config.resume and attempt is None else None
+        self.attempt = state[1].get("attempt", 0) if state else attempt or 0
+        self.seed = config.seed + self.attempt
+        keras.utils.set_random_seed(self.seed)
         strategy = devices.strategy(config)
-        shares = strategy.num_replicas_in_sync if strategy else 1
         with strategy.scope() if strategy else contextlib.nullcontext():
-            model, self.kept = training.build()
-            frozen = features.frozen_layers(model)
-            if strategy:
-                devices.synchronize(model)
-            extractor, learner = (None, model) if config.feature_cache == "off" else features.split(model)
-            steps = config.accumulate if config.accumulate > 1 else None
-            learner = Learner(learner.input, learner.outputs)
-            rate: Any = config.learning_rate
-            if config.decay == "cosine":
-                batches_of_all = -(-len(training.images["train"]) // config.batch_size) * config.epochs
-                rate = keras.optimizers.schedules.CosineDecay(rate, batches_of_all)
-            decay = config.weight_decay or None
-            adam = keras.optimizers.Adam(rate, weight_decay=decay, gradient_accumulation_steps=steps)
-            learner.set_up(adam, [target.output for target in training.targets])
-            learner.optimizer.build(learner.trainable_variables)
+            extractor = self._build(synchronized=strategy is not None)
+        if state:
+            self._restore(*state)
+        train = self._read_images(extractor, strategy.num_replicas_in_sync if strategy else 1)
+        self.files.log.parent.mkdir(parents=True, exist_ok=True)
+        if not state:
+            # From here on a kill costs nothing, and an earlier training's state is gone.
+            self._save_state(0)
+            self.files.log.unlink(missing_ok=True)
+        elif self.files.log.exists():
+            runs.trim_log(self.files.log, self.first, (self.best.epoch, self.best.loss))
+        callbacks = [keras.callbacks.CSVLogger(str(self.files.log), separator=";", append=True), self]
+        callbacks.append(Progress(self, config.epochs, len(train)))
+        if config.tensorboard:
+            callbacks.append(tensorboard(config.tensorboard))
+        self.record.write("running", seed=self.seed)
+        if not self._finished(self.first):
+            self._keras_fit(train, callbacks)
+        self._draw()
+        return self.best
+
+    def _read_state(self):
+        """Return what `runs.load_state` does, or None where there is none."""
+        if self.files.state.is_file():
+            return runs.load_state(self.files.state)
+        note(f"{self.files.state}: not there, nothing to resume; starts from the first epoch")
+        return None
+
+    def _build(self, synchronized):
+        """Make the network and its optimizer; return the part that only computes features, or None.
+
+        synchronized: Several devices train it together.
+        """
+        training, config = self.training, self.config
+        model, self.kept = training.build()
+        frozen = features.frozen_layers(model)
+        if synchronized:
+            devices.synchronize(model)
+        extractor, learner = (None, model) if config.feature_cache == "off" else features.split(model)
+        self.learner = Learner(learner.input, learner.outputs)
+        self.learner.set_up(training.optimizer(), [target.output for target in training.targets])
+        self.learner.optimizer.build(self.learner.trainable_variables)
         self.variables = [v for layer in model.layers if layer not in frozen for v in layer.variables]
-        self.variables += learner.optimizer.variables
+        self.variables += self.learner.optimizer.variables
         fixed = [array for layer in sorted(frozen, key=lambda layer: layer.name) for array in layer.get_weights()]
-        self.learner = learner
         self.facts = {"arguments": config.decisive(), "data": self.data, "frozen": content_digest(*fixed)}
-        if arrays is not None:
-            self._restore(arrays, facts)
-        checks.check_memory(spec.name, learner, config)
+        return extractor
+
+    def _read_images(self, extractor, shares):
+        """Return the batches of train, for `shares` devices, and make those of valid; of the extractor's features."""
+        training, config, spec = self.training, self.config, self.training.spec
+        checks.check_memory(spec.name, self.learner, config)
         written = {self.files.checkpoint: self.kept.weights, self.files.state: self.variables}
         checks.check_disk(written)
-
         inputs = {name: [paths] for name, paths in training.images.items()}
         if extractor:
             folder = config.feature_cache or self.files.checkpoint.parent / "features"
@@ -138,30 +161,14 @@ class Run(keras.callbacks.Callback):
             columns = inputs[name], training.columns[name]
             return Batches(spec.input, *columns, config.batch_size, patch=config.patch, shares=shares, **options)
 
-        seed = config.seed + self.attempt
-        train = batches("train", shuffle_seed=seed, epoch=self.first, augment=config.augment)
+        train = batches("train", shuffle_seed=self.seed, epoch=self.first, augment=config.augment)
         self.valid = batches("valid")
         if config.accumulate > config.epochs * len(train):
             raise UserError(
                 f"--accumulate {config.accumulate}: more than all {config.epochs * len(train)} batches there are, "
                 "so that no weight would ever change; lower it"
             )
-        self.files.log.parent.mkdir(parents=True, exist_ok=True)
-        if arrays is None:
-            # From here on a kill costs nothing, and an earlier training's state is gone.
-            self._save_state(0)
-            self.files.log.unlink(missing_ok=True)
-        elif self.files.log.exists():
-            runs.trim_log(self.files.log, self.first, (self.best.epoch, self.best.loss))
-        callbacks = [keras.callbacks.CSVLogger(str(self.files.log), separator=";", append=True), self]
-        callbacks.append(Progress(self, config.epochs, len(train)))
-        if config.tensorboard:
-            callbacks.append(tensorboard(config.tensorboard))
-        self.record.write("running", seed=seed)
-        if not self._finished(self.first):
-            self._keras_fit(train, callbacks)
-        self._draw()
-        return self.best
+        return train
 
     def _keras_fit(self, train, callbacks):
         tf32 = self.config.tf32 == "on"
@@ -204,7 +211,7 @@ class Run(keras.callbacks.Callback):
         if settles and epoch in (self.first, self.config.epochs - self.config.settle):
             self.learner.settle()
         if backend_name() == "torch":  # whose Dropout has no state among the variables
-            seed = np.random.SeedSequence([self.config.seed + self.attempt, epoch]).generate_state(1)
+            seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
             keras.utils.set_random_seed(int(seed[0]))
 
     def on_epoch_end(self, epoch, logs=None):

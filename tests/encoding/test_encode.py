@@ -204,6 +204,13 @@ def test_clips_of_every_kind(tmp_path, name, options, suffix):
     )
 
 
+@pytest.mark.parametrize("size, measured", [("2:2", []), ("80:6", []), ("80:16", ["ssim luma"])])
+def test_a_clip_too_small_for_a_measure(tmp_path, size, measured):
+    source = film(tmp_path / "strip.mkv", vf=f"crop={size}", sound=None)
+    row = coded(source, {0: 12.0}, "h264", tmp_path / "out")
+    assert [name for name in ("ssim luma", "vmaf") if row[name] is not None] == measured and row["psnr luma"] > 38
+
+
 def test_an_image_in_every_codec(tmp_path):
     """Each is as good as H.264 at the QP, and the next coarser setting would not be."""
     write_png(tmp_path / "cat.png", CAT)
