@@ -29,19 +29,16 @@ from common.models.backbones import Autoencoders
 from common.models.blocks import lat_block, regression_head
 from common.models.registry import ModelSpec, Output, register
 
-from dataclasses import dataclass  # isort: skip, after `common`: before that, Ctrl-C shows a traceback
 
-
-@dataclass(frozen=True)
 class Paper:
     """The numbers of the paper and of the released program."""
 
-    stem_filters: int = 64
-    trunk_filters: tuple = (128, 256, 512)
-    hidden: tuple = (256, 128)
-    epochs: int = 300
-    batch_size: int = 8
-    learning_rate: float = 1e-5
+    stem_filters = 64
+    trunk_filters = (128, 256, 512)
+    hidden = (256, 128)
+    epochs = 300
+    batch_size = 8
+    learning_rate = 1e-5
 
 
 PAPER = Paper()

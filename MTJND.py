@@ -18,6 +18,7 @@ its weight are ours, common/models/attention_decoder.py.
 """
 
 import sys
+from functools import partial
 from os.path import dirname
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
@@ -29,18 +30,14 @@ from common.models.backbones import VGG16
 from common.models.blocks import regression_head
 from common.models.registry import ModelSpec, Output, register
 
-from dataclasses import dataclass  # isort: skip, after `common`: before that, Ctrl-C shows a traceback
-from functools import partial  # isort: skip
 
-
-@dataclass(frozen=True)
 class Paper:
     """The numbers of the paper and of the released program."""
 
-    hidden: tuple = (256, 128)
-    epochs: int = 500
-    batch_size: int = 8
-    learning_rate: float = 1e-5
+    hidden = (256, 128)
+    epochs = 500
+    batch_size = 8
+    learning_rate = 1e-5
 
 
 PAPER = Paper()
