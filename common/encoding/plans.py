@@ -241,14 +241,14 @@ def ffmpeg_commands(clip: scenes.ClipInfo, encoder: Encoder, parts: Sequence[Sce
 
 
 def _command(
-    clip: scenes.ClipInfo, encoder: Encoder, options: Mapping[str, Any], filters: list[str], target: str
+    clip: scenes.ClipInfo, encoder: Encoder, settings: Mapping[str, Any], filters: list[str], target: str
 ) -> str:
-    """Return a command line that encodes a clip.  options: Of ffmpeg, for the output."""
+    """Return a command line that encodes a clip.  settings: Options of ffmpeg for the output."""
     (height, width), even = clip.format.size, clip.encoded_size
     if (height, width) != even:
         borders = f"fillborders=right={width % 2}:bottom={height % 2}:mode=smear"
         filters = [*filters, "format=yuv444p", f"pad={even[1]}:{even[0]}", borders]
-    options = {"pix_fmt": "yuv420p", "fps_mode": "passthrough", "c:v": encoder.library, **options}
-    pairs = [text for name, option in options.items() if name != "tag:v" for text in (f"-{name}", str(option))]
+    settings = {"pix_fmt": "yuv420p", "fps_mode": "passthrough", "c:v": encoder.library, **settings}
+    pairs = [text for name, option in settings.items() if name != "tag:v" for text in (f"-{name}", str(option))]
     view = ["-vf", ",".join(filters)] if filters else []
     return shlex.join(["ffmpeg", "-nostdin", "-i", clip.path, "-map", "0:V:0", *view, *pairs, target])
