@@ -4,6 +4,7 @@ An entry is a folder with one exported network, whole or absent, named by a dige
 exports them.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -48,7 +49,8 @@ def find(spec: ModelSpec, level: str | None, weights: Path, format_name: str) ->
                 if not (entry / name).is_file():  # else another process was faster
                     raise
         _make_room(entry)
-    os.utime(entry)
+    with contextlib.suppress(OSError):  # a cache that others share may be read-only
+        os.utime(entry)
     return entry / name
 
 

@@ -314,6 +314,12 @@ def test_what_was_used_the_longest_ago_makes_room(exports, small_weights, tmp_pa
     assert (first.exists(), second.exists(), third.exists()) == (True, False, True)
     assert len(exports) == 3
 
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)  # a read-only cache
+    assert export_cache.find(LAT, "JND1", files[2], "onnx") == third
+
 
 def test_predict_takes_onnx_runtime_where_nobody_chose(exports, small_weights, monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND")
