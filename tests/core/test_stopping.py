@@ -241,7 +241,7 @@ def test_a_folder_is_locked_while_it_is_removed(tmp_path, monkeypatch):
     assert stopping._lock_folder(own) is None
 
 
-@pytest.mark.parametrize("parent", [None, str(os.getpid())])
+@pytest.mark.parametrize("parent", [None, str(os.getpid())], ids=["alone", "started by ours"])
 @pytest.mark.parametrize(
     ("program", "module"), [(["-m", "common.prepare"], "signal"), (["LAT.py"], "dataclasses"), (["LAT.py"], "platform")]
 )
