@@ -10,7 +10,6 @@ after a kill, that the next run removes.  `runner` says how a command is run wit
 
 import argparse
 import contextlib
-import functools
 import hashlib
 import os
 import random
@@ -59,9 +58,8 @@ COMMANDS = {
 class Material(kinds.Material):
     """And what only these commands read."""
 
-    @functools.cached_property
-    def stops(self) -> Path:
-        folder = self.new("stops")
+    @kinds.part
+    def stops(self, folder):
         for number in range(24):
             write_png(folder / "images" / f"{number}.png", data.coffee()[number : number + 360, number:])
         film(folder / "film.mp4")
@@ -74,7 +72,6 @@ class Material(kinds.Material):
         for place, qp in (("1st", 22), ("2nd", 30), ("3rd", 38)):
             sheet = f"sequence_index,jnd,mean\n1,{qp},{qp}\n2,{qp + 1},{qp + 1}\n"
             (folder / "videoset" / f"64x48_{place}.csv").write_text(sheet)
-        return folder
 
 
 def written(folder: Path) -> dict[str, str]:
