@@ -122,7 +122,7 @@ class PlanJob(PredictedInputs):
                 crf = f", {document['parameter']} {part['value']:g} ± {part['margin']:g}" if part["margin"] else ""
                 print(f"{one_line(document['path'])}{where}: QP {part['qp']}{crf}", file=self.out)
         elif self.format == "ffmpeg":
-            print(*document["ffmpeg"], sep="\n", file=self.out)
+            print(*document["ffmpeg"], sep=" &&\n", file=self.out)
         elif self.format == "av1an-scenes":
             print(json.dumps(document["av1an-scenes"]), file=self.out)
         else:
@@ -226,18 +226,20 @@ def ffmpeg_commands(clip: scenes.ClipInfo, encoder: Encoder, parts: Sequence[Sce
             options |= {"forced-idr": 1, "force_key_frames": f"expr:{any_of(starts)}"}
             options["x265-params"] += f":open-gop=0:zones={x265_zones(parts)}"
         return [_command(clip, encoder, options, [], target)]
-    digits, commands = len(str(len(parts))), []
-    for number, part in enumerate(parts):
+    files, commands = [f"{name}.scene-{number:0{len(str(len(parts)))}}.mp4" for number in range(len(parts))], []
+    for part, file in zip(parts, files):
         cut = [f"trim=start_frame={part.start}:end_frame={part.end + 1}", "setpts=PTS-STARTPTS"]
-        options = encoder.options(part.value, clip.rate)
-        commands.append(_command(clip, encoder, options, cut, f"{name}.scene-{number:0{digits}}.mp4"))
+        options = encoder.options(part.value, clip.rate) | {
+            "y": None
+        }  # else ffmpeg leaves another codec's, exit code 0
+        commands.append(_command(clip, encoder, options, cut, file))
     with Source(clip.path) as source:
         opening = 0 if source.free_clock else Fraction(source.file.start_time or 0, av.time_base)
     late = clip.times[0] * clip.tick - opening
     delay = ["-itsoffset", f"{float(late):.6f}"] if late > 0 else []
     inputs = [*delay, "-f", "concat", "-safe", "0", "-i", f"{name}.scenes.txt", "-i", clip.path]
     join = shlex.join(["ffmpeg", "-nostdin", *inputs, "-map", "0:v", "-map", "1:a?", "-c", "copy", target])
-    return [*commands, f"""printf "file '%s'\\n" {name}.scene-*.mp4 > {name}.scenes.txt && {join}"""]
+    return [*commands, f"""printf "file '%s'\\n" {" ".join(files)} > {name}.scenes.txt && {join}"""]
 
 
 def _command(
@@ -249,6 +251,10 @@ def _command(
         borders = f"fillborders=right={width % 2}:bottom={height % 2}:mode=smear"
         filters = [*filters, "format=yuv444p", f"pad={even[1]}:{even[0]}", borders]
     settings = {"pix_fmt": "yuv420p", "fps_mode": "passthrough", "c:v": encoder.library, **settings}
-    pairs = [text for name, option in settings.items() if name != "tag:v" for text in (f"-{name}", str(option))]
+    pairs = [text for name, option in settings.items() if name != "tag:v" for text in _flag(name, option)]
     view = ["-vf", ",".join(filters)] if filters else []
     return shlex.join(["ffmpeg", "-nostdin", "-i", clip.path, "-map", "0:V:0", *view, *pairs, target])
+
+
+def _flag(name: str, value: object) -> list[str]:
+    return [f"-{name}"] if value is None else [f"-{name}", str(value)]

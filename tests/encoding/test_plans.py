@@ -101,6 +101,16 @@ def test_a_crf_is_the_one_that_encoding_the_scene_finds(tmp_path, clip, monkeypa
     assert (sampled[:, 1] > 0.1).any() and (abs(sampled[:, 0] - found) < 4).all()
 
 
+def test_the_command_lines_stop_where_one_fails(tmp_path, clip):
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\necho called >> log\nexit 3\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    lines = printed("ffmpeg", clip, codec="h264")
+    done = subprocess.run(["sh"], input=lines, text=True, cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.defpath}"})
+    assert done.returncode == 3 and (tmp_path / "log").read_text() == "called\n"
+    assert "scene-0.mp4 film.scene-1.mp4 film.scene-2.mp4 >" in lines  # and no other scenes that lie there
+    assert lines.count(" -y film.scene-") == 3
+
+
 def test_the_margin_of_samples_is_two_standard_errors_and_what_each_loses():
     class Sample:
         def match(self, encoder, qp):
