@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from common.cli.program import config_from
+from common.core import messages
 from common.core.errors import UserError
 from common.core.files import check_writable, file_stamp
 from common.core.messages import note
@@ -38,8 +39,11 @@ DISTRIBUTED = "distributed==2026.8.0"
 def predict(spec: ModelSpec, options: argparse.Namespace) -> int:
     """Predict the levels of the inputs, print them and write them; return the exit code, 1 where one has an error."""
     stdout = sys.stdout
-    to_stdout = options.format or options.output == STANDARD_OUTPUT  # then what is for a person goes to stderr
-    with contextlib.redirect_stdout(sys.stderr if to_stdout else stdout):
+    with contextlib.ExitStack() as stack:
+        if options.format or options.output == STANDARD_OUTPUT:  # then what is for a person goes to stderr
+            quiet = options.format and messages.level <= messages.QUIET
+            person = stack.enter_context(open(os.devnull, "w")) if quiet else sys.stderr
+            stack.enter_context(contextlib.redirect_stdout(person))
         return _predict(spec, options, stdout)
 
 

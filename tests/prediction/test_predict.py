@@ -140,6 +140,8 @@ def test_a_format_for_other_tools_has_standard_output_to_itself(predict_small, p
     (document,) = json.loads(printed.out)["inputs"]
     assert code == 0 and document["path"].endswith("a9.png") and document["codec"] == "h264"
     assert "a9.png" in printed.err and "1 of 1 files" in printed.err
+    code, quiet = predict_small(photographs / "a9.png", "--format", "json", "--quiet")
+    assert (code, quiet.out, quiet.err) == (0, printed.out, "")
 
 
 def test_what_an_image_looks_like_to_the_network_is_said(predict, predictor, photographs, tmp_path):
