@@ -226,12 +226,12 @@ def ffmpeg_commands(clip: scenes.ClipInfo, encoder: Encoder, parts: Sequence[Sce
             options |= {"forced-idr": 1, "force_key_frames": f"expr:{any_of(starts)}"}
             options["x265-params"] += f":open-gop=0:zones={x265_zones(parts)}"
         return [_command(clip, encoder, options, [], target)]
-    files, commands = [f"{name}.scene-{number:0{len(str(len(parts)))}}.mp4" for number in range(len(parts))], []
+    digits, commands = len(str(len(parts))), []
+    files = [f"{name}.scene-{number:0{digits}}.mp4" for number in range(len(parts))]
     for part, file in zip(parts, files):
         cut = [f"trim=start_frame={part.start}:end_frame={part.end + 1}", "setpts=PTS-STARTPTS"]
-        options = encoder.options(part.value, clip.rate) | {
-            "y": None
-        }  # else ffmpeg leaves another codec's, exit code 0
+        # Without -y, ffmpeg leaves a scene of an earlier run as it is, with exit code 0.
+        options = encoder.options(part.value, clip.rate) | {"y": None}
         commands.append(_command(clip, encoder, options, cut, file))
     with Source(clip.path) as source:
         opening = 0 if source.free_clock else Fraction(source.file.start_time or 0, av.time_base)

@@ -16,7 +16,16 @@ import numpy as np
 
 from common.core import threads
 from common.core.errors import UserError
-from common.media.ffmpeg import CLIP_TIMEOUT, clip_as_yuv420, clip_format, clip_input, read_score, rgb, x264_output
+from common.media.ffmpeg import (
+    CLIP_TIMEOUT,
+    LEAST_VMAF,
+    clip_as_yuv420,
+    clip_format,
+    clip_input,
+    read_score,
+    rgb,
+    x264_output,
+)
 from common.media.ffmpeg_process import Stream, find_ffmpeg, output_lines, rgb_frames, run
 from common.media.metrics import HIGHEST_DB
 
@@ -180,7 +189,7 @@ class _Score(NamedTuple):
 
 _SCORES = {
     "ssim": _Score("ssim", {}, "SSIM Y", 8),
-    "vmaf": _Score("libvmaf", {"n_threads": threads.CORES}, "VMAF score", 17),
+    "vmaf": _Score("libvmaf", {"n_threads": threads.CORES}, "VMAF score", LEAST_VMAF),
 }
 
 

@@ -26,6 +26,7 @@ from common.core.files import require_content
 from common.media.ffmpeg_process import SEAMED, TIMEOUT, Stream, find_ffmpeg, rgb_frames, run
 
 QP_RANGE = range(52)  # x264, 8 bit
+LEAST_VMAF = 17  # pixels of height and width; libvmaf crashes below
 CLIP_TIMEOUT = 3600  # seconds
 
 # The options of VideoSet's bitstreams, read from their SEI.  The ratios make I, P and B frames share the one QP: x264's
@@ -283,7 +284,7 @@ def _rgb_output(stream: Stream) -> Stream:
 
 
 def _vmaf_output(distorted: Stream, reference: Stream, size: tuple[int, int]) -> Stream:
-    if min(size) <= 16:  # libvmaf crashes
+    if min(size) < LEAST_VMAF:
         raise UserError(f"VMAF of an image of {size[1]}x{size[0]} pixels is not defined; expected at least 17x17")
     return ffmpeg.filter([distorted, reference], "libvmaf", n_threads=1).output("-", format="null")
 

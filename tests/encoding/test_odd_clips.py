@@ -63,10 +63,8 @@ def test_a_handful_through_the_command(tmp_path, small_weights, capsys):
     flags = ("--frames", "first", "--encode", out, "--model_weights_path", small_weights)
     code = small.call("predict", *(tmp_path / "in" / name for name in HANDFUL), *flags)
     said = capsys.readouterr().err
-    assert (
-        code == 1
-        and "windows.wmv: audio stream 1 (wmav2) is converted to FLAC, since it cannot be copied into .mkv" in said
-    )
+    converted = "windows.wmv: audio stream 1 (wmav2) is converted to FLAC, since it cannot be copied into .mkv"
+    assert code == 1 and converted in said
     assert "cut off.mkv: it is cut short; copy the clip again" in said and said.count("error: ") == 1
     report = pd.read_csv(out / "report.csv")
     assert [path.rsplit("/", 1)[1] for path in report["path"]] == list(HANDFUL[:-1])

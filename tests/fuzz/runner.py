@@ -111,9 +111,8 @@ def faults(end: End, folder: Path, before: set[Path]) -> list[str]:
     if "Traceback" in end.err + end.out:
         found.append(f"traceback: {lines[-1]}")
     else:
-        found += [f"noise: {line[:200]}" for line in lines if not line.startswith(NOTES) and not line.endswith(AGAIN)][
-            :1
-        ]
+        noise = [line for line in lines if not line.startswith(NOTES) and not line.endswith(AGAIN)]
+        found += [f"noise: {line[:200]}" for line in noise[:1]]
         found += [f"{len(errors)} lines of errors" for _ in [0] if end.code == 2 and len(errors) != 1]
         found += [f"a line of {len(line)} characters: {line[:200]}" for line in lines if len(line) > LONGEST][:1]
         found += [f"not printable: {line!r:.200}" for line in errors if not line.isprintable()][:1]
