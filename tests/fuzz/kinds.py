@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 from conftest import write_rootdir, zipped
 from data.test_mcl_jci import write_downloads
-from media.test_image_kinds import LOSSY, OTHERS, TIFFS, texture, write_other, write_tiff_kind
+from image_kinds import LOSSY, OTHERS, TIFFS, texture, write_other, write_tiff_kind
 from models.test_zenodo import Server
 from moving import make_clip, moving
 from PIL import Image
