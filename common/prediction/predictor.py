@@ -19,7 +19,7 @@ import numpy as np
 from common.core.environment import PRETRAINED
 from common.core.errors import UserError
 from common.core.threads import prefetch
-from common.media.ffmpeg import QP_RANGE
+from common.data.levels import HIGHEST_QP
 from common.models.registry import LEVELS, ModelSpec, get_model, list_models
 from common.models.weight_search import described_model, find_weights, level_names
 from common.prediction import networks, resize_modes
@@ -182,7 +182,7 @@ class Predictor:
         levels = [dict(zip(self.levels, map(float, of_region))) for of_region in qps]
         lowest = dict(zip(self.levels, map(float, np.min(qps, axis=0))))
         warnings = [resize_modes.shape_warning(image.regions[0], self.spec.input.frame), image.format_warning]
-        if beyond := [f"{name} {qp:.0f}" for name, qp in lowest.items() if qp > QP_RANGE[-1]]:
+        if beyond := [f"{name} {qp:.0f}" for name, qp in lowest.items() if qp > HIGHEST_QP]:
             warnings.append(f"no QP: {', '.join(beyond)}; are the weights trained, and on QPs?")
         return Prediction(
             lowest,

@@ -17,7 +17,7 @@ from common.core.parallel import batch_map
 from common.core.threads import prefetch
 from common.data.dataset import Split, list_images, load_splits, match_images
 from common.data.layout import LEVELS, Unit, split_folder
-from common.data.levels import describe_baseline, median_baseline, qp_mae
+from common.data.levels import HIGHEST_QP, describe_baseline, median_baseline, qp_mae
 from common.media import metrics
 from common.media.formats import InputFormat
 from common.media.images import read_input, to_image
@@ -86,6 +86,9 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
             raise
     write_results(result, split, list(levels.values()), qps, config.plain)
     note(f"{len(split)} images of {split.folder}, weights {file}")
+    if config.label_unit == "QP" and (beyond := int((np.max(qps, axis=1) > HIGHEST_QP).sum())):
+        above = f"{beyond} of {len(split)} images have a prediction above {HIGHEST_QP}, which is no QP"
+        warn(f"warning: {file}: {above}; are the weights trained, and on QPs?")
     if quality:
         psnr, ssim = np.mean(quality, axis=0)
         print(f"reconstructed {config.level} frames: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}")

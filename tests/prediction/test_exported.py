@@ -120,6 +120,9 @@ def test_test_needs_neither_and_writes_the_same_table(network, photographs, tmp_
     assert first.startswith("a.png,") and first.endswith(",20.0") and second.endswith(",21.0")
     assert float(first.split(",")[1]) == pytest.approx(red(photographs / "a.png"), rel=1e-5)
     assert "JND1: mean absolute error" in done.stdout
+    assert done.stderr.endswith(
+        "2 of 2 images have a prediction above 51, which is no QP; are the weights trained, and on QPs?\n"
+    )
     assert without_keras("test", "--jnd_value", "JND1", *where, "--plain").returncode == 0
     assert (tmp_path / "JND1test_results.csv").read_text().splitlines() == [first.split(",")[1], second.split(",")[1]]
 
