@@ -35,7 +35,6 @@ from common.models.registry import ModelSpec, get_model
 from common.training.config import TrainingConfig, TrainingFiles
 
 SHARES = ("0.7", "0.12", "0.18")  # of the photographs for train, valid and test
-CROPS = 4
 COMMON = {"batch_size": 8, "decay": "cosine"}
 LATENT = {**COMMON, "learning_rate": 1e-3, "weight_decay": 0.1, "epochs": 16, "settle": 4, "augment": "shifts"}
 DEEP = {**COMMON, "learning_rate": 1e-4, "epochs": 30, "augment": "shifts"}
@@ -136,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photographs", type=Path, nargs="+", required=True, metavar="DIR", help="folders of them")
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="where everything goes")
     parser.add_argument("--runs", nargs="*", choices=names, default=names, metavar="RUN", help=", ".join(names))
+    parser.add_argument("--crops", type=COUNT, default=4, metavar="N", help="of each photograph (default: 4)")
     parser.add_argument("--hours", type=POSITIVE, help="end each training after this time; it can go on later")
     parser.add_argument(
         "--input_size",
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=COUNT, help="of each of these --runs, in place of the recipe's")
     options = parser.parse_args(arguments)
     experiment = Experiment(options.output)
-    make_dataset(options.photographs, experiment)
+    make_dataset(options.photographs, experiment, options.crops)
     for run in RUNS:
         if run.name in options.runs:
             changes = {"epochs": options.epochs, "input_size": options.input_size if not run.is_autoencoder else None}
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_dataset(folders: Sequence[Path], experiment: Experiment) -> None:
+def make_dataset(folders: Sequence[Path], experiment: Experiment, crops: int) -> None:
     """Make the rootdir with pseudo-labels and attention maps, and a copy of it whose training labels are shuffled."""
     photographs = experiment.output / "photographs"
     photographs.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ def make_dataset(folders: Sequence[Path], experiment: Experiment) -> None:
             name = photographs / f"{folder.name}-{path.relative_to(folder).as_posix().replace('/', '-')}"
             if not name.exists():
                 name.symlink_to(path.resolve())
-    settings = ("--crops", CROPS, "--split", *SHARES, "--enlarge")
+    settings = ("--crops", crops, "--split", *SHARES, "--enlarge")
     _run("-m", "common.prepare", "photos", photographs, "--data_dir", experiment.rootdir, *settings, accept=(0, 1))
     if not (experiment.rootdir / "vavalid").is_dir():
         _run("-m", "common.prepare", "attention", "--data_dir", experiment.rootdir)

@@ -69,6 +69,14 @@ def test_the_table_has_what_was_predicted_and_what_was_only_trained(experiment, 
     assert len(pd.read_csv(tmp_path / "report" / "results.csv")) == 4
 
 
+@pytest.mark.parametrize(("epochs", "settled"), [(1, 0), (5, 2), (16, 4)])
+def test_a_training_settles_in_its_second_half_at_most(epochs, settled, tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(learning, "run_python", lambda *command, seconds: commands.append(command))
+    learning.train(RUNS["MJ-LAT"], learning.Experiment(tmp_path), None, {"epochs": epochs})
+    assert commands[0][commands[0].index("--settle") + 1] == settled
+
+
 def test_ridge_learns_levels_from_features(tmp_path):
     random, splits, rows = np.random.default_rng(0), {}, []
     for name, count in (("train", 60), ("valid", 20), ("test", 20)):
