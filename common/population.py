@@ -19,10 +19,11 @@ Source of the samples: VideoSet (arXiv 1701.01500).  This program derives the ta
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,52 +39,47 @@ OFFSETS = np.arange(-40, 41)  # whole QPs from the label
 FOLDS = 10
 
 
-class Level:
-    """One level of one size: labels (clips,), and the share satisfied at each whole QP 0 to 51, (clips, 52)."""
+class Level(NamedTuple):
+    """One level of one size: of each clip its number, its subjects' samples and its label, in QP."""
 
-    def __init__(self, numbers: Sequence[int], samples: Sequence[np.ndarray], labels: Sequence[float]):
-        self.numbers, self.samples, self.labels = np.array(numbers), samples, np.array(labels, float)
-        self.shares = np.array([satisfied(of_clip, np.arange(52)) for of_clip in samples])
+    numbers: np.ndarray
+    samples: Sequence[np.ndarray]
+    labels: np.ndarray
 
-    def at(self, qps: np.ndarray, clips: np.ndarray) -> np.ndarray:
-        """Return the shares at whole QPs (clips, many) of the `clips`, a mask: all below QP 0, none above 51."""
-        qps, shares = np.asarray(qps).astype(int), self.shares[clips]
-        inside = np.take_along_axis(shares, qps.clip(0, 51), axis=1)
-        return np.where(qps < 0, 1.0, np.where(qps > 51, 0.0, inside))
+    def of(self, clips: np.ndarray) -> Level:
+        """Return the level of some of the clips, a mask."""
+        return Level(self.numbers[clips], list(itertools.compress(self.samples, clips)), self.labels[clips])
 
-    def around(self, clips: np.ndarray) -> np.ndarray:
-        """Return the shares at OFFSETS from the label, (clips, OFFSETS), of the `clips`, a mask."""
-        return self.at(self.labels[clips, None] + OFFSETS, clips)
-
-
-Part = tuple[Level, np.ndarray]  # a level, and the mask of some of its clips
+    def shares(self, qps: np.ndarray) -> np.ndarray:
+        """Return the shares satisfied at whole QPs, (clips, ...): all below QP 0, none above 51."""
+        shares = [satisfied(samples, of_clip) for samples, of_clip in zip(self.samples, qps)]
+        return np.reshape(shares, qps.shape)  # also of no clips
 
 
-def pooled_shifts(parts: Iterable[Part]) -> np.ndarray:
+def pooled_shifts(levels: Iterable[Level]) -> np.ndarray:
     """Return the shifts at SHARES by the distribution of all samples around their clip's label.
 
     A clip counts as much as another, however many its subjects.
     """
-    shares = np.concatenate([level.around(clips) for level, clips in parts]).mean(axis=0)
+    shares = np.concatenate([level.shares(level.labels[:, None] + OFFSETS) for level in levels]).mean(axis=0)
     offsets = np.interp([-share for share in (*SHARES, QUARTILE)], -shares, OFFSETS)
     return offsets[:-1] - offsets[-1]
 
 
-def normal_shifts(parts: Iterable[Part]) -> np.ndarray:
+def normal_shifts(levels: Iterable[Level]) -> np.ndarray:
     """Return the shifts at SHARES by a normal distribution with the samples' standard deviation."""
-    apart = [level.samples[clip] - level.labels[clip] for level, clips in parts for clip in np.flatnonzero(clips)]
+    apart = [samples - label for level in levels for samples, label in zip(level.samples, level.labels)]
     quantile = NormalDist(0, np.concatenate(apart).std()).inv_cdf
     return np.array([quantile(QUARTILE) - quantile(share) for share in SHARES])
 
 
-def real_shares(level: Level, clips: np.ndarray, qps: np.ndarray, round_down: bool = True) -> np.ndarray:
+def real_shares(level: Level, qps: np.ndarray, round_down: bool = True) -> np.ndarray:
     """Return the shares really satisfied, (clips, SHARES), at decimal QPs (clips, SHARES) made whole.
 
     The labels are whole and predictions are not: each QP is tried at ten places within a QP, and their mean counts.
     """
-    places = np.arange(-0.45, 0.5, 0.1)
-    whole = [np.floor(qps + place + (0 if round_down else 0.5)) for place in places]
-    return np.mean([level.at(at, clips) for at in whole], axis=0)
+    places = np.arange(-0.45, 0.5, 0.1) + (0 if round_down else 0.5)
+    return level.shares(np.floor(qps[..., None] + places)).mean(axis=-1)
 
 
 def calibrate(levels: Mapping[str, Level]) -> pd.DataFrame:
@@ -104,23 +100,23 @@ def calibrate(levels: Mapping[str, Level]) -> pd.DataFrame:
 
     shares, numbers = {}, sorted(set().union(*(level.numbers for level in levels.values())))
     for fold in range(FOLDS):
-        tests = {size: np.isin(level.numbers, numbers[fold::FOLDS]) for size, level in levels.items()}
-        rest = [(level, ~tests[size]) for size, level in levels.items()]
-        pooled, normal = pooled_shifts(rest), normal_shifts(rest)
+        left_out = {size: np.isin(level.numbers, numbers[fold::FOLDS]) for size, level in levels.items()}
+        others = {size: level.of(~left_out[size]) for size, level in levels.items()}
+        pooled, normal = pooled_shifts(others.values()), normal_shifts(others.values())
         for size, level in levels.items():
-            label = level.labels[tests[size], None]
-            median = np.full_like(label, np.median(level.labels[~tests[size]]))
+            test = level.of(left_out[size])
+            label = test.labels[:, None]
+            median = np.full_like(label, np.median(others[size].labels))
             for name, given, shifts, round_down in (
                 (size, label, pooled, True),
                 ("nearest", label, pooled, False),
                 ("median", median, pooled, True),
                 (f"normal, {size}", label, normal, True),
             ):
-                shares.setdefault(name, []).append(real_shares(level, tests[size], given + shifts, round_down))
+                shares.setdefault(name, []).append(real_shares(test, given + shifts, round_down))
     shares = {name: np.concatenate(parts) for name, parts in shares.items()}
     every = np.concatenate([shares[size] for size in levels])
-    everything = [(level, np.ones(len(level.numbers), bool)) for level in levels.values()]
-    table = {"asked": SHARES, "shift": pooled_shifts(everything)}
+    table = {"asked": SHARES, "shift": pooled_shifts(levels.values())}
     table |= {name: of_name.mean(axis=0) for name, of_name in shares.items()}
     return pd.DataFrame({**table, "lowest tenth": np.quantile(every, 0.1, axis=0)})
 
@@ -142,7 +138,8 @@ def read_levels(folder: Path) -> dict[int, dict[str, Level]]:
             raise UserError(f"{folder}: {len(numbers)} clips of {size} in its sheets; expected at least {FOLDS}")
         for jnd, by_size in levels.items():
             at = jnd - 1
-            by_size[size] = Level(numbers, [samples[n][at] for n in numbers], [labels[n][at] for n in numbers])
+            of_level = [labels[n][at] for n in numbers]
+            by_size[size] = Level(np.array(numbers), [samples[n][at] for n in numbers], np.array(of_level, float))
     return levels
 
 
