@@ -10,6 +10,7 @@ import os
 import sys
 
 __version__ = "0.9.0"
+PARENT = "JND_PARENT_PROCESS"  # the variable with the number of the program of ours that has started this one
 
 _WHERE = {
     "load": "prediction.predictor",
@@ -47,7 +48,7 @@ def _is_program() -> bool:
 def _interrupt(number: int, frame: object) -> None:
     """End the program after Ctrl-C."""
     try:
-        if "JND_PARENT_PROCESS" not in os.environ:  # else that program says it
+        if PARENT not in os.environ:  # else that program says it
             os.write(2, b"\ninterrupted\n")
     finally:
         os._exit(128 + number)

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from common import PARENT
 from common.core import messages
-from common.core.stopping import PARENT
 
 
 def run_python(

@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from common import PARENT
+
 if sys.platform != "win32":
     import fcntl
 
 GRACE = 3  # seconds
 APART = 0.5  # seconds between two signals; sooner they are one, which came to all processes and from the parent
 SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "stopped by SIGTERM", "SIGHUP": "stopped, its terminal was closed"}
-PARENT = "JND_PARENT_PROCESS"  # the variable with the number of the program that has started this one
 FOLDER = "jnd-program-"  # how the names of folders of temporary files start
 
 lock = threading.RLock()
