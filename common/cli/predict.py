@@ -62,10 +62,9 @@ def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> in
     output = _open_output(options, columns, by, stdout)
     places = find_places(options.inputs, exclude=options.encode)
     paths = list(places)
-    stamps = {str(path): file_stamp(path) for path in paths if output}  # before they are read
-    if output:
-        output.forget_changed(stamps)
-    files = [(number, path) for number, path in enumerate(paths) if not output or str(path) not in output.kept_paths]
+    stamps = {str(path): file_stamp(path) for path in paths}  # before they are read
+    output.forget_changed(stamps)
+    files = [(number, path) for number, path in enumerate(paths) if str(path) not in output.kept_paths]
     encoding = _open_encoding(options, levels, places, output, stdout)
     table, bad, warned, distorted = Table([path for _, path in files], columns), 0, 0, False
     results = _results(spec, weights, files, config)
@@ -78,13 +77,12 @@ def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> in
                 continue
             for row in rows:
                 row |= at_sur({name: row[name] for name in levels}, options.sur) | {"by": by(str(path))}
-                row[STAMP] = stamps.get(str(path), "")
+                row[STAMP] = stamps[str(path)]
             warned += any(row["warning"] for row in rows)
             distorted |= any("stretched" in row["warning"] for row in rows)
-            if not isinstance(output, RowStream):
+            if options.output != STANDARD_OUTPUT:
                 table.print(rows)
-            if output:
-                output.write(rows)
+            output.write(rows)
             if encoding:
                 encoding.add(rows)
     note(f"{len(files) - bad} of {len(files)} files, weights {', '.join(map(str, weights.values()))}")
@@ -93,8 +91,7 @@ def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> in
     if warned:
         advice = "; for images of another shape, 4:3 or 3:2, try --fit crop" if distorted else ""
         note(f"{warned} with a warning: check their levels{advice}")
-    if output:
-        output.finish()
+    output.finish()
     if isinstance(output, RowFile):
         print(f"results: {options.output}")
     if encoding:
@@ -104,13 +101,13 @@ def _predict(spec: ModelSpec, options: argparse.Namespace, stdout: TextIO) -> in
 
 def _open_output(
     options: argparse.Namespace, levels: Sequence[str], by: Callable[[str], str], stdout: TextIO
-) -> RowFile | RowStream | None:
+) -> RowFile | RowStream:
     """Return where --output goes; raise UserError where that is a file with rows that this run would not write."""
     columns = ("path", "frame", "seconds", "tile", "width", "height", *levels, "seen", "warning", "by", STAMP)
     if options.output in (None, STANDARD_OUTPUT):
         if options.resume and not options.encode:
             raise UserError("--resume: there is nothing to go on with; give --output FILE too")
-        return RowStream(stdout, columns) if options.output else None
+        return RowStream(stdout if options.output else None, columns)
     check_writable(options.output)
     output = RowFile(options.output, columns, resume=options.resume, overwrite=options.overwrite)
     for row in output.kept_rows:
@@ -126,7 +123,7 @@ def _open_encoding(
     options: argparse.Namespace,
     levels: Sequence[str],
     places: Mapping[Path, Path],
-    output: RowFile | RowStream | None,
+    output: RowFile | RowStream,
     stdout: TextIO,
 ) -> "EncodingJob | PlanJob | None":
     """The job of --encode or --format, with the rows of an earlier run."""
@@ -143,7 +140,7 @@ def _open_encoding(
         encoding = job.EncodingJob(config, levels, places)
     else:
         encoding = plans.PlanJob(config_from(PlanConfig, options, level=options.coded_level), levels, places, stdout)
-    encoding.add([row for row in output.kept_rows if row["path"] in inputs] if output else [])
+    encoding.add([row for row in output.kept_rows if row["path"] in inputs])
     return encoding
 
 
@@ -178,17 +175,12 @@ def _with_progress(images: Iterable[tuple[Frame, Any]]) -> Iterator[tuple[Frame,
     for path, group in itertools.groupby(images, lambda item: item[0][0]):
         is_shown, settings = is_clip(path) and shows_bars(), {"desc": f"{path.name}: levels", "unit": " s"}
         with progress(**settings, leave=False) if is_shown else contextlib.nullcontext() as bar:
-            for frame, image in group:
+            for number, (frame, image) in enumerate(group):
                 if bar is not None and frame[2] is not None:
-                    bar.total = _seconds(path)
+                    if not number:  # a clip that has a frame can be read; else its reader says why it cannot
+                        bar.total = round(seconds_of(probe(path)) or 0) or None
                     bar.update(round(frame[2]) - bar.n)
                 yield frame, image
-
-
-@functools.lru_cache(maxsize=1)
-def _seconds(path: Path) -> int | None:
-    """Return how long a clip is; None where its file does not say."""
-    return round(seconds_of(probe(path)) or 0) or None
 
 
 class Table:

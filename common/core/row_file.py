@@ -29,18 +29,19 @@ def _json_lines(rows: Iterable[dict], columns: Sequence[str]) -> Iterator[str]:
 
 
 class RowStream:
-    """Rows as JSON lines on a stream, each when it is known, with the methods of a RowFile that keeps none."""
+    """Rows as JSON lines on a stream, each when it is known, with the methods of a RowFile; None drops them."""
 
     kept_rows: Sequence[dict] = ()
     kept_paths: Collection[str] = ()
 
-    def __init__(self, stream: TextIO, columns: Sequence[str]):
+    def __init__(self, stream: TextIO | None, columns: Sequence[str]):
         self.stream, self.columns = stream, columns
 
     def write(self, rows: Iterable[dict]) -> None:
         """Write rows; the reader has them when this returns."""
-        self.stream.writelines(_json_lines(rows, self.columns))
-        self.stream.flush()
+        if self.stream:
+            self.stream.writelines(_json_lines(rows, self.columns))
+            self.stream.flush()
 
     def forget_changed(self, stamps: Mapping[str, str]) -> None:
         """Do nothing: no rows of an earlier run are kept."""
