@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.core.files import atomic_write
 from common.core.names import PART, composed
 from common.core.parallel import parallel_map
@@ -99,15 +99,9 @@ def make_maps(
             else:
                 todo.append((image, folder / f"{image.stem}.png"))
 
-    def make(paths):
-        try:
-            make_map(*paths)
-        except UserError as error:
-            return str(error)
-
-    unreadable = [problem for problem in parallel_map(make, todo, jobs, "map") if problem]
-    for problem in unreadable:
-        print(f"left out: {problem}", file=sys.stderr)
+    unreadable = list(filter(None, parallel_map(lambda paths: attempt(make_map, *paths), todo, jobs, "map")))
+    for error in unreadable:
+        print(f"left out: {error}", file=sys.stderr)
     others = len(kept) - sum(map(is_computed, kept))
     print(
         f"{root}: {len(todo) - len(unreadable)} attention maps made, {len(kept)} were there"

@@ -3,6 +3,7 @@
 See `common.data.layout` for what lies where.
 """
 
+import functools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from common.core import threads
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.core.messages import warn
 from common.core.names import composed, natural_key
 from common.core.parallel import parallel_map
@@ -143,13 +144,11 @@ def match_images(split: Split, folder: str | Path, *, decode: bool = True) -> tu
 def _broken(images):
     """Decode each of `images` and return what is wrong with them, a line each."""
 
-    def problem(path):
-        try:
-            read_image(path)
-        except UserError as error:
-            return str(error)
+    def decode(path):
+        read_image(path)  # and forget it: all images together would fill the memory
 
-    return [found for found in parallel_map(problem, images, threads.CORES, "image") if found]
+    errors = parallel_map(functools.partial(attempt, decode), images, threads.CORES, "image")
+    return [str(error) for error in errors if error]
 
 
 def _raise_together(problems, root):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.core.names import safe_stem
 from common.core.parallel import parallel_map
 from common.core.threads import CORES
@@ -118,17 +118,14 @@ def _survey(builder, folder, enlarge):
     """Decode every photograph once: {name: Photograph} of those to use; why the others are not joins the builder."""
 
     def read(name):
-        try:
-            pixels = read_image(folder / name)
-        except UserError as error:
-            return str(error)
+        pixels = read_image(folder / name)
         height, width = pixels.shape[:2]
         return Photograph(hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest(), width, height)
 
     names, usable, owner = builder.find_sources(folder, IMAGE_SUFFIXES), {}, {}
-    for name, result in zip(names, parallel_map(read, names, builder.jobs, "photograph")):
-        if isinstance(result, str):
-            builder.left_out.append(result)
+    for name, result in zip(names, parallel_map(functools.partial(attempt, read), names, builder.jobs, "photograph")):
+        if isinstance(result, UserError):
+            builder.left_out.append(str(result))
         elif result.digest in owner:
             builder.not_needed.append(f"{name}: the same image as {owner[result.digest]}")
         elif (result.width < WIDTH or result.height < HEIGHT) and not enlarge:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.core.files import sha256
 from common.core.names import composed, safe_stem
 from common.core.parallel import parallel_map
@@ -145,18 +145,15 @@ def _survey(builder, folder, size):
     """
 
     def inspect(name):
-        try:
-            height, width = clip_format(folder / name).size
-        except UserError as error:
-            return None, str(error)
+        height, width = clip_format(folder / name).size
         if size and (height < size[0] or width < size[1]):
-            return None, f"{name}: {width}x{height} is smaller than {size[1]}x{size[0]}; --size own keeps its size"
-        return sha256(folder / name), None
+            raise UserError(f"{name}: {width}x{height} is smaller than {size[1]}x{size[0]}; --size own keeps its size")
+        return sha256(folder / name)
 
     names, owner = builder.find_sources(folder, CLIP_SUFFIXES), {}
-    for name, (digest, problem) in zip(names, parallel_map(inspect, names, builder.jobs, "clip")):
-        if problem:
-            builder.left_out.append(problem)
+    for name, digest in zip(names, parallel_map(functools.partial(attempt, inspect), names, builder.jobs, "clip")):
+        if isinstance(digest, UserError):
+            builder.left_out.append(str(digest))
         elif owner.setdefault(digest, name) != name:
             builder.left_out.append(f"{name}: the same file as {owner[digest]}")
     return {name: digest for digest, name in owner.items()}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.core.files import check_writable, file_stamp
 from common.core.messages import note
 from common.core.row_file import STAMP, RowFile
@@ -139,11 +139,8 @@ class EncodingJob(PredictedInputs):
             table.count(row)
 
         def encode(path):
-            try:
-                with large if self.inputs[path].large else contextlib.nullcontext():
-                    return self._encode(path)
-            except UserError as error:
-                return error
+            with large if self.inputs[path].large else contextlib.nullcontext():
+                return attempt(self._encode, path)
 
         with progress(total=len(left), unit="file", desc=f"encoding at {self.level}") as bar:
             try:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.encoding.codecs import find_encoder
 from common.encoding.containers import choose_container
 from common.media.formats import is_clip
@@ -33,12 +33,7 @@ def targets_of(places: Mapping[Path, Path], codec: str, folder: Path) -> dict[Pa
     Raises:
         UserError: Two targets would still be one file, or a target is one of the inputs.
     """
-    targets: dict[Path, Path | UserError] = {}
-    for path, place in places.items():
-        try:
-            targets[path] = target_of(path, codec, Path(folder, place).parent)
-        except UserError as error:
-            targets[path] = error
+    targets = {path: attempt(target_of, path, codec, Path(folder, place).parent) for path, place in places.items()}
     for target, paths in _alike(targets):
         if len({path.suffix for path in paths}) > 1:
             targets |= {path: target.with_name(f"{path.name}{target.suffix}") for path in paths}
