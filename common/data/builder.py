@@ -26,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.core.files import read_json, walk, write_csv, write_json
 from common.core.messages import note
 from common.core.names import composed, natural_key, one_line
@@ -82,8 +82,14 @@ class DatasetBuilder:
             raise UserError(f"{folder}: no {self.noun}s; expected files ending in {' '.join(sorted(suffixes))}")
         return sorted(names, key=natural_key)
 
-    def require_some(self, usable: dict, folder: Path) -> dict:
-        """Return the `usable` sources of `folder`; raise UserError where there are none."""
+    def keep_usable(self, sources: dict[Any, Any], problem: Callable[[Any, Any], str | None], folder: Path) -> dict:
+        """Return the sources of `folder`, {key: source}, but those with a `problem(key, source)`.
+
+        A problem is a line for a person, and joins `left_out`.  Raises UserError where no source can be used.
+        """
+        problems = {key: problem(key, source) for key, source in sources.items()}
+        self.left_out += filter(None, problems.values())
+        usable = {key: source for key, source in sources.items() if not problems[key]}
         if not usable:
             reason = f"{len(self.left_out)} cannot, such as {self.left_out[0]}"
             raise UserError(f"{folder}: no {self.noun} can be used ({reason})")
@@ -163,21 +169,18 @@ class DatasetBuilder:
             The exit code: 1 where a unit failed or a source was left out, else 0.  UserError where all units failed.
         """
         with keeping(f"{self.root}; the same command does the rest"):
-            return self._run(units, describe)
-
-    def _run(self, units, describe):
-        todo = [unit for unit in units if self.rows(unit) is None]
-        problems = parallel_map(lambda unit: self._make(unit, units[unit]), todo, self.jobs, self.unit_noun, kill_all)
-        failed = [problem for problem in problems if problem]
-        made = [rows for rows in map(self.rows, units) if rows]
-        if not made:
-            more = f" (and {len(failed) - 1} more {self.unit_noun}s failed)" if len(failed) > 1 else ""
-            raise UserError(f"{failed[0] if failed else f'{self.root}: nothing to make'}{more}")
-        rows = [row for rows in made for row in rows]
-        table = pd.DataFrame(rows)
-        write_csv(table, self.root / MANIFEST)
-        for split, part in table.groupby("split"):
-            write_labels(self.root / str(split), part["image"], part[list(LEVELS)].to_numpy(float))
+            todo = [unit for unit in units.items() if self.rows(unit[0]) is None]
+            problems = parallel_map(lambda unit: attempt(self._make, *unit), todo, self.jobs, self.unit_noun, kill_all)
+            failed = [str(problem) for problem in problems if problem]
+            made = [rows for rows in map(self.rows, units) if rows]
+            if not made:
+                more = f" (and {len(failed) - 1} more {self.unit_noun}s failed)" if len(failed) > 1 else ""
+                raise UserError(f"{failed[0] if failed else f'{self.root}: nothing to make'}{more}")
+            rows = [row for rows in made for row in rows]
+            table = pd.DataFrame(rows)
+            write_csv(table, self.root / MANIFEST)
+            for split, part in table.groupby("split"):
+                write_labels(self.root / str(split), part["image"], part[list(LEVELS)].to_numpy(float))
         new = len(todo) - len(failed)
         print(f"{self.root}: {describe(rows)}\n{self._summary(table)}")
         note(f"{new} {self.unit_noun}s made, {len(made) - new} were there; {time.monotonic() - self.started:.0f} s")
@@ -211,18 +214,15 @@ class DatasetBuilder:
         return "\n".join(lines)
 
     def _make(self, unit, write):
-        """Make a unit; return what is wrong where it fails."""
-        try:
-            with scratch(self.root / ".prepare" / unit) as folder:
-                rows = write(folder)
-                files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-                # The record first: every file at its place is then known as ours.
-                write_json(self._record(unit), {"files": files, "rows": rows})
-                for file in files:
-                    (self.root / file).parent.mkdir(exist_ok=True)
-                    os.replace(folder / file, self.root / file)
-        except UserError as error:
-            return str(error)
+        """Make a unit; raise UserError where it fails."""
+        with scratch(self.root / ".prepare" / unit) as folder:
+            rows = write(folder)
+            files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            # The record first: every file at its place is then known as ours.
+            write_json(self._record(unit), {"files": files, "rows": rows})
+            for file in files:
+                (self.root / file).parent.mkdir(exist_ok=True)
+                os.replace(folder / file, self.root / file)
 
     def _record(self, unit):
         return self.root / ".prepare" / f"{unit}.json"

@@ -36,6 +36,14 @@ class Rows(NamedTuple):
             raise ValueError(f"{field!r} is not a number")
         return float(field.replace(",", ".") if self.separator in ";\t" else field)
 
+    def is_number(self, field: str) -> bool:
+        """Return whether `number` can read a field."""
+        try:
+            self.number(field)
+        except ValueError:
+            return False
+        return True
+
 
 def read_rows(file: Path, expected: str, *, any_bytes: bool = False) -> Rows:
     """Read a file.
@@ -110,11 +118,7 @@ def drop_remarks(rows: Rows, header: int) -> int | None:
     Empty fields, which spreadsheets write, and words are cut off; a number is not.
     """
     for line, fields in rows.rows:
-        for field in fields[header:]:
-            try:
-                rows.number(field)
-            except ValueError:
-                continue
+        if any(map(rows.is_number, fields[header:])):
             return line
         del fields[header:]
     return None

@@ -53,13 +53,12 @@ def build_konjnd(
     """
     folder, unit = Path(konjnd_dir), CODECS[codec][0]
     builder = DatasetBuilder(data_dir, "konjnd", "source image", jobs, overwrite, unit_noun="image")
-    usable = {}
-    for name, image in read_ratings(folder, codec, label).items():
-        if image.original.is_file():
-            usable[name] = image
-        else:
-            builder.left_out.append(f"{name}: no {image.original}")
-    splits = builder.assign_splits(builder.require_some(usable, folder), split, seed)
+
+    def problem(name, image):
+        return None if image.original.is_file() else f"{name}: no {image.original}"
+
+    usable = builder.keep_usable(read_ratings(folder, codec, label), problem, folder)
+    splits = builder.assign_splits(usable, split, seed)
     images = {name: usable[name] for name in sorted(splits, key=natural_key)}
     builder.claim(
         settings={"codec": codec, "label": label, "split": split, "seed": seed},

@@ -111,7 +111,7 @@ def _order_columns(rows, file):
     words = [word.casefold() for word in rows.comment[1]]
     if rows.rows and {"jnd1", "jnd2", "jnd3"} <= set(words) and len(words) == len(rows.rows[0][1]):
         rows = Rows([rows.comment, *rows.rows], rows.separator)
-    if not rows.rows or any(_is_number(field, rows) or _is_image_name(field) for field in rows.rows[0][1]):
+    if not rows.rows or any(rows.is_number(field) or _is_image_name(field) for field in rows.rows[0][1]):
         return rows, None, 3
     (line, header), *body = rows.rows
     place = {f"JND{found[1]}": i for i, name in enumerate(header) if (found := HEADING.fullmatch(name.casefold()))}
@@ -155,14 +155,6 @@ def _numbers(fields, count, highest, number):
         due = "three are" if count == 3 else "one is"
         raise ValueError(f"{len(values)} number{'s' * (len(values) != 1)} where {due} due")
     return values
-
-
-def _is_number(field, rows):
-    try:
-        rows.number(field)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_image_name(field):

@@ -237,22 +237,18 @@ def _find_images(builder, folder, levels):
             by_number.setdefault(int(match[1]), {}).setdefault(int(match[2] or 0), []).append(name)
     if not by_number:
         raise UserError(f"{folder}: no image of MCL-JCI; expected names such as ImageJND_SRC01.bmp")
-    usable = {}
-    for number, names in sorted(by_number.items()):
+
+    def problem(number, names):
         image = f"SRC{number:02}"
-        qfs = [0, *(nearest_qf(qf) for qf in levels.get(number, ()) if np.isfinite(qf))]
-        lacking = [f"_{qf:03}.jpg" if qf else ".bmp" for qf in qfs if qf not in names]
-        repeated = [names[qf] for qf in qfs if len(names.get(qf, ())) > 1]
         if number not in levels:
-            problem = "no row in the label sheet"
-        elif len(qfs) < 4:
-            problem = f"no JND{len(qfs)} in the label sheet; another --label may have one"
-        elif lacking:
-            problem = f"no ImageJND_{image}{lacking[0]}"
-        elif repeated:
-            problem = f"{' and '.join(repeated[0])}; keep one of them"
-        else:
-            usable[number] = {qf: of_qf[0] for qf, of_qf in names.items()}
-            continue
-        builder.left_out.append(f"{image}: {problem}")
-    return builder.require_some(usable, folder)
+            return f"{image}: no row in the label sheet"
+        qfs = [0, *(nearest_qf(qf) for qf in levels[number] if np.isfinite(qf))]
+        if len(qfs) < 4:
+            return f"{image}: no JND{len(qfs)} in the label sheet; another --label may have one"
+        if lacking := [f"_{qf:03}.jpg" if qf else ".bmp" for qf in qfs if qf not in names]:
+            return f"{image}: no ImageJND_{image}{lacking[0]}"
+        if repeated := [names[qf] for qf in qfs if len(names[qf]) > 1]:
+            return f"{image}: {' and '.join(repeated[0])}; keep one of them"
+
+    usable = builder.keep_usable(dict(sorted(by_number.items())), problem, folder)
+    return {number: {qf: of_qf[0] for qf, of_qf in names.items()} for number, names in usable.items()}

@@ -123,20 +123,18 @@ def _find_clips(builder, folder, size, labels):
     absent = len(labels.keys() - clips.keys())
     if absent:
         builder.not_needed.append(f"{absent} of the {len(labels)} clips in the sheets: no file of {size}")
-    usable = {}
-    for number, clip in sorted(clips.items()):
+
+    def problem(number, clip):
+        name = f"SRC{number:03}"
         if number in repeated:
-            problem = repeated[number]
-        elif number not in labels:
-            problem = f"no row in the label sheets of {size}"
-        elif 0 not in clip.files:
-            reference = f"videoSRC{number:03}_{size}_{clip.rate}_qp_00.264"
-            problem = f"no reference; expected {reference} next to {next(iter(clip.files.values()))}"
-        else:
-            usable[number] = clip
-            continue
-        builder.left_out.append(f"SRC{number:03}: {problem}")
-    return builder.require_some(usable, folder)
+            return f"{name}: {repeated[number]}"
+        if number not in labels:
+            return f"{name}: no row in the label sheets of {size}"
+        if 0 not in clip.files:
+            reference = f"video{name}_{size}_{clip.rate}_qp_00.264"
+            return f"{name}: no reference; expected {reference} next to {next(iter(clip.files.values()))}"
+
+    return builder.keep_usable(dict(sorted(clips.items())), problem, folder)
 
 
 def _splits_by_number(builder, numbers, clips):

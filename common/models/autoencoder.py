@@ -26,12 +26,11 @@ from common.models.registry import ModelSpec, Output
 FILTERS = 128
 LATENT_FILTERS = 192
 SLOPE = 0.05  # of the LeakyReLU
-SHAPE = (352, 640, 3)
 TARGETS = ("Img", "JND1", "JND2", "JND3")
 """What the weight files of this network reconstruct, TARGETReconstruction.h5."""
 
 
-def build_autoencoder(inputs: Any = None, *, shape: tuple = SHAPE, prefix: str = "") -> Any:
+def build_autoencoder(inputs: Any = None, *, shape: tuple = TCSVT.shape, prefix: str = "") -> Any:
     """The autoencoder as a Keras model, freshly initialised: 2,887,363 parameters.
 
     Args:
