@@ -99,10 +99,9 @@ def _separator(line: str) -> str:
     """The separator of a line, the first that is not blank."""
     line = re.sub(r"\s*([,;])\s*", r"\1", re.sub(r'"(?:[^"]|"")*"', "", line))
     counts = {separator: line.count(separator) for separator in ";\t,"}
-    best = max(counts, key=lambda separator: counts[separator] >= 2 and separator != ",")
-    if counts[best] < 2:  # a comma may be part of a number only beside two other separators
-        best = max(counts, key=lambda separator: counts[separator])
-    return best if counts[best] else " "
+    most = max(counts, key=lambda separator: counts[separator])
+    # A comma may be part of a number only beside two other separators.
+    return next((separator for separator in ";\t" if counts[separator] >= 2), most if counts[most] else " ")
 
 
 def _words(line: str) -> list[str]:

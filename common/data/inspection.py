@@ -7,7 +7,7 @@ seventh brighter.  A copy cut by more than a hundredth at each side can pass uns
 
 import hashlib
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.core.parallel import parallel_map
 from common.data.dataset import Split
 from common.data.layout import LEVELS, Unit
@@ -62,23 +62,21 @@ def _inspect(split: str, path: Path, labels: Sequence[float] | None, coded: Sequ
     """The Inspection of an image, whose coded images have the paths `coded`, or None."""
     name = f"{split}/{path.name}"
     nothing: list = [None] * len(coded)
-    try:
-        pixels = read_image(path)
-    except UserError as error:
-        return Inspection(name, None, None, None, nothing, nothing, [str(error)])
+    pixels = attempt(read_image, path)
+    if isinstance(pixels, UserError):
+        return Inspection(name, None, None, None, nothing, nothing, [str(pixels)])
     faults, dbs, excess = [], list(nothing), list(nothing)
     for index, file in enumerate(coded):
-        try:
-            other = None if file is None else read_image(file)
-            if other is not None and other.shape != pixels.shape:
-                faults.append(f"{file}: its size is not that of {name}")
-            elif other is not None:
-                dbs[index] = psnr(pixels, other)
-                if labels is not None and np.isfinite(dbs[index]):
-                    expected = expected_psnr(pixels, float(labels[index]), unit)
-                    excess[index] = psnr(luma(pixels), luma(other)) - expected
-        except UserError as error:
-            faults.append(str(error))
+        other = attempt(read_image, file) if file else None
+        if isinstance(other, UserError):
+            faults.append(str(other))
+        elif other is not None and other.shape != pixels.shape:
+            faults.append(f"{file}: its size is not that of {name}")
+        elif other is not None:
+            dbs[index] = psnr(pixels, other)
+            if labels is not None and np.isfinite([dbs[index], labels[index]]).all():
+                expected = expected_psnr(pixels, float(labels[index]), unit)
+                excess[index] = psnr(luma(pixels), luma(other)) - expected
     height, width = pixels.shape[:2]
     size = width, height
     gray = Image.fromarray(pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
@@ -121,18 +119,17 @@ def find_copies(inspections: dict[str, list[Inspection]]) -> tuple[list[str], li
     within = [names for places in same.values() if len(places) == 1 for names in places.values() if len(names) > 1]
     faults = count_with_examples("images in two splits", between)
     remarks = count_with_examples("images more than once in a split", [" = ".join(names[:2]) for names in within])
-    counts, shown = Counter(), {}  # of many images that look alike, each pair as text would fill the memory
+    counts, shown = (
+        Counter(),
+        defaultdict(list),
+    )  # of many images that look alike, each pair as text would fill the memory
     for kind, count, pairs in _alike(readable):
         counts[kind] += count
-        shown.setdefault(kind, []).extend(pairs[: SHOWN - len(shown.get(kind, []))])
-    for (in_one_split, mirrored), count in counts.items():
-        what = f"pairs of images alike{', mirrored' * mirrored}, in"
-        if in_one_split:
-            remarks += count_with_examples(
-                f"{what} a split, as frames of a still scene are", shown[True, mirrored], count
-            )
-        else:
-            faults += count_with_examples(f"{what} two splits", shown[False, mirrored], count)
+        shown[kind] += pairs[: SHOWN - len(shown[kind])]
+    for kind, count in counts.items():
+        in_one_split, mirrored = kind
+        lines, where = (remarks, "a split, as frames of a still scene are") if in_one_split else (faults, "two splits")
+        lines += count_with_examples(f"pairs of images alike{', mirrored' * mirrored}, in {where}", shown[kind], count)
     return faults, remarks
 
 
@@ -179,7 +176,8 @@ def check_coded_images(
             line = f"{one.name} {name} {abs(level):g} {db:.1f} dB, {next_name} {abs(next_level):g} {next_db:.1f} dB"
             if (next_level - level) * (next_db - db) > 0 and abs(next_db - db) > DB_SLIP:
                 contrary.append(line)
-            if next_db == db and nearest_qp(abs(level)) != nearest_qp(abs(next_level)):
+            both_known = np.isfinite(level) and np.isfinite(next_level)  # labels may be of JND1 only
+            if next_db == db and both_known and nearest_qp(abs(level)) != nearest_qp(abs(next_level)):
                 equal.append(line)
         other += [f"{one.name} {name} {db:.1f} dB" for _, db, name in known if db < OTHER_DB]
         raw += [f"{one.name} {name}" for level, db, name in known if db == np.inf and level]

@@ -263,6 +263,15 @@ def test_levels_in_quality_factors(root, capsys):
     assert code == 0 and "labels in QF, human" in printed
 
 
+def test_labels_of_jnd1_alone_where_other_levels_are_coded_too(root, capsys):
+    """What is coded at levels without a label is no fault, and no level that is called nan."""
+    for split, count in COUNTS.items():
+        np.savetxt(root / split / "JND-Levels.txt", LEVELS[:count, :1], fmt="%g", header="JND1", comments="")
+    shutil.copyfile(root / "jnd1train" / "1.png", root / "jnd2train" / "1.png")
+    code, printed = check(root, capsys)
+    assert code == 0 and "nan" not in printed, printed
+
+
 def test_what_is_only_to_be_looked_at(root, capsys):
     """Means may pass each other by a little (VideoSet has such a row), an image may be twice in one split."""
     (root / "train" / "JND-Levels.txt").write_text("22 27 31\n24 29.47 29.37\n26 30 34\n22 27 31\n")
