@@ -41,24 +41,6 @@ def read_labels(file: Path, names: Sequence[str], unit: Unit) -> tuple[np.ndarra
         rows, header, count = _order_columns(rows, file)
     except UserError as error:
         return None, [str(error)], []
-    return _parse(rows, header, count, file, names, unit)
-
-
-def write_labels(folder: Path, names: Iterable[str], labels: Iterable) -> None:
-    """Write `folder`/JND-Levels.txt: the rows of `labels` (N, 3), sorted into the natural order of the image `names`.
-
-    There is no column of names, so that the released programs can read the file too.  Where JND2 and JND3 are NaN,
-    it is a column of JND1 with a header.
-    """
-    rows = sorted(zip(names, labels, strict=True), key=lambda row: natural_key(row[0]))
-    table = np.array([row for _, row in rows])
-    known = ~np.isnan(table).any(axis=0)
-    with atomic_write(Path(folder) / LABEL_FILE) as temporary:
-        np.savetxt(temporary, table[:, known], fmt="%g", header="" if known.all() else "JND1", comments="")
-
-
-def _parse(rows, header, count, file, names, unit):
-    """The result of `read_labels` from what `_order_columns` returns."""
     rows, number, separated = rows.rows, rows.number, rows.separated
     has_names = any(_is_image_name(fields[0]) for _, fields in rows)
     levels = "JND1, JND2, JND3, each" if count == 3 else "JND1,"
@@ -97,6 +79,19 @@ def _parse(rows, header, count, file, names, unit):
     if problems:
         return None, problems, warnings
     return np.array([labels[name] for name in (names if has_names else range(len(names)))], np.float32), [], warnings
+
+
+def write_labels(folder: Path, names: Iterable[str], labels: Iterable) -> None:
+    """Write `folder`/JND-Levels.txt: the rows of `labels` (N, 3), sorted into the natural order of the image `names`.
+
+    There is no column of names, so that the released programs can read the file too.  Where JND2 and JND3 are NaN,
+    it is a column of JND1 with a header.
+    """
+    rows = sorted(zip(names, labels, strict=True), key=lambda row: natural_key(row[0]))
+    table = np.array([row for _, row in rows])
+    known = ~np.isnan(table).any(axis=0)
+    with atomic_write(Path(folder) / LABEL_FILE) as temporary:
+        np.savetxt(temporary, table[:, known], fmt="%g", header="" if known.all() else "JND1", comments="")
 
 
 def _order_warning(file, lines, unit):

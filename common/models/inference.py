@@ -177,10 +177,5 @@ def image_bytes(network: keras.Model) -> int:
 
 
 def compute_with(network: keras.Model) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Return the function that computes a network's outputs for a batch."""
-
-    def compute(arrays):
-        outputs = network.predict_on_batch(arrays)
-        return outputs if isinstance(outputs, list) else [outputs]
-
-    return compute
+    """Return the function that computes a network's outputs for a batch, a list also where there is one."""
+    return lambda arrays: keras.tree.flatten(network.predict_on_batch(arrays))

@@ -74,7 +74,6 @@ MJ_LAT = Network(26_070_091, "c28594c4da8c0e6c53ab1aef2bf94d45d48d1590e0ac7d9629
 MJ_REC = Network(13_886_928, "d51431d53f5d5a0aea24b0b2fd4568e9a90f2021fbe97262950944d0ca2407b6")
 THREE_HEADS = Network(62_000_451, "8129dafcb47aeaac38642b983625a51f0231c1c8229287361085ab1bc16350f4")
 ONE_HEAD = Network(30_476_609, "b3f42ebdec353e4627934416bbf60f9a15ca138bb2761a95d2a112b6f9f4fc77")
-NETWORKS = (AUTOENCODER, LAT, REC, E2E_LAT, E2E_REC, MJ_LAT, MJ_REC, THREE_HEADS, ONE_HEAD)
 
 RELEASED = (
     *(Released("LAT", level, f"LAT{level}.h5", LAT, TCSVT_2024) for level in LEVELS),
@@ -89,6 +88,7 @@ RELEASED = (
     *(Released("MT_1LJND_VA", level, f"MT_{level}_VA.h5", ONE_HEAD, ICIP_2023) for level in LEVELS),
     Released("MT_3LJND_VA", None, None, THREE_HEADS, ICIP_2023),
 )
+NETWORKS = tuple(dict.fromkeys(entry.network for entry in RELEASED))
 
 
 def fingerprint(layers: list[tuple[str, list]]) -> str:
