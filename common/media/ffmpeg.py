@@ -83,7 +83,7 @@ def encode_frame(image: np.ndarray, target: Path, value: int, output: Callable[.
         value: The setting of the encoder; of `x264_output` a QP, 0 to 51, where 0 is lossless.
         output: `x264_output`, or a function of the same arguments.
     """
-    frame = _even(_checked(image))
+    frame = _even(image)
     graph = output(_yuv(_raw_input(frame)), target, value, fps_mode="passthrough")
     run(graph, f"encoding an image as {target} with setting {value}", frame.tobytes(), CLIP_TIMEOUT, target)
 
@@ -105,8 +105,7 @@ def encode_intra(image: np.ndarray, qp: int, with_vmaf: bool = False) -> Encoded
     With VMAF too, ffmpeg starts twice, which takes 0.1 s.  It is measured on Y'CbCr as coded; `vmaf` of the two RGB
     images differs by some hundredths.
     """
-    height, width = _checked(image).shape[:2]
-    frame = _even(image)
+    frame, (height, width) = _even(image), image.shape[:2]
     task = f"encoding a {width}x{height} image at QP {qp}"
     graph = x264_output(_yuv(_raw_input(frame)), "pipe:", qp, threads=1, format="h264")
     bitstream, _ = run(graph, task, frame.tobytes())
@@ -133,7 +132,7 @@ def vmaf(reference: np.ndarray, distorted: np.ndarray) -> float:
     """
     if reference.shape != distorted.shape:
         raise ValueError(f"images of one size expected, got {reference.shape} and {distorted.shape}")
-    images = np.concatenate([_even(_checked(image)) for image in (reference, distorted)])
+    images = np.concatenate([_even(image) for image in (reference, distorted)])
     height, width = len(images) // 2, images.shape[1]
     stream = _yuv(_raw_input(images)).split()
     upper, lower = (stream[i].filter("crop", width, height, 0, i * height) for i in (0, 1))
@@ -258,14 +257,10 @@ def x264_output(stream: Stream, target: str | Path, qp: int, threads: int = CLIP
     return stream.output(str(target), vcodec="libx264", **x264_options(qp, threads), **options)
 
 
-def _checked(pixels: np.ndarray) -> np.ndarray:
+def _even(pixels: np.ndarray) -> np.ndarray:
+    """Return uint8 (H, W, 3), else ValueError, with H and W rounded up to even: the last row and column repeat."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
         raise ValueError(f"uint8 (H, W, 3) expected, got {pixels.dtype} {pixels.shape}")
-    return pixels
-
-
-def _even(pixels: np.ndarray) -> np.ndarray:
-    """Return (H, W, 3) with H and W rounded up to even numbers by repeating the last row and column."""
     height, width = pixels.shape[:2]
     return np.pad(pixels, [(0, height % 2), (0, width % 2), (0, 0)], "edge")
 
