@@ -79,8 +79,8 @@ def main(file: str, script: str, *arguments: str) -> None:
         return images
 
     def starting(start):
-        def start_and_patch(files, backend, **settings):
-            start(files := list(files), backend, **settings)
+        def start_and_patch(files, config, **settings):
+            start(files := list(files), config, **settings)
             if "keras" in sys.modules:
                 timed("start of Keras or the runtime", rows, patch)(WITH_KERAS, rows)
 

@@ -158,7 +158,7 @@ def _results(
         return (result for result in ())
     if any(os.path.exists(path) for _, path in files):  # else nothing is exported: it is said at once
         config = networks.with_fastest_backend(spec, weights, config)
-    spec = networks.with_input_of(spec, weights.values(), config.backend)
+    spec = networks.with_input_of(spec, weights.values(), config)
     images, first = prepare_inputs(files, spec.input, config), []
     for item in images:  # decoding starts while Keras does
         first.append(item)
@@ -166,7 +166,7 @@ def _results(
             break
     else:  # no file can be read, so Keras is not needed
         return ((path, error) for (path, *_), error in first)
-    networks.start_backend(weights.values(), config.backend, lean=True, tf32=config.tf32 == "on")
+    networks.start_backend(weights.values(), config, lean=True)
     return predict_files(_with_progress(itertools.chain(first, images)), Predictor(spec, weights, config))
 
 

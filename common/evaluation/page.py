@@ -44,7 +44,7 @@ def write(evaluation: Evaluation, predictions: pd.DataFrame, encoded_images: Enc
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # and keep the order of the models
     text = environment.get_template("page.html").render(
         title=f"JND levels predicted on {data.name}",
-        about=report.about(data, evaluation.results.iloc[0]),
+        about=report.about(evaluation),
         verdicts=report.verdicts(evaluation.results),
         tables=evaluation.tables,
         cost_notes=evaluation.cost_notes,

@@ -31,7 +31,7 @@ def write(evaluation: Evaluation, command: Sequence[str], minutes: float) -> Non
         "",
         "## Data",
         "",
-        *(f"- {line}" for line in report.about(data, evaluation.results.iloc[0])[:-1]),
+        *(f"- {line}" for line in report.about(evaluation)[:-1]),
         *(f"- {line}" for line in _origin(data)),
         "",
         "## Models",

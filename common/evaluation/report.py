@@ -1,6 +1,6 @@
 """The tables of an evaluation, with the papers' own numbers, as results.csv and results.md."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -126,8 +126,9 @@ def _cell(row, name):
     return shown[0] + (f" ({' to '.join(shown[1:])})" if len(shown) > 1 else "")
 
 
-def about(data: EvaluationData, row: Mapping) -> list[str]:
-    """Return sentences about the data and the intervals.  row: one of `results`, for the numbers of images."""
+def about(evaluation: Evaluation) -> list[str]:
+    """Return sentences about the data and the intervals."""
+    data, row = evaluation.data, evaluation.results.iloc[0]  # every row has the same numbers of images and sources
     lines = [f"{row['pictures']} test images of {row['sources']} sources in {data.name}; labels: {data.label_kind}."]
     if data.pseudo:
         lines.append(
@@ -172,7 +173,7 @@ def write(evaluation: Evaluation) -> None:
     if empty is not None:
         rows = pd.concat([rows.astype(object), empty.astype(object)])
     write_csv(rows, output / "results.csv")
-    lines = [f"# JND levels predicted on {data.name}", "", *about(data, evaluation.results.iloc[0]), ""]
+    lines = [f"# JND levels predicted on {data.name}", "", *about(evaluation), ""]
     lines += [*(f"- {line}" for line in verdicts(evaluation.results)), ""]
     for table in evaluation.tables:
         lines += [f"## {table.title}", "", *markdown(table), ""]

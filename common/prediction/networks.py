@@ -16,7 +16,7 @@ from common.core.messages import detail, warn
 from common.models import exported
 from common.models.registry import ModelSpec
 from common.prediction import export_cache
-from common.prediction.config import PredictionConfig
+from common.prediction.config import ComputeConfig, PredictionConfig
 from common.prediction.runtimes import open_runtime, require_finite
 
 
@@ -46,17 +46,17 @@ class Network:
         return on_cpu if self.image_bytes is None else device.batch_size(device.current(), self.image_bytes, on_cpu)
 
 
-def runtime_format(files: Iterable[Path], backend: str | None) -> str | None:
+def runtime_format(files: Iterable[Path], config: ComputeConfig) -> str | None:
     """Return the format of exported networks that compute with these files; None for Keras.
 
-    backend: As in PredictionConfig.  Raises UserError where a file is an exported network of another runtime.
+    Raises UserError where a file is an exported network of another runtime than the backend chosen.
     """
     formats = {exported.format_of(file): file for file in files}
-    wanted = exported.RUNTIMES.get(backend or "")
+    wanted = exported.RUNTIMES.get(config.backend or "")
     for name, file in formats.items():
-        if name and backend and name != wanted:
+        if name and config.backend and name != wanted:
             module, _ = exported.FORMATS[name].runs_on or ("", "")
-            raise UserError(f"{file}: runs on {module}; leave out --backend {backend}")
+            raise UserError(f"{file}: runs on {module}; leave out --backend {config.backend}")
     return next(iter(formats), None) or wanted
 
 
@@ -82,29 +82,29 @@ def with_fastest_backend(
     return replace(config, backend="onnxruntime")
 
 
-def with_input_of(spec: ModelSpec, files: Iterable[Path], backend: str | None) -> ModelSpec:
+def with_input_of(spec: ModelSpec, files: Iterable[Path], config: ComputeConfig) -> ModelSpec:
     """Return the model with the input that what computes with these files takes."""
-    if not runtime_format(files, backend) or spec.input.raw:
+    if not runtime_format(files, config) or spec.input.raw:
         return spec
     return replace(spec, input=replace(spec.input, raw=True))
 
 
-def packages(files: Iterable[Path], backend: str | None) -> tuple[str, ...]:
+def packages(files: Iterable[Path], config: ComputeConfig) -> tuple[str, ...]:
     """Return the packages that compute: ("keras", "tensorflow"), ("onnxruntime",) ..."""
-    form = exported.FORMATS.get(runtime_format(files, backend) or "")
-    return (form.runs_on[0],) if form and form.runs_on else ("keras", backend or backend_name())
+    form = exported.FORMATS.get(runtime_format(files, config) or "")
+    return (form.runs_on[0],) if form and form.runs_on else ("keras", config.backend or backend_name())
 
 
-def start_backend(files: Iterable[Path], backend: str | None, **settings: Any) -> None:
-    """Load Keras, with `settings` of `load_keras`, unless an exported network computes."""
-    if not runtime_format(files, backend):
-        if backend:
-            use_backend(backend)
-        load_keras(**settings)
+def start_backend(files: Iterable[Path], config: ComputeConfig, **settings: Any) -> None:
+    """Load Keras, with more `settings` of `load_keras`, unless an exported network computes."""
+    if not runtime_format(files, config):
+        if config.backend:
+            use_backend(config.backend)
+        load_keras(tf32=config.tf32 == "on", **settings)
 
 
 def open_network(
-    spec: ModelSpec, level: str | None, file: Path, outputs: Sequence[str], precision: str, backend: str | None = None
+    spec: ModelSpec, level: str | None, file: Path, outputs: Sequence[str], config: ComputeConfig
 ) -> Network:
     """Return what computes the `outputs` of a network, names of its layers; `start_backend` comes before.
 
@@ -116,7 +116,7 @@ def open_network(
     Raises:
         UserError: The file is damaged or another model's, or what should compute is missing.
     """
-    format_name = runtime_format([file], backend)
+    format_name, precision = runtime_format([file], config), config.precision
     detail(f"{spec.name} from {file}, {precision}, on {format_name or 'Keras'}")
     if not format_name:
         from common.models import inference

@@ -72,18 +72,18 @@ class Predictor:
     def __init__(self, spec: ModelSpec, files: Mapping[str | None, Path], config: PredictorConfig):
         """Build the networks; `networks.start_backend` comes before.  files: of `find_weights`."""
         self.spec, self.config, self.weights = spec, config, list(files.values())
-        self.spec = networks.with_input_of(spec, self.weights, config.backend)
+        self.spec = networks.with_input_of(spec, self.weights, config)
         self.levels = level_names(spec, files)
         self._network_thread = ThreadPoolExecutor(1)
         self._networks = [
-            networks.open_network(self.spec, one, file, [*spec.levels(one)], config.precision, config.backend)
-            for one, file in files.items()
+            networks.open_network(self.spec, level, file, [*spec.levels(level)], config)
+            for level, file in files.items()
         ]
         fitting = [network.batch_size(self.spec.test_batch_size) for network in self._networks]
         self.batch_size = config.batch_size or min(fitting)
 
     def __repr__(self):
-        weights, runtime = ", ".join(map(str, self.weights)), networks.packages(self.weights, self.config.backend)[-1]
+        weights, runtime = ", ".join(map(str, self.weights)), networks.packages(self.weights, self.config)[-1]
         return f"<Predictor {self.spec.name}: {', '.join(self.levels)}; weights {weights}; on {runtime}>"
 
     def __call__(self, image: Image) -> Prediction:
@@ -139,18 +139,15 @@ class Predictor:
             yield from self._finished(waiting)
         if batch:
             running = self._start(batch, running)
-        self._wait(running)
+        if running:
+            running.result()
         yield from self._finished(waiting)
 
     def _start(self, batch: Batch, running: Future | None) -> Future:
-        """Start to predict a batch, when the one before has been predicted."""
-        self._wait(running)
-        return self._network_thread.submit(self._predict_batch, batch)
-
-    def _wait(self, running: Future | None) -> None:
-        """Wait for a batch, and raise what went wrong in it."""
+        """Start to predict a batch, when the one before has been predicted; raise what went wrong in that."""
         if running:
             running.result()
+        return self._network_thread.submit(self._predict_batch, batch)
 
     def _predict_batch(self, batch: Batch) -> None:
         """Predict the arrays of a batch, and append the QPs to the lists that belong to them."""
@@ -233,7 +230,7 @@ def load(
     if config.input_size:
         spec = spec.resized(*config.input_size)
     files = find_weights(spec, known[level], Path(weights))
-    networks.start_backend(files.values(), config.backend, tf32=config.tf32 == "on")
+    networks.start_backend(files.values(), config)
     return Predictor(spec, files, config)
 
 

@@ -56,7 +56,7 @@ def test(spec: ModelSpec, config: TestConfig) -> None:
     root = Path(config.data_dir)
     split = load_splits(root, ("test",), decode=False, labels="optional", unit=config.label_unit)["test"]
     (file,) = find_weights(spec, config.level, config.model_weights_path).values()
-    has_levels_only = networks.runtime_format([file], config.backend)
+    has_levels_only = networks.runtime_format([file], config)
     if spec.backbone:
         spec.backbone.find(config.backbone_weights, config.level, spec.name)
     levels = spec.levels(config.level)
@@ -115,11 +115,11 @@ def predictions(
     spec: ModelSpec, file: Path, split: Split, outputs: Sequence[str], config: TestConfig
 ) -> Iterator[Iterator[tuple[np.ndarray, ...]]]:
     """Give the block an iterator over what the `outputs` of a network are for each image, in order."""
-    spec = networks.with_input_of(spec, [file], config.backend)
+    spec = networks.with_input_of(spec, [file], config)
     load = functools.partial(read_input, form=spec.input)
     with prefetch(load, split.images) as images:  # decoding starts while Keras does
-        networks.start_backend([file], config.backend, tf32=config.tf32 == "on")
-        network = networks.open_network(spec, config.level, file, outputs, config.precision, config.backend)
+        networks.start_backend([file], config)
+        network = networks.open_network(spec, config.level, file, outputs, config)
         batch_size = config.batch_size or network.batch_size(spec.test_batch_size)
         yield batch_map(network, images, batch_size, len(split), spec.name)
 
@@ -155,18 +155,17 @@ def write_results(
 
 def print_errors(split: Split, levels: Sequence[str], qps: np.ndarray, root: Path, unit: Unit) -> None:
     """Print the mean absolute error of each level, with that of always predicting the training median."""
-    train, reason = None, ""
+    train, baseline = None, ""
     try:
         train = load_splits(root, ("train",), unit=unit, decode=False)["train"].labels
     except UserError as missing:
-        reason = str(missing).splitlines()[0]
+        baseline = f"no training median: {str(missing).splitlines()[0]}"
     for level, column in zip(levels, qps.T):
         if level not in split.levels:
             print(f"{level}: no labels")
             continue
         index = LEVELS.index(level)
         labels = np.asarray(split.labels)[:, index]
-        baseline = f"no training median: {reason}"
         if train is not None:
             baseline = describe_baseline(float(median_baseline(train[:, index], labels)), unit)
         print(f"{level}: mean absolute error {qp_mae(column, labels):.2f} {unit}; {baseline}")

@@ -46,7 +46,7 @@ CODE = code_digest()  # at the import: a worker goes on with what it has loaded,
 def job_of(spec: ModelSpec, weights: Mapping[str | None, Path], config: PredictionConfig) -> dict[str, Any]:
     """Return the job for a model with the weight files of `find_weights`."""
     files = list(weights.values())
-    computing = networks.packages(files, config.backend)
+    computing = networks.packages(files, config)
     return {
         "project": str(PROJECT),
         "code": CODE,
@@ -132,10 +132,10 @@ def _predictor(job: dict[str, Any]) -> Predictor:
             raise UserError(f"has {package} {there}, where the run was started it is {here}; install the same")
     config, spec = PredictionConfig(**job["config"]), get_model(job["model"])
     files = {level: Path(file) for level, file in job["weights"].items()}
-    if not networks.runtime_format(files.values(), config.backend):
+    if not networks.runtime_format(files.values(), config):
         config = replace(config, backend=job["backend"])  # Keras's, which may be another one's default here
     try:
-        networks.start_backend(files.values(), config.backend, threads=threads.CORES, tf32=config.tf32 == "on")
+        networks.start_backend(files.values(), config, threads=threads.CORES)
     except UserError as error:
         raise UserError(f"{error}; restart the workers") from None
     if config.input_size:
