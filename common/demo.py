@@ -17,7 +17,7 @@ import shlex
 import shutil
 import sys
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,16 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with stopping.keeping(f"{folder}; the same command does the steps that are missing"):
         run_steps(folder)
         show(folder)
-    if sys.stdout.isatty() and has_desktop(sys.platform, os.environ):
+    if sys.stdout.isatty() and has_desktop():
         webbrowser.open((folder / PAGE).resolve().as_uri())
     return 0
 
 
-def has_desktop(platform: str, environment: Mapping[str, str]) -> bool:
-    """Say whether a browser can open a window here, and a person sees it.  platform: as sys.platform."""
-    if environment.get("CI") or environment.get("SSH_CONNECTION"):
+def has_desktop() -> bool:
+    """Say whether a browser can open a window here, and a person sees it."""
+    if os.environ.get("CI") or os.environ.get("SSH_CONNECTION"):
         return False
-    return platform in ("darwin", "win32") or any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 def collect(folder: Path) -> None:

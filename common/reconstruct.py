@@ -73,18 +73,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "train":
         _check_patch(options.patch)
-        folder, patch = options.checkpoint_path, options.patch and tuple(options.patch)
-        start = find_start(options.start_from, folder, options.target)
+        start = find_start(options.start_from, options.checkpoint_path, options.target)
         spec = autoencoder_spec(options.target, start_from_dct if start == "dct" else None)
-        if not isinstance(start, Path):
+        file = start if isinstance(start, Path) else None
+        if not file:  # else `train` says it
             note(f"starts from: {start}")
-        changed = {
-            "checkpoint_path": folder / spec.weights,
-            "start_from": start if isinstance(start, Path) else None,
-            "patch": patch,
-        }
+        checkpoint = options.checkpoint_path / spec.weights
         startup.outlive_readers()
-        train(spec, config_from(TrainingConfig, options, **changed))
+        train(spec, config_from(TrainingConfig, options, checkpoint_path=checkpoint, start_from=file))
     else:
         spec = autoencoder_spec(options.target)
         test(spec, config_from(TestConfig, options, level=spec.outputs[0].level))

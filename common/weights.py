@@ -73,18 +73,18 @@ def main(arguments: list[str] | None = None) -> int:
     writes("--clear", action="store_true", help="remove them")
 
     options = parser.parse_args(arguments)
-    if options.command == "cache":
+    chosen = vars(options).pop("command")
+    if chosen == "cache":
         print(export_cache.describe(clear=options.clear))
         return 0
-    if options.command == "fetch":
+    if chosen == "fetch":
         from common.models import zenodo  # which needs requests, too slow for --help
 
         return zenodo.fetch(options.folder, options.record, options.zenodo)
-    if options.command == "convert":
-        named = {name: value for name, value in vars(options).items() if name != "command"}
-        conversion.convert(**named)
+    if chosen == "convert":
+        conversion.convert(**vars(options))
         return 0
-    return released.list_files(options.folder) if options.command == "list" else released.verify(options.path)
+    return released.list_files(options.folder) if chosen == "list" else released.verify(options.path)
 
 
 if __name__ == "__main__":

@@ -63,10 +63,9 @@ def run_script(doc: str | None, *specs: ModelSpec, arguments: Sequence[str] | No
     spec = next(spec for spec in specs if len(specs) == 1 or spec.name == options.head)
     if options.command == "predict" and not options.encode:
         for flag in options.of_encoding:
-            if getattr(options, flag.dest) != flag.default and (
-                flag.dest in ("baseline", "jobs") or not options.format
-            ):
-                others = "" if flag.dest in ("baseline", "jobs") else " or --format"
+            needs_files = flag.dest in ("baseline", "jobs")
+            if getattr(options, flag.dest) != flag.default and (needs_files or not options.format):
+                others = "" if needs_files else " or --format"
                 parser.error(f"{flag.option_strings[0]}: only for encoding; add --encode DIR{others}")
     if options.command == "predict" and options.format and (options.encode or options.output == "-"):
         other = "--encode" if options.encode else "--output -"

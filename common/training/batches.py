@@ -28,10 +28,10 @@ class Place(NamedTuple):
 
     crop: Any
     turn: int
-    moved: tuple[float, float]
+    moved: Sequence[float]
 
 
-def shift(array: np.ndarray, by: tuple[float, float]) -> np.ndarray:
+def shift(array: np.ndarray, by: Sequence[float]) -> np.ndarray:
     """Return an image, a map or features (H, W, C), moved by shares of the height and the width.
 
     What leaves on one side comes in on the other.
@@ -98,7 +98,7 @@ class Batches(keras.utils.PyDataset):
     def _load(self, number):
         chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         real = len(chosen)
-        chosen = np.resize(chosen, _filled(real, self.shares))
+        chosen = np.resize(chosen, -(-real // self.shares) * self.shares)
         places = {index: self._place(index) for index in chosen}
 
         def images(values):
@@ -122,11 +122,10 @@ class Batches(keras.utils.PyDataset):
             return several[0] if len(several) == 1 else several
 
         batch = columns(self.inputs, features), columns(self.targets, targets)
-        return batch if self.shares == 1 else (*batch, self._sample_weights(real, len(chosen)))
-
-    def _sample_weights(self, real, filled):
-        """Of a batch with `real` images among `filled`, by all of which Keras divides: their mean is the real ones'."""
-        return np.where(np.arange(filled) < real, filled / real, 0).astype("float32")
+        if self.shares == 1:
+            return batch
+        # Keras divides by all images, doubles too: with these weights, that gives the mean of the real ones.
+        return *batch, np.where(np.arange(len(chosen)) < real, len(chosen) / real, 0).astype("float32")
 
     def on_epoch_end(self):
         self.epoch += 1
@@ -141,17 +140,11 @@ class Batches(keras.utils.PyDataset):
         """Draw what an image looks like in this epoch."""
         drawn = [0, 0] if self.shuffle_seed is None else [self.shuffle_seed, self.epoch]
         random = np.random.default_rng([*drawn, int(index)])
-        crop, moved, size = slice(None), (0.0, 0.0), self.input_format.shape[:2]
+        crop, moved, size = slice(None), [0.0, 0.0], self.input_format.shape[:2]
         if self.patch is not None:
             corners = [random.integers(whole - part + 1) for whole, part in zip(size, self.patch)]
             crop = tuple(slice(corner, corner + part) for corner, part in zip(corners, self.patch))
         turn = int(random.integers(ORIENTATIONS[self.augment]))
         if self.augment == "shifts":
-            down, across = (float(random.integers(side // SHIFT) * SHIFT / side) for side in self.patch or size)
-            moved = down, across
+            moved = [float(random.integers(side // SHIFT) * SHIFT / side) for side in self.patch or size]
         return Place(crop, turn, moved)
-
-
-def _filled(count, shares):
-    """The next multiple of `shares`."""
-    return -(-count // shares) * shares

@@ -11,15 +11,14 @@ from common.data.layout import LEVELS, Unit
 from common.models.registry import ModelSpec
 
 
-def _setting(default: Any, *, decides: bool = False, flag: str = "", choices: tuple = (), least: float = 0) -> Any:
+def _setting(default: Any, *, decides: bool = False, choices: tuple = (), least: float = 0) -> Any:
     """A field of TrainingConfig.
 
     Args:
         decides: the result of a training depends on it, so that `--resume` refuses another value.
-        flag: the name of its flag, where it is not the field's.
         choices: its values; of a number, `least` is the lowest.
     """
-    return field(default=default, metadata={"decides": decides, "flag": flag, "choices": choices, "least": least})
+    return field(default=default, metadata={"decides": decides, "choices": choices, "least": least})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ class TrainingConfig:
     data_dir: str | Path
     checkpoint_path: str | Path
     csv_log_path: str | Path | None = None
-    level: Any = _setting(None, decides=True, flag="jnd_value", choices=(None, *LEVELS))
+    level: Any = _setting(None, decides=True, choices=(None, *LEVELS))
     label_unit: Unit = _setting("QP", decides=True, choices=("QP", "QF"))
     epochs: int = _setting(0)
     batch_size: int = _setting(0, decides=True)
@@ -131,7 +130,7 @@ _DECISIVE = [setting for setting in _SETTINGS if setting.metadata["decides"]]
 
 
 def _flag(setting: Field) -> str:
-    return setting.metadata.get("flag") or setting.name
+    return "jnd_value" if setting.name == "level" else setting.name
 
 
 def _as_json(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a training leaves: its best epoch, `run.json` for people, and the state that --resume goes on from."""
 
+import contextlib
 import json
 import platform
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 
 from common.core.environment import git_commit
 from common.core.errors import UserError
-from common.core.files import atomic_write, check_writable
+from common.core.files import atomic_write, check_writable, write_text
 from common.core.keras_backend import backend_name
 from common.training import devices
 from common.training.config import TrainingConfig, TrainingFiles
@@ -75,19 +76,16 @@ class Record:
 
     def resume(self):
         """Go on from what an earlier process wrote."""
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # it is for people: nothing depends on it
             earlier = json.loads(self.path.read_text())
             self.before = float(earlier["seconds"])
             self.entries["resumed"] = [*earlier.get("resumed", []), earlier["started"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # the record is for people; nothing depends on it
 
     def write(self, status, **more):
         """Write it: running, finished, or what happened."""
         self.entries |= {"status": status, "seconds": round(self.before + time.monotonic() - self.started, 1), **more}
         self.began = True
-        with atomic_write(self.path) as temporary:
-            temporary.write_text(json.dumps(self.entries, indent=1, default=str) + "\n", errors="backslashreplace")
+        write_text(self.path, json.dumps(self.entries, indent=1, default=str) + "\n")
 
 
 def trim_log(log: Path, epochs: int, best: tuple[int, float]) -> None:
