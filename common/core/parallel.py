@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from common.core.terminal import progress
-from common.core.threads import prefetch
+from common.core.threads import read_ahead
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,16 +55,11 @@ def batch_map(
     The next batch is put together meanwhile.  Memory does not grow with the number of images, `total`.
     """
 
-    def stack(_):
-        batch = list(itertools.islice(images, batch_size))
-        return np.stack(batch) if batch else None
+    def stacked():
+        while batch := list(itertools.islice(images, batch_size)):
+            yield np.stack(batch)
 
-    with (
-        progress(total=total, unit="image", desc=name) as bar,
-        prefetch(stack, itertools.count(), ahead=1, workers=1) as batches,
-    ):
+    with progress(total=total, unit="image", desc=name) as bar, read_ahead(stacked(), 1) as batches:
         for batch in batches:
-            if batch is None:
-                return
             yield from zip(*compute(batch))
             bar.update(len(batch))

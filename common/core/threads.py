@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 CORES: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """How many cores this process may use.  A Dask worker sets its own share: read it as `threads.CORES`, when needed."""
@@ -47,6 +47,14 @@ def prefetch(
         yield results()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def read_ahead(items: Iterator[Item], ahead: int) -> Iterator[Iterator[Item]]:
+    """Go through an iterator in a thread while the block runs, which gets the items; at most `ahead` of them wait."""
+    end: Any = object()
+    with prefetch(lambda _: next(items, end), itertools.count(), ahead, workers=1) as results:
+        yield itertools.takewhile(lambda item: item is not end, results)
 
 
 @functools.cache

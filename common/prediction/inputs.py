@@ -1,7 +1,6 @@
 """What a person gives to predict, images, clips, folders, patterns, a list; and the images in it, in order."""
 
 import collections
-import functools
 import glob
 import itertools
 import os
@@ -13,7 +12,7 @@ from common.core.errors import UserError
 from common.core.files import walk
 from common.core.messages import warn
 from common.core.names import natural_key
-from common.core.threads import prefetch
+from common.core.threads import prefetch, read_ahead
 from common.media.clips import extract_frames, format_warning, probe
 from common.media.formats import CLIP_SUFFIXES, IMAGE_SUFFIXES, InputFormat, is_clip
 from common.prediction.config import PredictionConfig
@@ -150,20 +149,17 @@ def prepare_inputs(
 
 def _prepare_frames(first: int, path: Path, input_format: InputFormat, config: PredictionConfig):
     """What `prepare_inputs` yields of one clip; `first` is the number of its first frame among the run's images."""
-    chosen, warn = extract_frames(path, config.frames), functools.cache(lambda: format_warning(probe(path), "seen"))
 
-    def load(index):
+    def prepared():
+        end, warning = (path, None, None), ""
         try:
-            (number, seconds, pixels), warning = next(chosen), warn()
-        except StopIteration:
-            return (path, None, None), None
+            for index, (number, seconds, pixels) in enumerate(extract_frames(path, config.frames)):
+                warning = warning if index else format_warning(probe(path), "seen")
+                image = prepare_image(pixels, input_format, config.resize_mode)
+                yield (path, number, seconds), image._replace(format_warning=warning, number=first + index)
+            yield end, None
         except UserError as error:
-            return (path, None, None), error
-        image = prepare_image(pixels, input_format, config.resize_mode)
-        return (path, number, seconds), image._replace(format_warning=warning, number=first + index)
+            yield end, error
 
-    with prefetch(load, itertools.count(), AHEAD[config.resize_mode] or 4, workers=1) as loaded:
-        for key, result in loaded:
-            yield key, result
-            if key[1] is None:
-                return
+    with read_ahead(prepared(), AHEAD[config.resize_mode] or 4) as frames:
+        yield from frames
