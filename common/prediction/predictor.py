@@ -139,15 +139,18 @@ class Predictor:
             yield from self._finished(waiting)
         if batch:
             running = self._start(batch, running)
-        if running:
-            running.result()
+        self._wait(running)
         yield from self._finished(waiting)
 
     def _start(self, batch: Batch, running: Future | None) -> Future:
-        """Start to predict a batch, when the one before has been predicted; raise what went wrong in that."""
+        """Start to predict a batch, when the one before has been predicted."""
+        self._wait(running)
+        return self._network_thread.submit(self._predict_batch, batch)
+
+    def _wait(self, running: Future | None) -> None:
+        """Wait for a batch, and raise what went wrong in it."""
         if running:
             running.result()
-        return self._network_thread.submit(self._predict_batch, batch)
 
     def _predict_batch(self, batch: Batch) -> None:
         """Predict the arrays of a batch, and append the QPs to the lists that belong to them."""
