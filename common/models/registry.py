@@ -28,8 +28,8 @@ class Output:
 
     Args:
         name: The layer that gives it.
-        target: The kind of ground truth, a key of `common.training.targets.READERS`: "label", the QP of a level;
-            "image", the input itself; "frame", the image as coded at the level; "attention map".
+        target: The kind of ground truth, which `common.training.targets` reads: "label", the QP of a level; "image",
+            the input itself; "frame", the image as coded at the level; "attention map".
         level: "JND1" to "JND3", of a label or a frame; None for the level that the model is trained for.
         loss: A name that Keras or `common.models.losses` knows, or a function (true, predicted).
         weight: Its share in the loss.

@@ -1,6 +1,6 @@
 """The ground truth of a network's outputs: labels, frames and attention maps of a rootdir."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,38 +39,30 @@ def read_targets(
     outputs: Sequence[Output], splits: dict[str, Split], data_dir: Path, input_format: InputFormat
 ) -> list[Target]:
     """The ground truth of each output; raises UserError where some is missing or damaged."""
-    return [READERS[output.target](output, splits, Path(data_dir), input_format) for output in outputs]
+    return [_read(output, splits, data_dir, input_format) for output in outputs]
 
 
-def _labels(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
+def _read(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
+    match output.target:
+        case "label":
+            return _labels(output, splits)
+        case "image":
+            return Target(output, {name: split.images for name, split in splits.items()})
+        case "frame":
+            folders = {name: data_dir / split_folder(name, output.level or "") for name in splits}
+            return Target(output, {name: match_images(split, folders[name]) for name, split in splits.items()})
+        case "attention map":
+            size = input_format.height // 8, input_format.width // 8  # what the decoder of common.models gives
+            maps = {name: attention_maps.read_maps(split, data_dir, size) for name, split in splits.items()}
+            note = f"{maps['valid'][1]} of {len(splits['valid'])} maps computed"
+            return Target(output, {name: found for name, (found, _) in maps.items()}, note=note)
+    raise ValueError(f"output {output.name}: target {output.target!r} is no kind of ground truth")
+
+
+def _labels(output: Output, splits: dict[str, Split]) -> Target:
     index = LEVELS.index(output.level or "")
     for split in splits.values():
         if split.labels is not None and output.level not in split.levels:
             raise UserError(f"{split.folder / LABEL_FILE}: no {output.level} in it; train a network of JND1 alone")
     columns = {name: split.labels[:, index : index + 1] for name, split in splits.items() if split.labels is not None}
     return Target(output, columns, float(median_baseline(columns["train"].ravel(), columns["valid"].ravel())))
-
-
-def _images(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
-    return Target(output, {name: split.images for name, split in splits.items()})
-
-
-def _frames(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
-    folders = {name: data_dir / split_folder(name, output.level or "") for name in splits}
-    return Target(output, {name: match_images(split, folders[name]) for name, split in splits.items()})
-
-
-def _attention_maps(output: Output, splits: dict[str, Split], data_dir: Path, input_format: InputFormat) -> Target:
-    size = input_format.height // 8, input_format.width // 8  # what the decoder of common.models gives
-    maps = {name: attention_maps.read_maps(split, data_dir, size) for name, split in splits.items()}
-    note = f"{maps['valid'][1]} of {len(splits['valid'])} maps computed"
-    return Target(output, {name: found for name, (found, _) in maps.items()}, note=note)
-
-
-READERS: dict[str, Callable[..., Target]] = {
-    "label": _labels,
-    "image": _images,
-    "frame": _frames,
-    "attention map": _attention_maps,
-}
-"""{kind of ground truth: what reads it}."""
