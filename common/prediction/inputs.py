@@ -42,7 +42,7 @@ def find_places(names: Iterable[str], exclude: str | None = None) -> dict[Path, 
     lines, others = [], {}
     for name in names:
         lines += [line.strip("\r\n\ufeff") for line in sys.stdin] if name == "-" else [name]
-    files: list[tuple[Path, Path]] = []
+    files: dict[str, tuple[Path, Path]] = {}
     for line in lines:
         if line.strip():
             matches = {Path(line): Path("" if os.path.isdir(line) else Path(line).name)}
@@ -50,11 +50,8 @@ def find_places(names: Iterable[str], exclude: str | None = None) -> dict[Path, 
                 found, start = _matches(line)
                 matches = {one: one.relative_to(start) for one in found if not _is_within(one, exclude)} or matches
             for match, place in matches.items():
-                if os.path.isdir(match):
-                    below = _files_below(match, others, exclude)
-                    files += [(file, place / file.relative_to(match)) for file in below]
-                else:
-                    files.append((match, place))
+                for file in _files_below(match, others, exclude) if os.path.isdir(match) else [match]:
+                    files.setdefault(os.path.abspath(file), (file, place / file.relative_to(match)))
     if others:
         kinds = collections.Counter(others.values()).most_common()
         listed = ", ".join(f"{kind} {count}" for kind, count in kinds[:8]) + (" ..." if kinds[8:] else "")
@@ -62,10 +59,7 @@ def find_places(names: Iterable[str], exclude: str | None = None) -> dict[Path, 
         warn(f"left out: {len(others)} of other kinds ({listed}){advice}")
     if not files:
         raise UserError(f"{' '.join(names)}: no image and no clip here; expected images, clips, or folders of them")
-    unique: dict[str, tuple[Path, Path]] = {}
-    for file, place in files:
-        unique.setdefault(os.path.abspath(file), (file, place))
-    return dict(unique.values())
+    return dict(files.values())
 
 
 def _matches(pattern: str) -> tuple[list[Path], Path]:
