@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from common.core import environment
 from common.core.files import content_digest, read_json, sha256, write_text
 from common.core.keras_backend import backend_name
@@ -50,9 +52,9 @@ def write(evaluation: Evaluation, command: Sequence[str], minutes: float) -> Non
 
 def _origin(data):
     """Sentences: the training medians, a digest of the data, the command that made the dataset."""
-    medians = ", ".join(f"{median:g}" for median in data.medians)
+    medians = ", ".join(f"{median:g}" for median in data.medians if not np.isnan(median))  # of JND1 alone, or all
     unknown = "There is no train folder: no training median, no median baseline."
-    lines = [unknown if "nan" in medians else f"Training medians, which the median baseline predicts: {medians} QP."]
+    lines = [f"Training medians, which the median baseline predicts: {medians} QP." if medians else unknown]
     digest = content_digest(data.split.images, data.split.labels)
     lines.append(f"Digest of test images and labels, by `common.core.files.content_digest`: `{digest}`.")
     try:

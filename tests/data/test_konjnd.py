@@ -12,7 +12,7 @@ from skimage import data
 from common.core.errors import UserError
 from common.data import dataset
 from common.data.konjnd import SHEET
-from common.evaluation import comparison
+from common.evaluation import comparison, provenance
 from common.media.images import read_image
 from common.models.registry import get_model
 from common.prediction.testing import print_errors, write_results
@@ -91,6 +91,7 @@ def test_bpg_in_qp(sheet_and_folder, tmp_path, capsys):
         read_targets(model.outputs, splits, tmp_path, model.input)
     evaluated, ratings = comparison.read_data(tmp_path), RATINGS[int(test.images[0].stem[3:]) - 1]
     assert [list(of_level) for of_level in evaluated.samples[test.images[0]]] == [ratings]
+    assert provenance._origin(evaluated)[0].startswith("Training medians, which the median baseline predicts: ")
     trial = SimpleNamespace(result=tmp_path / "results.csv", model="LAT", levels=["JND1", "JND2"])
     table = comparison.compare(evaluated, [trial], Measured(), psnr="luma", jobs=1)
     assert table["satisfied"].tolist() == [sum(rating > 30 for rating in ratings) / 4]  # coded at the predicted QP 30
