@@ -14,11 +14,19 @@ from common.cli.flags import (
     training_flags,
     whole_number,
 )
-from common.core.environment import PRETRAINED
-from common.encoding.config import CODECS, PLAN_FORMATS, SCENE_QPS
+from common.encoding.config import CODECS, PLAN_FORMATS, SCENE_QPS, EncodingConfig
 from common.models.exported import FORMATS
 from common.models.registry import LEVELS
-from common.prediction.config import BACKENDS, PRECISIONS, RESIZE_MODES, SWITCH
+from common.models.weight_search import WeightsConfig
+from common.prediction.config import (
+    BACKENDS,
+    PRECISIONS,
+    RESIZE_MODES,
+    SWITCH,
+    ComputeConfig,
+    ExportConfig,
+    PredictionConfig,
+)
 
 
 def _model_flags(needs, rare, specs, every_level=False):
@@ -89,8 +97,8 @@ def predict_flags(parser, specs):
     earlier_flags(writes, "replace what an earlier run wrote", "keep what an earlier run wrote and do the rest")
     add = computes.add_argument
     text = "what the network sees of an image. " + "; ".join(map(": ".join, RESIZE_MODES.items()))
-    add("--fit", dest="resize_mode", choices=RESIZE_MODES, default="stretch", help=text)
-    frames_flag(add, "scenes+1s", "the first of each scene and of each second")
+    add("--fit", dest="resize_mode", choices=RESIZE_MODES, default=PredictionConfig.resize_mode, help=text)
+    frames_flag(add, PredictionConfig.frames, "the first of each scene and of each second")
     text = "also print the QP at which this share of viewers sees no loss (levels: 0.75); encoding then rounds it down"
     add("--sur", type=POSITIVE, metavar="SHARE", help=text)
     _arithmetic_flags(computes, specs[0], "onnxruntime where it can export and there is no GPU, else tensorflow")
@@ -107,11 +115,11 @@ def predict_flags(parser, specs):
         "h264: at the level's QP, as VideoSet did; hevc-qp: HEVC at the same QP; h264-crf, hevc-crf: encoder's "
         "defaults, at the CRF with the PSNR of h264; hevc, av1, jpeg: tuned for PSNR, at the setting with that PSNR"
     )
-    codec = add("--codec", choices=CODECS, default="h264", help=text)
+    codec = add("--codec", choices=CODECS, default=EncodingConfig.codec, help=text)
     text = "compare sizes with everything encoded at this QP (default: the lowest predicted one, of all inputs)"
     baseline = add("--baseline", type=whole_number(1, 51), metavar="QP", help=text)
     text = "a scene's QP: the lowest or the median of its frames' QPs"
-    scene = add("--scene", choices=SCENE_QPS, default="lowest", help=text)
+    scene = add("--scene", choices=SCENE_QPS, default=EncodingConfig.scene, help=text)
     text = "encode N scenes of a clip at a time; the result is the same (default: one for each two cores)"
     jobs = add("--jobs", type=COUNT, metavar="N", help=text)
     own = (level, codec, baseline, scene, jobs)  # for --encode or, but the baseline and the jobs, --format
@@ -128,20 +136,20 @@ def export_flags(parser, specs):
     add("--output", required=True, metavar="FILE", help=f"the file to write, ending in {endings}, or a folder for it")
     add("--overwrite", action="store_true", help="replace what was exported before")
     text = "number format of the weights in the file; float16 halves its size and moves levels by about 0.01 QP"
-    computes.add_argument("--precision", choices=("float32", "float16"), default="float32", help=text)
+    computes.add_argument("--precision", choices=("float32", "float16"), default=ExportConfig.precision, help=text)
 
 
 def _weights_flag(needs, specs, exported=True):
     names = ", ".join(dict.fromkeys(spec.released_name("JND1") for spec in specs))
     text = f"{names}; a file that {'export or ' if exported else ''}`weights convert` made of it; or a folder of them"
-    needs.add_argument("--model_weights_path", default=PRETRAINED, metavar="W", help=text)
+    needs.add_argument("--model_weights_path", default=WeightsConfig.model_weights_path, metavar="W", help=text)
 
 
 def _arithmetic_flags(computes, spec, default="tensorflow"):
     add = computes.add_argument
     text = "number format; bfloat16 is faster where the processor has it, and moves levels by about 0.1 QP"
-    add("--precision", choices=PRECISIONS, default="float32", help=text)
-    add("--tf32", choices=SWITCH, default="off", help=TF32)
+    add("--precision", choices=PRECISIONS, default=ComputeConfig.precision, help=text)
+    add("--tf32", choices=SWITCH, default=ComputeConfig.tf32, help=TF32)
     text = (
         "tensorflow, jax or torch: Keras on it; onnxruntime or openvino: without Keras, from weights exported once "
         f"into a cache (default: $KERAS_BACKEND, or {default}; of an exported network, its own)"

@@ -25,7 +25,7 @@ class EvaluationData:
 
     name: str  # the rootdir as the command line gives it
     split: dataset.Split
-    medians: np.ndarray  # of the training levels in QP, (3,); NaN without a train folder
+    medians: np.ndarray  # of the training levels in QP, (3,); NaN where it has no labels, or is not there
     label_kind: str  # such as "human (VideoSet 1920x1080, jnd)"
     sources: Sequence[str]  # the photograph or clip of each image
     samples: dict[Path, Sequence[np.ndarray]]  # the subjects' own levels in QP, an array per level, where known
