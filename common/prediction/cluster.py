@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import itertools
 import logging
+import os
 import pickle
 import time
 import warnings
@@ -113,19 +114,17 @@ class Run:
 
     def results(self) -> Iterator[Result]:
         """Yield (path, rows or UserError) for each of the files, in order."""
-        self._count_workers()
-        while self.client.status == "running":
-            self._submit()
-            if not self.parts:
-                return
-            try:
+        with contextlib.suppress(distributed.CancelledError, OSError):  # what a lost connection makes of any call
+            self._count_workers()
+            while self.client.status == "running":
+                self._submit()
+                if not self.parts:
+                    return
                 self._collect()
-            except distributed.CancelledError:  # by the client, when it has lost its connection
-                break
-            while self.parts and (results := self.parts[0].results) is not None:
-                self.parts.pop(0)
-                yield from results
-        raise self._lost()
+                while self.parts and (results := self.parts[0].results) is not None:
+                    self.parts.pop(0)
+                    yield from results
+        raise UserError(f"{self.address}: the scheduler is gone; what was saved is kept, --resume goes on with it")
 
     def _split(self, files: Files) -> Iterator[Part]:
         """Parts of whole batches that take PART_SECONDS, as known by then; a clip, which may be long, is a part."""
@@ -197,7 +196,7 @@ class Run:
     def _result(self, place: str, path: Path, rows: list[dict] | str, there: bool) -> Result:
         """The rows of a file, or the UserError, with the path as the person wrote it."""
         if isinstance(rows, str):
-            if not there and path.exists():
+            if not there and os.path.exists(path):
                 raise UserError(f"worker {place}: does not see {path}; expected a file system that all workers share")
             return path, UserError(rows.replace(str(path.absolute()), str(path)))
         return path, [{**row, "path": str(path)} for row in rows]
@@ -233,8 +232,3 @@ class Run:
                 files = f"; under way: {', '.join(sent[:3])}{' ...' if sent[3:] else ''}" if sent else ""
                 kept = f"what was saved is kept{files}"
                 raise UserError(f"{self.address}: {state} for {WORKER_SECONDS} s; {kept}") from None
-            except OSError:
-                raise self._lost() from None
-
-    def _lost(self) -> UserError:
-        return UserError(f"{self.address}: the scheduler is gone; what was saved is kept, --resume goes on with it")

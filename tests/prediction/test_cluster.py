@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from conftest import PROJECT
@@ -141,6 +142,16 @@ def test_a_file_that_kills_its_workers_is_named_and_workers_come_and_go(dask, cl
     dask.scheduler.kill()
     with pytest.raises(UserError, match="the scheduler is gone; what was saved is kept, --resume goes on with it"):
         list(results)
+
+
+def test_a_scheduler_that_dies_while_it_sends_a_result_is_gone(cluster, monkeypatch):
+    closed = cluster.distributed.comm.CommClosedError("in <TCP (closed) ConnectionPool.gather>: ConnectionResetError")
+    client = Mock(status="running", **{"scheduler_info.return_value": {"workers": {"one": {"status": "running"}}}})
+    client.submit.return_value.result.side_effect = closed
+    monkeypatch.setattr(cluster.distributed, "wait", Mock())
+    run = cluster.Run(client, PredictionConfig(dask="tcp://gone:8786"), {}, [(0, Path("a.png"))])
+    with pytest.raises(UserError, match="tcp://gone:8786: the scheduler is gone; what was saved is kept"):
+        list(run.results())
 
 
 def test_a_missing_package_is_named_as_it_is_pinned(run, weight_files, tmp_path):
