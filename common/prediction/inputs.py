@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.core.files import walk
 from common.core.messages import warn
 from common.core.names import natural_key
@@ -124,10 +124,7 @@ def prepare_inputs(
 
     def load(file):
         number, path = file
-        try:
-            return path, prepare_image(path, input_format, config.resize_mode)._replace(number=number)
-        except UserError as error:
-            return path, error
+        return path, attempt(prepare_image, path, input_format, config.resize_mode, number)
 
     for clips, group in itertools.groupby(files, lambda file: is_clip(file[1])):
         if clips:
@@ -149,8 +146,8 @@ def _prepare_frames(first: int, path: Path, input_format: InputFormat, config: P
         try:
             for index, (number, seconds, pixels) in enumerate(extract_frames(path, config.frames)):
                 warning = warning if index else format_warning(probe(path), "seen")
-                image = prepare_image(pixels, input_format, config.resize_mode)
-                yield (path, number, seconds), image._replace(format_warning=warning, number=first + index)
+                image = prepare_image(pixels, input_format, config.resize_mode, first + index)
+                yield (path, number, seconds), image._replace(format_warning=warning)
             yield end, None
         except UserError as error:
             yield end, error

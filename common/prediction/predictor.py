@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.core.environment import PRETRAINED
-from common.core.errors import UserError
+from common.core.errors import UserError, attempt
 from common.core.threads import prefetch
 from common.data.levels import HIGHEST_QP
 from common.models.registry import LEVELS, ModelSpec, get_model, list_models
@@ -102,10 +102,7 @@ class Predictor:
 
         def prepare(numbered):
             number, image = numbered
-            try:
-                return None, self._prepare(image)._replace(number=number)
-            except UserError as error:
-                return None, error
+            return None, attempt(self._prepare, image, number)
 
         with prefetch(prepare, enumerate(images), resize_modes.AHEAD[self.config.resize_mode]) as prepared:
             for _, prediction in self.stream(prepared):
@@ -174,8 +171,8 @@ class Predictor:
             waiting.popleft()
             yield key, image
 
-    def _prepare(self, image: Image) -> PreparedImage:
-        return resize_modes.prepare_image(image, self.spec.input, self.config.resize_mode)
+    def _prepare(self, image: Image, number: int = 0) -> PreparedImage:
+        return resize_modes.prepare_image(image, self.spec.input, self.config.resize_mode, number)
 
     def _prediction(self, image: PreparedImage, qps: list[np.ndarray]) -> Prediction:
         """The prediction for an image, of the QPs (levels,) of its regions."""

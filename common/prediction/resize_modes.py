@@ -55,9 +55,9 @@ class PreparedImage(NamedTuple):
 
 
 def prepare_image(
-    image: str | os.PathLike | np.ndarray, input_format: InputFormat, resize_mode: str = "stretch"
+    image: str | os.PathLike | np.ndarray, input_format: InputFormat, resize_mode: str = "stretch", number: int = 0
 ) -> PreparedImage:
-    """Decode, cut and resize an image, a path or uint8 RGB (H, W, 3).
+    """Decode, cut and resize an image, a path or uint8 RGB (H, W, 3).  number: Of the image in its run.
 
     Raises UserError where the file cannot be read, ValueError where the array is of another shape or type.
     """
@@ -70,7 +70,8 @@ def prepare_image(
     height, width = pixels.shape[:2]
     regions = choose_regions((height, width), input_format.frame, resize_mode)
     arrays = (preprocess(region.of(pixels), input_format) for region in regions)
-    return PreparedImage((height, width), regions, arrays if resize_mode == "tiles" else list(arrays), warning)
+    arrays = arrays if resize_mode == "tiles" else list(arrays)
+    return PreparedImage((height, width), regions, arrays, warning, number)
 
 
 def choose_regions(size: tuple[int, int], frame: tuple[int, int], resize_mode: str) -> list[Region]:
