@@ -18,15 +18,7 @@ from common.encoding.config import CODECS, PLAN_FORMATS, SCENE_QPS, EncodingConf
 from common.models.exported import FORMATS
 from common.models.registry import LEVELS
 from common.models.weight_search import WeightsConfig
-from common.prediction.config import (
-    BACKENDS,
-    PRECISIONS,
-    RESIZE_MODES,
-    SWITCH,
-    ComputeConfig,
-    ExportConfig,
-    PredictionConfig,
-)
+from common.prediction import config
 
 
 def _model_flags(needs, rare, specs, every_level=False):
@@ -96,9 +88,10 @@ def predict_flags(parser, specs):
     writes.add_argument("--output", metavar="FILE", help=text)
     earlier_flags(writes, "replace what an earlier run wrote", "keep what an earlier run wrote and do the rest")
     add = computes.add_argument
-    text = "what the network sees of an image. " + "; ".join(map(": ".join, RESIZE_MODES.items()))
-    add("--fit", dest="resize_mode", choices=RESIZE_MODES, default=PredictionConfig.resize_mode, help=text)
-    frames_flag(add, PredictionConfig.frames, "the first of each scene and of each second")
+    modes, default = config.RESIZE_MODES, config.PredictionConfig.resize_mode
+    text = "what the network sees of an image. " + "; ".join(map(": ".join, modes.items()))
+    add("--fit", dest="resize_mode", choices=modes, default=default, help=text)
+    frames_flag(add, config.PredictionConfig.frames, "the first of each scene and of each second")
     text = "also print the QP at which this share of viewers sees no loss (levels: 0.75); encoding then rounds it down"
     add("--sur", type=POSITIVE, metavar="SHARE", help=text)
     _arithmetic_flags(computes, specs[0], "onnxruntime where it can export and there is no GPU, else tensorflow")
@@ -136,7 +129,9 @@ def export_flags(parser, specs):
     add("--output", required=True, metavar="FILE", help=f"the file to write, ending in {endings}, or a folder for it")
     add("--overwrite", action="store_true", help="replace what was exported before")
     text = "number format of the weights in the file; float16 halves its size and moves levels by about 0.01 QP"
-    computes.add_argument("--precision", choices=("float32", "float16"), default=ExportConfig.precision, help=text)
+    computes.add_argument(
+        "--precision", choices=("float32", "float16"), default=config.ExportConfig.precision, help=text
+    )
 
 
 def _weights_flag(needs, specs, exported=True):
@@ -148,13 +143,13 @@ def _weights_flag(needs, specs, exported=True):
 def _arithmetic_flags(computes, spec, default="tensorflow"):
     add = computes.add_argument
     text = "number format; bfloat16 is faster where the processor has it, and moves levels by about 0.1 QP"
-    add("--precision", choices=PRECISIONS, default=ComputeConfig.precision, help=text)
-    add("--tf32", choices=SWITCH, default=ComputeConfig.tf32, help=TF32)
+    add("--precision", choices=config.PRECISIONS, default=config.ComputeConfig.precision, help=text)
+    add("--tf32", choices=config.SWITCH, default=config.ComputeConfig.tf32, help=TF32)
     text = (
         "tensorflow, jax or torch: Keras on it; onnxruntime or openvino: without Keras, from weights exported once "
         f"into a cache (default: $KERAS_BACKEND, or {default}; of an exported network, its own)"
     )
-    add("--backend", choices=BACKENDS, metavar="B", help=text)
+    add("--backend", choices=config.BACKENDS, metavar="B", help=text)
     add("--batch_size", type=COUNT, metavar="N", help=BATCH_SIZE.format("predicted", spec.test_batch_size))
 
 
