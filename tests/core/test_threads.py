@@ -6,7 +6,7 @@ import time
 import pytest
 
 from common.core.parallel import parallel_map
-from common.core.threads import filled_memory, prefetch
+from common.core.threads import filled_memory, prefetch, read_ahead
 
 
 def test_prefetched_results_come_in_order_and_few_wait():
@@ -23,6 +23,19 @@ def test_prefetched_results_come_in_order_and_few_wait():
         with pytest.raises(ZeroDivisionError):  # when its turn comes, not when it happens
             next(results)
     assert len(started) < 30
+
+
+def test_an_iterator_is_read_ahead_to_its_end_or_its_error():
+    def numbers():
+        yield from range(3)
+        raise ZeroDivisionError
+
+    with read_ahead(iter(range(5)), ahead=2) as items:
+        assert list(items) == [0, 1, 2, 3, 4]
+    with read_ahead(numbers(), ahead=2) as items:
+        assert [next(items) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(ZeroDivisionError):
+            next(items)
 
 
 def test_the_first_error_stops_what_runs_and_drops_what_waits():
