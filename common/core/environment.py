@@ -46,13 +46,9 @@ def has_bfloat16() -> bool | None:
 
 def git_commit() -> str | None:
     """Return the commit of these programs, with `+` where files differ from it; None where git cannot tell."""
-
-    def git(*arguments):
-        return subprocess.run(["git", "-C", PROJECT, *arguments], capture_output=True, text=True, timeout=10)
-
+    command = ["git", "-C", PROJECT, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]
     try:
-        commit = git("rev-parse", "HEAD")
-        changes = git("status", "--porcelain", "--untracked-files=no")
+        described = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return commit.stdout.strip() + ("+" if changes.stdout.strip() else "") if commit.returncode == 0 else None
+    return described.stdout.strip() if described.returncode == 0 else None
