@@ -56,16 +56,19 @@ def level_table(experiment, runs, manifest: pd.DataFrame) -> pd.DataFrame:
     """A row for each model and level: `measure`'s values with intervals by photograph, and how it was trained."""
     source = manifest[manifest["split"] == "test"].set_index("image")[source_column(manifest)]
     medians = manifest[manifest["split"] == "train"][list(LEVELS)].median()
+    ridge = pd.read_csv(experiment.output / "rivals" / "ridge.csv").set_index("image")
 
     def measure(file):
         """{level: values} of a file of predictions; without one the network was not tested."""
-        table = pd.read_csv(file) if file.is_file() else pd.DataFrame()
-        of = table["image"].map(source) if len(table) else None
-        return {
-            level: measure_levels(table[level], table[f"{level}_label"], float(medians[level]), of)
-            for level in LEVELS
-            if level in table
-        }
+        table, values = pd.read_csv(file) if file.is_file() else pd.DataFrame(), {}
+        for level in LEVELS:
+            if level in table:
+                of, label, median = table["image"].map(source), table[f"{level}_label"], float(medians[level])
+                values[level] = measure_levels(table[level], label, median, of)
+                errors = (table[level] - label).abs(), (ridge.loc[table["image"], level].to_numpy() - label).abs()
+                more = measure_levels(*errors, median, of)  # whose bias is the difference of two means
+                values[level] |= {f"beyond ridge{end}": more[f"bias{end}"] for end in ("", " low", " high")}
+        return values
 
     rows = []
     for run in runs:
@@ -106,19 +109,18 @@ def _training(experiment, run):
 def _shown(levels):
     """The columns of the results that a person reads first."""
     rows = []
-    ridge = levels[levels["model"] == "ridge"].set_index("level")["MAE"]
     for row in levels.to_dict("records"):
         trained, tested = pd.notna(row.get("epochs")), pd.notna(row["MAE"])
+        row |= {"ratio": 1 - row["skill"], "ratio low": 1 - row["skill high"], "ratio high": 1 - row["skill low"]}
         rows.append(
             {
                 "model": row["model"],
                 "level": row["level"],
-                "error, QP": f"{row['MAE']:.2f} ({row['MAE low']:.2f} to {row['MAE high']:.2f})" if tested else "",
+                "error, QP": _interval(row, "MAE"),
                 "median's": f"{row['floor']:.2f}" if tested else "",
-                "ratio": f"{1 - row['skill']:.2f} ({1 - row['skill high']:.2f} to {1 - row['skill low']:.2f})"
-                if tested
-                else "not tested",
-                "ridge's": f"{ridge[row['level']]:.2f}",
+                "ratio": _interval(row, "ratio") if tested else "not tested",
+                "minus the ridge's": _interval(row, "beyond ridge", "+.2f") if row["model"] != "ridge" else "",
+                "RMSE": f"{row['RMSE']:.2f}" if tested else "",
                 "error on valid": f"{row['valid']:.2f}" if trained else "",
                 "Spearman": f"{row['Spearman']:.2f}" if pd.notna(row.get("Spearman")) else "",
                 "input": row["input"] if trained else "",
@@ -129,6 +131,12 @@ def _shown(levels):
             }
         )
     return pd.DataFrame(rows)
+
+
+def _interval(row, name, form=".2f"):
+    """A value of a row with the ends of its interval, "" where it is not known."""
+    value, low, high = (f"{row[f'{name}{end}']:{form}}" for end in ("", " low", " high"))
+    return f"{value} ({low} to {high})" if pd.notna(row[name]) else ""
 
 
 def autoencoder_table(experiment, runs) -> pd.DataFrame:
@@ -170,8 +178,10 @@ def _about(manifest):
         "",
         "Error: mean absolute error in QP on the test crops, with its 95 % interval (bootstrap by photograph).",
         "Median's: that of always predicting the training median. Ratio: the one divided by the other.",
-        "Ridge's: that of ridge regression on a dozen hand-made features of images. Four of them come from its bytes",
-        "at three QPs, for which it is encoded three times; `ridge without encoder` has the others only.",
+        "Ridge: regression on a dozen hand-made features of an image. Four of them come from its bytes at three QPs,",
+        "for which it is encoded three times; `ridge without encoder` has the others only. Minus the ridge's: the",
+        "difference of the two errors, with its 95 % interval; where that includes 0, this test cannot tell which is",
+        "better. RMSE: root of the mean squared error, in which large errors count more.",
         "Error on valid: in the epoch kept. A network that is not tested was stopped, and its weights are not here.",
     ]
 

@@ -59,7 +59,11 @@ def test_the_table_has_what_was_predicted_and_what_was_only_trained(experiment, 
     header, table = rows[0], {row[0]: dict(zip(rows[0], row)) for row in rows[2:]}
     assert header[:3] == ["model", "level", "error, QP"]
     lat, stopped = table["LAT JND1"], table["E2E-LAT"]
-    assert lat["error, QP"].startswith("1.00 (") and lat["ratio"].startswith("0.33 (") and lat["ridge's"] == "2.00"
+    assert (
+        lat["error, QP"].startswith("1.00 (")
+        and lat["ratio"].startswith("0.33 (")
+        and lat["minus the ridge's"].startswith("-1.00 (-1.00 ")
+    )
     assert (lat["median's"], lat["error on valid"], lat["hours"]) == ("3.00", "1.25", "0.50")
     assert (lat["best epoch"], lat["trained on"], lat["training"]) == ("2 of 2", "gpu:0, jax", "finished")
     assert stopped["ratio"] == "not tested" and stopped["error, QP"] == "" and stopped["error on valid"] == "1.75"
