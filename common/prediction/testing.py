@@ -155,17 +155,19 @@ def write_results(
 
 def print_errors(split: Split, levels: Sequence[str], qps: np.ndarray, root: Path, unit: Unit) -> None:
     """Print the mean absolute error of each level, with that of always predicting the training median."""
-    train, baseline = None, ""
+    train, reason = None, ""
     try:
-        train = load_splits(root, ("train",), unit=unit, decode=False)["train"].labels
+        train = load_splits(root, ("train",), unit=unit, decode=False)["train"]
     except UserError as missing:
-        baseline = f"no training median: {str(missing).splitlines()[0]}"
+        reason = str(missing).splitlines()[0]
     for level, column in zip(levels, qps.T):
         if level not in split.levels:
             print(f"{level}: no labels")
             continue
         index = LEVELS.index(level)
         labels = np.asarray(split.labels)[:, index]
-        if train is not None:
-            baseline = describe_baseline(float(median_baseline(train[:, index], labels)), unit)
+        if train and level in train.levels:
+            baseline = describe_baseline(float(median_baseline(np.asarray(train.labels)[:, index], labels)), unit)
+        else:
+            baseline = f"no training median: {reason or f'train/ has no labels of {level}'}"
         print(f"{level}: mean absolute error {qp_mae(column, labels):.2f} {unit}; {baseline}")
