@@ -204,9 +204,11 @@ def _labels_table(labels, levels, unit):
         f"level  split    mean    SD  median     range   baseline ({unit}: error of always predicting train's median)"
     ]
     for index, level in enumerate(levels):
-        for name, of_split in labels.items():
-            column = of_split[:, index]
-            error = f"{median_baseline(labels['train'][:, index], column):.2f}" if "train" in labels else "-"
+        columns = {
+            name: of_split[:, index] for name, of_split in labels.items() if np.isfinite(of_split[:, index]).all()
+        }
+        for name, column in columns.items():
+            error = f"{median_baseline(columns['train'], column):.2f}" if "train" in columns else "-"
             lines.append(
                 f"{level}   {name:6} {column.mean():6.1f} {column.std():5.1f} {np.median(column):7.1f} "
                 f"{f'{column.min():g}-{column.max():g}':>9}   {error}"
@@ -216,12 +218,13 @@ def _labels_table(labels, levels, unit):
 
 def _draw(labels, levels, unit, title, target):
     """Draw histograms of the labels as a PNG: a row for each level, the splits stacked."""
-    columns = list(labels.values())
-    bins = np.arange(np.floor(min(map(np.nanmin, columns))), np.ceil(max(map(np.nanmax, columns))) + 2) - 0.5
+    known = np.concatenate([rows[np.isfinite(rows)] for rows in labels.values()])
+    bins = np.arange(np.floor(known.min()), np.ceil(known.max()) + 2) - 0.5
     with png_figure(target, title, (9, 7)) as figure:
         axes = figure.subplots(len(levels), sharex=True, squeeze=False)[:, 0]
         for index, (axis, level) in enumerate(zip(axes, levels)):
-            axis.hist([rows[:, index] for rows in columns], bins, stacked=True, label=list(labels))
+            columns = [rows[np.isfinite(rows[:, index]), index] for rows in labels.values()]
+            axis.hist(columns, bins, stacked=True, label=list(labels))
             axis.set_ylabel(f"{level}, images")
         axes[0].legend()
         axes[-1].set_xlabel(f"level ({unit})")

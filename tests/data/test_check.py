@@ -272,6 +272,15 @@ def test_labels_of_jnd1_alone_where_other_levels_are_coded_too(root, capsys):
     assert code == 0 and "nan" not in printed, printed
 
 
+def test_levels_that_train_does_not_have_have_no_baseline(root, capsys):
+    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS[: COUNTS["train"], :1], fmt="%g", header="JND1", comments="")
+    code, printed = check(root, capsys)
+    rows = [line.split() for line in printed.splitlines() if line.startswith("JND")]
+    baselines = {(level, split): row[-1] for level, split, *row in rows}
+    assert code == 0 and "nan" not in printed
+    assert baselines["JND2", "valid"] == "-" != baselines["JND1", "valid"] and ("JND2", "train") not in baselines
+
+
 def test_what_is_only_to_be_looked_at(root, capsys):
     """Means may pass each other by a little (VideoSet has such a row), an image may be twice in one split."""
     (root / "train" / "JND-Levels.txt").write_text("22 27 31\n24 29.47 29.37\n26 30 34\n22 27 31\n")
