@@ -40,8 +40,8 @@ def read_table(
     table = pd.DataFrame({column: table[column] for column in columns})
     for column, allowed in limits.items():
         lowest, highest, whole = allowed[0], allowed[-1], isinstance(allowed, range)
-        numbers = [rows.number(text) if rows.is_number(text) else np.nan for text in table[column]]
-        numbers = pd.Series(numbers, table.index, float)
+        texts = [text.replace(",", ".") if rows.separator in ";\t" else text for text in table[column]]
+        numbers = pd.Series(pd.to_numeric(pd.Series(texts, table.index, dtype=str), errors="coerce"))
         wrong = ~numbers.between(lowest, highest) & ~(blanks & (table[column] == "")) | (whole & (numbers % 1 != 0))
         if wrong.any():
             line = wrong.idxmax()
