@@ -230,8 +230,9 @@ def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
             several = len(run.spec.outputs) > 1
             for number, output in enumerate(outputs):
                 column = f"{output.name}_loss" if several else "loss"
-                axes.plot(log["epoch"] + 1, log[column], color=f"C{number}", linestyle=":", linewidth=1)
-                axes.plot(log["epoch"] + 1, log[f"val_{column}"], color=f"C{number}", linewidth=1, label=output.level)
+                style = {"color": f"C{number}", "linewidth": 1, "marker": ".", "markersize": 3}  # one epoch shows, too
+                axes.plot(log["epoch"] + 1, log[column], linestyle=":", **style)
+                axes.plot(log["epoch"] + 1, log[f"val_{column}"], label=output.level, **style)
             median = levels[levels["model"] == "ridge"]["floor"].mean()
             axes.axhline(median, color="0.6", linewidth=1, linestyle="--", label="median")
             axes.set_title(run.name, fontsize=8)
