@@ -130,6 +130,9 @@ def test_the_line_moves_by_keys(browser, shown, tmp_path):
     run = shown(1280)
     view, slider = (browser.find_element("css selector", one) for one in (".compare", "input[type=range]"))
 
+    loaded = "return [...document.querySelectorAll('.compare img')].slice(0, 2).every(one => one.naturalWidth)"
+    WebDriverWait(browser, 30).until(lambda _: run(loaded))
+
     def flat_columns():
         """The share of columns that have the flat grey of the image coded at QP 30."""
         view.screenshot(str(tmp_path / "view.png"))
@@ -156,13 +159,11 @@ NAMES = "return [...document.querySelectorAll('figure strong')].map(one => one.t
 
 def test_another_model_shows_another_frame(shown):
     run = shown(1280)
-    state = """const [left, right] = document.querySelectorAll(".compare img");
-        return [left, right].map(one => one.src.split("/").pop())
-            .concat(document.querySelector("figcaption").innerText)"""
-    left, right, caption = run(state)  # of img20
-    assert (left, right) == ("raw.webp", "30.webp")
-    rows = [line.split("\t") for line in caption.splitlines() if "\t" in line]
-    assert rows[1:] == [
+    pair = """return [...document.querySelectorAll(".compare img")].slice(0, 2).map(one => one.src.split("/").pop())"""
+    rows = """return [...document.querySelectorAll("figcaption")[0].querySelectorAll("tr")].map(
+        row => [...row.cells].map(cell => cell.textContent))"""
+    assert run(pair) == ["raw.webp", "30.webp"]  # of img20
+    assert run(rows)[1:] == [
         ["pseudo-label", "20.0", "", "20", "20.0 kB", ""],
         ["LAT", "29.7", "+9.7", "30", "30.0 kB (+50 %)", "−1.50 dB"],
         ["REC", "30.8", "+10.8", "31", "31.0 kB (+55 %)", "−1.50 dB"],
@@ -170,9 +171,9 @@ def test_another_model_shows_another_frame(shown):
     ]
     run(CHOOSE, "model", "MJ-LAT")
     run(CHOOSE, "other", "REC")
-    assert run(state)[:2] == ["31.webp", "19.webp"]
+    assert run(pair) == ["31.webp", "19.webp"]
     run(CHOOSE, "other", "pseudo-label")
-    assert run(state)[:2] == ["20.webp", "19.webp"]
+    assert run(pair) == ["20.webp", "19.webp"]
 
 
 def test_the_largest_errors_come_first_and_others_can_be_hidden(shown):
