@@ -85,7 +85,14 @@ def cluster(monkeypatch):
 
 
 def test_a_worker_that_dies_does_not_show_in_the_result(dask, weight_files, tmp_path):
-    victim, _ = dask.add_worker(), dask.add_worker()
+    from distributed import Client
+
+    victim = dask.add_worker()
+    with Client(dask.address) as client:
+        client.wait_for_workers(1)
+        [address] = client.processing()
+    victim.send_signal(signal.SIGSTOP)  # so it keeps the part that it gets, however fast the other worker is
+    dask.add_worker()
     photograph, folder = data.astronaut(), tmp_path / "images"
     for number in range(16):
         write_png(folder / f"img{number}.png", photograph[number : number + 180, number : number + 320])
@@ -97,11 +104,10 @@ def test_a_worker_that_dies_does_not_show_in_the_result(dask, weight_files, tmp_
         environment = {**os.environ, **ONE_THREAD}
         return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True)
 
-    run, part = predict("cluster.csv", "--dask", dask.address), tmp_path / ".part-cluster.csv"
-    while run.poll() is None and not part.exists():  # the first part is back, more are out
-        time.sleep(0.05)
-    victim.send_signal(signal.SIGSTOP)  # now it has a part, and keeps it
-    time.sleep(2)
+    run = predict("cluster.csv", "--dask", dask.address)
+    with Client(dask.address) as client:
+        while run.poll() is None and not client.processing()[address]:
+            time.sleep(0.05)
     assert run.poll() is None
     victim.kill()
     out, errors = run.communicate(timeout=120)
