@@ -22,6 +22,8 @@ from golden import seeded
 from moving import film
 from skimage import data
 
+from common.media.ffmpeg_process import find_ffmpeg
+
 PROJECT = Path(__file__).parent.parent
 
 
@@ -134,6 +136,22 @@ def run():
         )
 
     return run
+
+
+@pytest.fixture
+def waiting_ffmpeg(tmp_path_factory):
+    """waiting_ffmpeg(condition): a program as ffmpeg that starts nothing while a condition of the shell holds.
+
+    So a stop comes in the middle of the work, however fast the machine is.
+    """
+
+    def write(condition):
+        path = tmp_path_factory.mktemp("waiting") / "ffmpeg"
+        path.write_text(f'#!/bin/sh\nif {condition}; then exec sleep 600; fi\nexec "{find_ffmpeg()}" "$@"\n')
+        path.chmod(0o755)
+        return str(path)
+
+    return write
 
 
 @pytest.fixture(scope="session")

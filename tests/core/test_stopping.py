@@ -270,8 +270,8 @@ def test_a_users_own_program_keeps_its_ctrl_c(tmp_path):
 def test_a_stopped_demo_says_how_it_goes_on(tmp_path):
     body = """
         from common import demo
-        demo.STEPS = (("-c __import__('time').sleep(60)", "never"),)
-        stop(signal.SIGINT, 2)
+        step = "(os:=__import__('os')).kill(os.getppid(),2);__import__('time').sleep(60)"
+        demo.STEPS = ((f"-c {step}", "never"),)
         demo.main(["--folder", str(folder / "demo")])
     """
     process = start(tmp_path, body)

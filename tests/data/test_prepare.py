@@ -133,13 +133,16 @@ def test_the_summary_says_what_the_labels_are(made, capsys):
     assert "pseudo-labels" in said and "not human" in said
 
 
-def test_killed_continued_and_the_same(made, photos, tmp_path):
+def test_killed_continued_and_the_same(made, photos, tmp_path, waiting_ffmpeg):
     """Killed in the middle and run again: done frames are kept, and the result is the same to the byte."""
     root = tmp_path / "root"
     arguments = (photos, "--data_dir", root, "--crops", 2, "--split", 0.5, 0.25, 0.25)
-    process = subprocess.Popen(command(*arguments), cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(done := list(root.glob(".prepare/*_*.json"))) < 2 and time.monotonic() < deadline:
+    waiting = waiting_ffmpeg(f'[ $(find "{root}/.prepare" -name "*_*.json" | wc -l) -ge 2 ]')
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    killed = command(*arguments, "--jobs", 2)
+    process = subprocess.Popen(killed, cwd=HERE, env={**os.environ, "FFMPEG": waiting}, **quiet)
+    while len(list(root.glob(".prepare/*_*.json"))) < 2:
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()

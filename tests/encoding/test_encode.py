@@ -3,10 +3,8 @@
 import io
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -330,32 +328,47 @@ def long(tmp_path_factory):
     return film(tmp_path_factory.mktemp("long") / "long.mp4", pixels, preset="ultrafast")
 
 
-def interrupt(long, folder, sign):
-    """Encode a clip, and press Ctrl-C when a file of this name is there; returns what was said."""
-    program = (
-        "import sys; from pathlib import Path; from common.cli import program; from common.encoding.encode import *; "
-        "clip = lambda: scenes.analyse_clip(sys.argv[1]); "
-        "program.run(lambda: encode_clip(clip(), [20] * 3, Path(sys.argv[2]) / 'long.mp4', 'h264'))"
-    )
-    command = [sys.executable, "-c", program, str(long), str(folder)]
-    process = subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(folder.glob(sign)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
-    assert "interrupted" in said and process.returncode == 130
-    return said
+INTERRUPT = """
+import os, signal, sys, time
+from pathlib import Path
+from common.cli import program
+from common.encoding import encode, parts, scenes
+
+def encode_until(frames, encoders, row, file):
+    encode_scene(frames if row["start"] != start else stopped(frames), encoders, row, file)
+
+def stopped(frames):
+    for number, frame in enumerate(frames):
+        if number == 100:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+        yield frame
+
+def main():
+    encode.encode_clip(scenes.analyse_clip(clip), [20] * 3, Path(folder) / "long.mp4", "h264", jobs=1)
+
+(clip, folder), start = sys.argv[1:3], int(sys.argv[3])
+encode_scene, parts._encode = parts._encode, encode_until
+program.run(main)
+"""
+
+
+def interrupt(long, folder, start):
+    """Encode a clip, with Ctrl-C in the middle of the scene that starts at this frame; returns what was said."""
+    command = [sys.executable, "-c", INTERRUPT, str(long), str(folder), str(start)]
+    done = subprocess.run(command, cwd=HERE, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert "interrupted" in done.stderr and done.returncode == 130, done.stderr
+    return done.stderr
 
 
 def test_ctrl_c_leaves_nothing(tmp_path, long):
-    assert "--resume" not in interrupt(long, tmp_path / "out", ".part-long.mp4")
+    assert "--resume" not in interrupt(long, tmp_path / "out", 0)
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_stopped_clip_goes_on_with_its_complete_scenes(tmp_path, long, monkeypatch):
     out, starts = tmp_path / "out", []
-    said, folder = interrupt(long, out, ".part-long.mp4.scenes/0-*"), out / ".part-long.mp4.scenes"
+    said, folder = interrupt(long, out, 360), out / ".part-long.mp4.scenes"
     assert f"the complete scenes in {folder}, --resume goes on with them" in said
     assert sorted(out.rglob("*")) == [folder, *folder.glob("0-359 *")]
     monkeypatch.setattr(scenes, "read_frames", lambda *a: starts.append(a[1]) or READ_FRAMES(*a))
