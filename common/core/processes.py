@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from common import PARENT
-from common.core import messages
+from common.core import messages, stopping
 
 
 def run_python(
@@ -25,10 +25,13 @@ def run_python(
         subprocess.TimeoutExpired: The seconds were over.
     """
     env = {**env, PARENT: str(os.getpid()), messages.VARIABLE: str(messages.level)}
-    with subprocess.Popen([sys.executable, *map(str, arguments)], env=env, **settings) as process:
-        try:
-            return process.wait(seconds)
-        except (KeyboardInterrupt, SystemExit, subprocess.TimeoutExpired) as stop:
+    process = None
+    try:
+        with stopping.starting():
+            process = subprocess.Popen([sys.executable, *map(str, arguments)], env=env, **settings)
+        return process.wait(seconds)
+    except (KeyboardInterrupt, SystemExit, subprocess.TimeoutExpired) as stop:
+        if process:
             process.send_signal(signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
             process.wait()
-            raise
+        raise

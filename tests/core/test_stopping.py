@@ -11,36 +11,9 @@ import time
 
 import pytest
 from conftest import PROJECT
+from programs import start
 
 from common.core import stopping
-from common.core.processes import run_python
-
-HEAD = """
-import os, signal, sys, threading, time
-from pathlib import Path
-from common.cli.program import run
-from common.core import stopping
-folder = Path(sys.argv[1])
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup lets it be ignored, and so it would stay
-def stop(number, after=0.3):
-    threading.Timer(after, os.kill, [os.getpid(), number]).start()
-"""
-
-
-def start(folder, body, **how):
-    """A program whose main() has this body, with a folder of temporary files, `folder`/tmp, of its own."""
-    (folder / "tmp").mkdir(exist_ok=True)
-    program = f"{HEAD}\ndef main():\n{textwrap.indent(textwrap.dedent(body), '    ')}\n    return 0\nrun(main)"
-    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
-    return subprocess.Popen([sys.executable, "-c", program, str(folder)], cwd=PROJECT, env=environment, **pipes)
-
-
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -118,30 +91,6 @@ def test_a_stop_as_it_ends(tmp_path, number):
     assert not list((tmp_path / "tmp").iterdir())
 
 
-def test_a_stop_as_a_process_starts(tmp_path):
-    """It must be known before the exception comes, or nobody ends it."""
-    sleep = tmp_path / "ffmpeg"
-    sleep.write_text("#!/bin/sh\necho started\nexec sleep 40\n")
-    sleep.chmod(0o755)
-    body = """
-        import ffmpeg, subprocess
-        from common.media.ffmpeg_process import run, start
-        class Stopped(subprocess.Popen):
-            def __init__(self, *words, **settings):
-                super().__init__(*words, **settings)
-                os.kill(os.getpid(), signal.SIGTERM)
-                [None for _ in range(1000)]
-        subprocess.Popen = Stopped
-        os.environ["FFMPEG"] = str(folder / "ffmpeg")
-        start(ffmpeg.input("x").output("y"))
-        time.sleep(60)
-    """
-    program = start(tmp_path, body)
-    began = time.monotonic()
-    assert program.stdout.read() in ("", "started\n")  # ends when both have
-    assert program.wait() == 143 and time.monotonic() - began < 20
-
-
 def test_what_is_kept_is_named(tmp_path):
     """Rows so far lie in a hidden file, which nobody would find."""
     rows = """
@@ -173,56 +122,6 @@ def test_the_next_program_removes_what_a_killed_one_left(tmp_path):
     assert len(list((tmp_path / "tmp").iterdir())) == 1  # that of the one that runs
     running.terminate()
     assert running.wait() == 143 and not list((tmp_path / "tmp").iterdir())
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="its subprocess puts no process into another's group")
-def test_ffmpeg_ends_with_a_killed_program(tmp_path):
-    """Also while it writes nothing, as on its way to a late frame of a film."""
-    fake = tmp_path / "ffmpeg"
-    fake.write_text("#!/bin/sh\necho $$ > pid; mv pid $PWD/started; exec sleep 60")
-    fake.chmod(0o755)
-    program = start(
-        tmp_path,
-        """
-        import ffmpeg
-        from common.media import ffmpeg_process
-        os.environ["FFMPEG"] = str(folder / "ffmpeg")
-        os.chdir(folder)
-        ffmpeg_process.run(ffmpeg.input("a").output("b"), "waiting")
-        """,
-    )
-    wait_for((tmp_path / "started").exists)
-    program.kill()
-    program.communicate()
-    wait_for(lambda: not os.path.exists(f"/proc/{(tmp_path / 'started').read_text().strip()}"))
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_programs_that_it_started_end_too(tmp_path, number):
-    inner = "import sys, time; from common.cli.program import run; run(lambda: print(1, flush=True) or time.sleep(60))"
-    program = start(tmp_path, f"from common.core.processes import run_python; run_python('-c', {inner!r})")
-    assert program.stdout.readline() == "1\n"
-    program.send_signal(number)
-    program.wait(timeout=20)
-    assert program.stdout.read() == ""  # which comes when the inner one, that has it too, has ended
-    assert program.stderr.read().count("what was saved is kept") == (number == signal.SIGTERM)  # not by both
-    wait_for(lambda: number == signal.SIGKILL or not list((tmp_path / "tmp").iterdir()))
-
-
-def test_a_program_may_be_started_by_one_that_was_started(tmp_path):
-    """It has another parent than the one that the first was told of."""
-    inner = "from common.cli.program import run; run(lambda: 7)"
-    command = f"subprocess.run([sys.executable, '-c', {inner!r}]).returncode"
-    outer = f"import subprocess, sys; from common.cli.program import run; run(lambda: {command})"
-    program = start(tmp_path, f"from common.core.processes import run_python; return run_python('-c', {outer!r})")
-    assert program.wait(timeout=60) == 7
-
-
-def test_a_program_is_stopped_when_its_seconds_are_over():
-    started = time.monotonic()
-    with pytest.raises(subprocess.TimeoutExpired):
-        run_python("-c", "import time; time.sleep(60)", seconds=0.5)
-    assert time.monotonic() - started < 30
 
 
 def test_a_folder_is_locked_while_it_is_removed(tmp_path, monkeypatch):
@@ -278,18 +177,6 @@ def test_a_stopped_demo_says_how_it_goes_on(tmp_path):
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert errors.endswith(f"kept: {tmp_path / 'demo'}; the same command does the steps that are missing\n")
-
-
-def test_an_ignored_signal_of_children_hides_no_exit_code(tmp_path):
-    body = (
-        "import subprocess; sys.exit(7 + subprocess.run([sys.executable, '-c', 'import sys; sys.exit(3)']).returncode)"
-    )
-    ignoring = (
-        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
-    )
-    program = f"{HEAD}\ndef main():\n    {body}\nrun(main)"
-    command = [sys.executable, "-c", ignoring, sys.executable, "-c", program, str(tmp_path)]
-    assert subprocess.run(command, cwd=PROJECT, timeout=60).returncode == 10
 
 
 def test_a_current_folder_that_was_removed(tmp_path):
