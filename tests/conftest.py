@@ -22,6 +22,7 @@ from golden import seeded
 from moving import film
 from skimage import data
 
+from common.core.errors import UserError
 from common.media.ffmpeg_process import find_ffmpeg
 
 PROJECT = Path(__file__).parent.parent
@@ -79,6 +80,14 @@ def zipped(members):
         for name, content in members.items():
             archive.writestr(name, content)
     return buffer.getvalue()
+
+
+def refused(call, *arguments, **settings):
+    """The message with which a call refuses, one line."""
+    with pytest.raises(UserError) as error:
+        call(*arguments, **settings)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 @pytest.fixture(scope="session")

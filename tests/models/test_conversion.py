@@ -10,10 +10,10 @@ import pytest
 import safetensors.numpy
 import small
 import yaml
+from conftest import refused
 
 from common import load as load_model
 from common import weights
-from common.core.errors import UserError
 from common.models.autoencoder import autoencoder_spec, build_autoencoder
 from common.models.backbones import build_network
 from common.models.conversion import AUTOENCODERS, FILE
@@ -27,14 +27,6 @@ ABOUT_SMALL = {"model": "small", "level": None, "input_size": [16, 16], "file": 
 
 def convert(*arguments):
     assert weights.main(["convert", *map(str, arguments)]) == 0
-
-
-def refused(call, *arguments, **settings):
-    """The message with which a call refuses, one line."""
-    with pytest.raises(UserError) as error:
-        call(*arguments, **settings)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def arrays_of(file):
