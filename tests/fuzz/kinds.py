@@ -18,10 +18,10 @@ import tifffile
 from conftest import write_rootdir, zipped
 from data.test_mcl_jci import write_downloads
 from image_kinds import LOSSY, OTHERS, TIFFS, texture, write_other, write_tiff_kind
-from models.test_zenodo import Server
 from moving import make_clip, moving
 from PIL import Image
 from skimage import data
+from zenodo_server import Server
 
 from common import evaluate, prepare, weights
 from common.core.errors import UserError
