@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import small
 from conftest import PROJECT
+from onnx_files import onnx, write_onnx
 from skimage import data
 
 from common import load
@@ -21,13 +22,8 @@ from common.evaluation.trials import find_trials
 from common.media.images import read_image, resize, write_png
 from common.models import exported
 from common.models.weight_search import find_weights
-from common.prediction import export_cache, networks
 from common.prediction.config import PredictionConfig
-from common.weights import main as weights_command
 from LAT import LAT
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 
 NOT_NEEDED = "tensorflow keras h5py av pandas skimage scipy matplotlib imageio_ffmpeg pooch jinja2 onnx".split()
 WITHOUT = f"""
@@ -41,34 +37,6 @@ import LAT
 from common.cli.script import main
 main("", LAT.LAT)
 """
-
-
-def write_onnx(path, model="LAT", levels=("JND1",), shape=(352, 640, 3), **description):
-    """An ONNX file as `export` writes them, whose network gives the mean of R, of G and of B as the levels."""
-    helper, kinds = onnx.helper, onnx.TensorProto
-    nodes = [
-        helper.make_node("Cast", ["picture"], ["numbers"], to=kinds.FLOAT),
-        helper.make_node("ReduceMean", ["numbers"], ["means"], axes=[1, 2], keepdims=0),
-        helper.make_node("Split", ["means", "ones"], [*levels, "rest"], axis=1),
-    ]
-    ones = onnx.numpy_helper.from_array(np.array([1] * len(levels) + [3 - len(levels)]), "ones")
-    inputs = [helper.make_tensor_value_info("picture", kinds.UINT8, ["batch", *shape])]
-    outputs = [helper.make_tensor_value_info(level, kinds.FLOAT, ["batch", 1]) for level in levels]
-    graph = helper.make_graph(nodes, "means", inputs, outputs, [ones])
-    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    description = {
-        "interface": 1,
-        "model": model,
-        "precision": "float32",
-        "input": {"shape": ["batch", *shape]},
-        "outputs": dict.fromkeys(levels, "float32"),
-        "weights": {"file": "LATJND1.h5", "sha256": "1234567890abcdef"},
-    } | description
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
-    helper.set_model_props(network, {key: text for key, text in texts.items() if text != "null"})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(network.SerializeToString())
-    return path
 
 
 @pytest.fixture
@@ -269,110 +237,6 @@ def test_a_profile_accounts_for_the_time(run, network, photographs, tmp_path):
     rows, threads, begun, ready = json.loads((tmp_path / "times.json").read_text())
     assert rows.pop("build") == 0 and all(seconds > 0 for seconds in (*rows.values(), *threads.values()))
     assert started < begun < ready and ready - started + sum(rows.values()) < wall
-
-
-@pytest.fixture
-def exports(tmp_path, monkeypatch):
-    """The exports into a cache of this test's own, which a stand-in makes."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    made = []
-
-    def export(spec, level, weights, format_name, target):
-        made.append((spec.name, level, format_name))
-        write_onnx(target, model=spec.name, levels=[level])
-
-    monkeypatch.setattr(export_cache, "_export", export)
-    return made
-
-
-def test_weights_are_exported_once_for_a_backend(exports, small_weights, tmp_path, capsys):
-    weights, pixels = tmp_path / "LATJND1.h5", np.full((352, 640, 3), 30, np.uint8)
-    weights.write_bytes(small_weights.read_bytes())
-    arguments = {"weights": weights, "backend": "onnxruntime"}
-    assert load("LAT", 1, **arguments)(pixels).levels == {"JND1": 30.0}
-    assert capsys.readouterr().err.startswith(f"exporting {weights} for onnx, once; kept in ")
-    assert load("LAT", 1, **arguments)(pixels).levels == {"JND1": 30.0}
-    assert len(exports) == 1 and not capsys.readouterr().err
-    weights.write_bytes(small_weights.read_bytes() + b"\0")  # other weights
-    load("LAT", 1, **arguments)
-    assert len(exports) == 2
-    assert weights_command(["cache"]) == 0
-    assert ": 2 exported networks, " in capsys.readouterr().out
-    assert weights_command(["cache", "--clear"]) == 0
-    assert list((tmp_path / "cache" / "jnd-levels").iterdir()) == []
-    load("LAT", 1, **arguments)
-    assert len(exports) == 3
-
-
-def test_what_was_used_the_longest_ago_makes_room(exports, small_weights, tmp_path, monkeypatch):
-    files = [tmp_path / f"{number}.h5" for number in range(3)]
-    for number, file in enumerate(files):
-        file.write_bytes(small_weights.read_bytes() + bytes(number))
-    first, second = (export_cache.find(LAT, "JND1", file, "onnx") for file in files[:2])
-    os.utime(first.parent, (0, 0))
-    os.utime(second.parent, (1, 1))
-    export_cache.find(LAT, "JND1", files[0], "onnx")  # now the second is the oldest
-    monkeypatch.setattr(export_cache, "ROOM", 2 * first.stat().st_size)
-    third = export_cache.find(LAT, "JND1", files[2], "onnx")
-    assert (first.exists(), second.exists(), third.exists()) == (True, False, True)
-    assert len(exports) == 3
-
-    def refuse(*_):
-        raise PermissionError
-
-    monkeypatch.setattr(os, "utime", refuse)  # a read-only cache
-    assert export_cache.find(LAT, "JND1", files[2], "onnx") == third
-
-
-def test_predict_takes_onnx_runtime_where_nobody_chose(exports, small_weights, monkeypatch):
-    monkeypatch.delenv("KERAS_BACKEND")
-    monkeypatch.setattr(exported, "missing_packages", lambda *needs: "")
-
-    def backend(**settings):
-        return networks.with_fastest_backend(LAT, {"JND1": small_weights}, PredictionConfig(**settings)).backend
-
-    assert backend() == backend() == "onnxruntime" and len(exports) == 1
-    assert backend(backend="tensorflow") == "tensorflow" and backend(precision="bfloat16") is None
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert backend() is None
-    monkeypatch.delenv("KERAS_BACKEND")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl")
-    assert backend() is None
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert backend() == "onnxruntime"
-    monkeypatch.setattr(exported, "missing_packages", lambda *needs: "tf2onnx")
-    assert backend() is None and len(exports) == 1
-
-
-def test_nothing_is_exported_for_files_that_are_not_there(small_weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(networks, "with_fastest_backend", None)
-    flags = ["--model_weights_path", str(small_weights), "--jnd_value", "JND1"]
-    assert script.run_script("", LAT, arguments=["predict", str(tmp_path / "no.png"), *flags]) == 1
-    assert "no such file; check the path" in capsys.readouterr().err
-
-
-def test_predict_goes_on_with_keras_where_weights_cannot_be_exported(small_weights, tmp_path, monkeypatch, capsys):
-    (tmp_path / "jnd-levels").touch()  # a file where the folder should be
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("KERAS_BACKEND")
-    monkeypatch.setattr(exported, "missing_packages", lambda *needs: "")
-    assert networks.with_fastest_backend(LAT, {"JND1": small_weights}, PredictionConfig()).backend is None
-    assert capsys.readouterr().err.endswith("computes by Keras\n")
-
-
-def test_an_export_that_fails_leaves_nothing(small_weights, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    def half(spec, level, weights, format_name, target):
-        target.parent.mkdir()
-        target.write_bytes(b"half")
-        raise UserError("the disk is full")
-
-    monkeypatch.setattr(export_cache, "_export", half)
-    with pytest.raises(UserError, match="disk is full"):
-        load("LAT", 1, small_weights, backend="onnxruntime")
-    assert list((tmp_path / "jnd-levels").iterdir()) == []
 
 
 @pytest.mark.slow
