@@ -24,6 +24,7 @@ from skimage import data
 
 from common.core.errors import UserError
 from common.media.ffmpeg_process import find_ffmpeg
+from common.media.images import write_png
 
 PROJECT = Path(__file__).parent.parent
 
@@ -114,7 +115,6 @@ def small_weights(tmp_path_factory):
 def write_rootdir(root, height=180, width=320):
     """Write a rootdir of 6 train, 3 valid and 3 test crops of real photographs, with made-up labels."""
     from common.data.labels import write_labels
-    from common.media.images import write_png
 
     photographs = {"train": data.coffee(), "valid": data.rocket(), "test": data.astronaut()}
     for split, count in (("train", 6), ("valid", 3), ("test", 3)):
@@ -132,6 +132,16 @@ def write_rootdir(root, height=180, width=320):
 def rootdir(tmp_path_factory):
     """What `write_rootdir` writes."""
     return write_rootdir(tmp_path_factory.mktemp("rootdir"))
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder of two photographs, and one of a third below it."""
+    folder = tmp_path / "photographs"
+    write_png(folder / "a10.png", data.astronaut()[:360])
+    write_png(folder / "a9.png", data.coffee()[:338, :600])
+    write_png(folder / "deep" / "b.png", np.rot90(data.coffee()).copy())
+    return folder
 
 
 @pytest.fixture(scope="session")
