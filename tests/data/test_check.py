@@ -18,21 +18,25 @@ from common.prepare import main
 
 LEVELS = np.array([[22, 27, 31], [24, 28, 33], [26, 30, 34], [23, 29, 35]])
 COUNTS = {"train": 4, "valid": 2, "test": 1}
+PLACES = [(split, number) for split, count in COUNTS.items() for number in range(1, count + 1)]
 WINDOWS = iter([(top, left) for top in (0, 90, 180) for left in (0, 160, 320)])
 IMAGES = [data.coffee()[top : top + 90, left : left + 160] for top, left in WINDOWS][:7]
+
+
+def label(root, levels, splits=COUNTS, **options):
+    """Write the first rows of levels as the labels of each split."""
+    for split in splits:
+        np.savetxt(root / split / "JND-Levels.txt", levels[: COUNTS[split]], fmt="%g", **options)
 
 
 @pytest.fixture
 def root(tmp_path):
     """Seven images that have nothing in common, and frames that get worse with the level."""
-    images = iter(IMAGES)
-    for split, count in COUNTS.items():
-        for number in range(1, count + 1):
-            image = next(images)
-            write_png(tmp_path / split / f"{number}.png", image)
-            for level, step in ((1, 8), (2, 16), (3, 32)):
-                write_png(tmp_path / f"jnd{level}{split}" / f"{number}.png", image // step * step)
-        np.savetxt(tmp_path / split / "JND-Levels.txt", LEVELS[:count], fmt="%g")
+    for (split, number), image in zip(PLACES, IMAGES):
+        write_png(tmp_path / split / f"{number}.png", image)
+        for level, step in ((1, 8), (2, 16), (3, 32)):
+            write_png(tmp_path / f"jnd{level}{split}" / f"{number}.png", image // step * step)
+    label(tmp_path, LEVELS)
     return tmp_path
 
 
@@ -48,15 +52,8 @@ def test_a_sound_dataset(root):
     assert result.returncode == 0 and result.stdout.endswith("no fault found\n"), result.stdout + result.stderr
     assert "fault:" not in result.stdout and "remark:" not in result.stdout and "of unknown origin" in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["train", "4", "4", "4", "4", "160x90", "(4)"] in lines and [
-        "test",
-        "1",
-        "1",
-        "1",
-        "1",
-        "160x90",
-        "(1)",
-    ] in lines
+    assert ["train", "4", "4", "4", "4", "160x90", "(4)"] in lines
+    assert ["test", "1", "1", "1", "1", "160x90", "(1)"] in lines
     # train's median is 23.5: valid's 22 and 24 are 1.5 and 0.5 away
     assert ["JND1", "valid", "23.0", "1.0", "23.0", "22-24", "1.00"] in lines
     assert Image.open(root / "check.png").size > (600, 400)
@@ -89,8 +86,8 @@ def uncoded(root):
 
 
 def qualities(root):
-    for split, count in COUNTS.items():
-        np.savetxt(root / split / "JND-Levels.txt", 100 - LEVELS[:count], fmt="%g")
+    label(root, 100 - LEVELS)
+    for split in COUNTS:
         (root / split / "JND-Levels.txt").write_text((root / split / "JND-Levels.txt").read_text().replace("7", "4"))
 
 
@@ -113,17 +110,13 @@ def mix(root):
 
 
 def manifest(root):
-    rows = [
-        f"{split},{number}.png,{','.join(map(str, LEVELS[number - 1]))},human"
-        for split, count in COUNTS.items()
-        for number in range(1, count + 1)
-    ]
+    rows = [f"{split},{number}.png,{','.join(map(str, LEVELS[number - 1]))},human" for split, number in PLACES]
     (root / "manifest.csv").write_text("\n".join(["split,image,JND1,JND2,JND3,labels", *rows]))
 
 
 def swap_rows(root):
     manifest(root)
-    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS[[0, 2, 1, 3]], fmt="%g")
+    label(root, LEVELS[[0, 2, 1, 3]], ["train"])
 
 
 def misspell(root):
@@ -142,15 +135,15 @@ def delete(root):
     manifest(root)
     for folder in ("train", "jnd1train", "jnd2train", "jnd3train"):
         (root / folder / "4.png").unlink()
-    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS[:3], fmt="%g")
+    label(root, LEVELS[:3], ["train"])
 
 
 def zeros(root):
-    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS * 0, fmt="%g")
+    label(root, LEVELS * 0, ["train"])
 
 
 def same_rows(root):
-    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS[[1, 1, 1, 1]], fmt="%g")
+    label(root, LEVELS[[1, 1, 1, 1]], ["train"])
 
 
 def same_frames(root):
@@ -252,12 +245,11 @@ def test_images_that_all_look_alike_take_no_memory():
 
 def test_levels_in_quality_factors(root, capsys):
     """They descend, and so do the frames; read as the other unit nearly every row is a fault."""
-    for split, count in COUNTS.items():
-        np.savetxt(root / split / "JND-Levels.txt", 60 - LEVELS[:count], fmt="%g")
+    label(root, 60 - LEVELS)
     assert check(root, capsys, "--label_unit", "QF")[0] == 0
     code, printed = check(root, capsys)
     assert code == 1 and "4 of 4 rows do not ascend; are they QF? Say so by --label_unit QF" in printed
-    rows = [f"{split},{number}.png,QF,human" for split, count in COUNTS.items() for number in range(1, count + 1)]
+    rows = [f"{split},{number}.png,QF,human" for split, number in PLACES]
     (root / "manifest.csv").write_text("\n".join(["split,image,unit,labels", *rows]))
     code, printed = check(root, capsys)  # the manifest says it
     assert code == 0 and "labels in QF, human" in printed
@@ -265,15 +257,14 @@ def test_levels_in_quality_factors(root, capsys):
 
 def test_labels_of_jnd1_alone_where_other_levels_are_coded_too(root, capsys):
     """What is coded at levels without a label is no fault, and no level that is called nan."""
-    for split, count in COUNTS.items():
-        np.savetxt(root / split / "JND-Levels.txt", LEVELS[:count, :1], fmt="%g", header="JND1", comments="")
+    label(root, LEVELS[:, :1], header="JND1", comments="")
     shutil.copyfile(root / "jnd1train" / "1.png", root / "jnd2train" / "1.png")
     code, printed = check(root, capsys)
     assert code == 0 and "nan" not in printed, printed
 
 
 def test_levels_that_train_does_not_have_have_no_baseline(root, capsys):
-    np.savetxt(root / "train" / "JND-Levels.txt", LEVELS[: COUNTS["train"], :1], fmt="%g", header="JND1", comments="")
+    label(root, LEVELS[:, :1], ["train"], header="JND1", comments="")
     code, printed = check(root, capsys)
     rows = [line.split() for line in printed.splitlines() if line.startswith("JND")]
     baselines = {(level, split): row[-1] for level, split, *row in rows}
