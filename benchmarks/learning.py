@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import learning_report, rivals
 from common import demo, reconstruct
 from common.cli import program
-from common.cli.flags import COUNT, POSITIVE
+from common.cli.flags import COUNT, POSITIVE, setting_flag
 from common.core.errors import UserError
 from common.core.processes import run_python
 from common.data.dataset import load_splits
@@ -145,12 +145,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what the networks of these --runs see, smaller than the papers': for slow machines",
     )
     parser.add_argument("--epochs", type=COUNT, help="of each of these --runs, in place of the recipe's")
+    setting_flag(parser, "precision", "number format of these --runs; the errors are those of float32")
+    parser.set_defaults(precision=None)  # that of a training that goes on
     options = parser.parse_args(arguments)
     experiment = Experiment(options.output)
     make_dataset(options.photographs, experiment, options.crops)
     for run in RUNS:
         if run.name in options.runs:
-            changes = {"epochs": options.epochs, "input_size": options.input_size if not run.is_autoencoder else None}
+            changes = {"epochs": options.epochs, "precision": options.precision}
+            if not run.is_autoencoder:
+                changes["input_size"] = options.input_size
             train(run, experiment, options.hours, {name: value for name, value in changes.items() if value})
             if experiment.files(run).checkpoint.is_file():
                 predict(run, experiment)
@@ -205,7 +209,8 @@ def train(run: Run, experiment: Experiment, hours: float | None, changes: dict[s
     """Train, or go on with a training that did not finish, for at most `hours`."""
     before = experiment.record(run)
     # A learning rate that falls until an epoch cannot go on with another, nor a network with another size.
-    began = {name: value for name, value in before.get("arguments", {}).items() if name in ("epochs", "input_size")}
+    fixed = ("epochs", "input_size", "precision")
+    began = {name: value for name, value in before.get("arguments", {}).items() if name in fixed}
     settings = {**run.settings, **{name: value for name, value in began.items() if value}, **changes}
     if "settle" in settings:  # a short training, too, learns before it settles
         settings["settle"] = min(settings["settle"], settings["epochs"] // 2)

@@ -46,7 +46,8 @@ def trained(made, run, logs, status="finished"):
     made.folder(run).mkdir(parents=True)
     column = "JND_output_loss" if len(run.spec.outputs) > 1 else "loss"
     made.files(run).log.write_text(f"epoch;{column};val_{column}\n0;3;4\n1;2;3\n")
-    settings = {"input_size": [64, 96] if run.name == "E2E-LAT" else None}
+    size, precision = ([64, 96], "mixed_bfloat16") if run.name == "E2E-LAT" else (None, "float32")
+    settings = {"epochs": 2, "input_size": size, "precision": precision}
     record = {"arguments": settings, "best": {"epoch": 2, "logs": logs}, "seconds": 1800, "status": status}
     record |= {"device": ["gpu:0"], "versions": {"jax": "1"}, "git_commit": "abc", "command": ["LAT.py", "train"]}
     made.files(run).sibling("run", ".json").write_text(json.dumps(record))
@@ -79,6 +80,16 @@ def test_a_training_settles_in_its_second_half_at_most(epochs, settled, tmp_path
     monkeypatch.setattr(learning, "run_python", lambda *command, seconds: commands.append(command))
     learning.train(RUNS["MJ-LAT"], learning.Experiment(tmp_path), None, {"epochs": epochs})
     assert commands[0][commands[0].index("--settle") + 1] == settled
+
+
+def test_a_training_goes_on_as_it_began(experiment, monkeypatch):
+    commands = []
+    monkeypatch.setattr(learning, "run_python", lambda *command, seconds: commands.append(" ".join(map(str, command))))
+    learning.train(RUNS["LAT JND1"], experiment, None, {})
+    learning.train(RUNS["E2E-LAT"], experiment, None, {})
+    [command] = commands  # the other is finished
+    assert "--epochs 2 " in command and "--precision mixed_bfloat16 " in command
+    assert "--input_size 64 96 " in command and command.endswith(" --resume")
 
 
 def test_ridge_learns_levels_from_features(tmp_path):
