@@ -45,7 +45,7 @@ def network(tmp_path):
 
 
 @pytest.fixture
-def photographs(tmp_path):
+def split_folder(tmp_path):
     write_png(tmp_path / "root" / "test" / "a.png", data.astronaut()[:352, :])
     write_png(tmp_path / "root" / "test" / "b.png", np.asarray(data.coffee()))
     (tmp_path / "root" / "test" / "JND-Levels.txt").write_text("20 25 30\n21 26 31.5\n")
@@ -67,10 +67,10 @@ def red(path):
     return resize(read_image(path), 640, 352)[..., 0].mean()
 
 
-def test_predict_needs_neither_tensorflow_nor_keras(network, photographs, tmp_path):
+def test_predict_needs_neither_tensorflow_nor_keras(network, split_folder, tmp_path):
     output = tmp_path / "levels.csv"
     flags, cache = ("--model_weights_path", network.parent, "--output", output), tmp_path / "cache"
-    done = without_keras("predict", photographs, *flags, XDG_CACHE_HOME=str(cache))
+    done = without_keras("predict", split_folder, *flags, XDG_CACHE_HOME=str(cache))
     assert (done.returncode, done.stderr) == (0, "left out: 1 of other kinds (.txt 1)\n")
     rows = rows_of(output)
     assert [float(row["JND1"]) for row in rows] == pytest.approx([red(row["path"]) for row in rows], rel=1e-5)
@@ -80,13 +80,13 @@ def test_predict_needs_neither_tensorflow_nor_keras(network, photographs, tmp_pa
     assert not cache.exists()  # where ONNX Runtime would keep what it reports to its maker
 
 
-def test_test_needs_neither_and_writes_the_same_table(network, photographs, tmp_path):
-    where = ("--data_dir", photographs.parent, "--model_weights_path", network, "--result_path", tmp_path)
+def test_test_needs_neither_and_writes_the_same_table(network, split_folder, tmp_path):
+    where = ("--data_dir", split_folder.parent, "--model_weights_path", network, "--result_path", tmp_path)
     done = without_keras("test", "--jnd_value", "JND1", *where)
     assert done.returncode == 0, done.stderr
     first, second = (tmp_path / "JND1test_results.csv").read_text().splitlines()[1:]
     assert first.startswith("a.png,") and first.endswith(",20.0") and second.endswith(",21.0")
-    assert float(first.split(",")[1]) == pytest.approx(red(photographs / "a.png"), rel=1e-5)
+    assert float(first.split(",")[1]) == pytest.approx(red(split_folder / "a.png"), rel=1e-5)
     assert "JND1: mean absolute error" in done.stdout
     assert done.stderr.endswith(
         "2 of 2 images have a prediction above 51, which is no QP; are the weights trained, and on QPs?\n"
@@ -95,8 +95,8 @@ def test_test_needs_neither_and_writes_the_same_table(network, photographs, tmp_
     assert (tmp_path / "JND1test_results.csv").read_text().splitlines() == [first.split(",")[1], second.split(",")[1]]
 
 
-def test_weights_without_keras_are_refused_in_a_line(photographs, weight_files):
-    done = without_keras("predict", photographs / "a.png", "--model_weights_path", weight_files)
+def test_weights_without_keras_are_refused_in_a_line(split_folder, weight_files):
+    done = without_keras("predict", split_folder / "a.png", "--model_weights_path", weight_files)
     assert done.returncode == 2
     assert done.stderr.startswith("error: weight files (.h5) need h5py: pip install -r requirements.txt; or give")
 
@@ -114,13 +114,13 @@ def test_all_levels_of_a_folder_and_weights_before_exported_files(network, tmp_p
 @pytest.mark.parametrize("resize_mode", ["stretch", "crop", "tiles"])
 @pytest.mark.parametrize(("format_name", "runtime"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
 def test_an_exported_network_gives_the_predictions_of_its_weights(
-    resize_mode, format_name, runtime, small_weights, photographs, tmp_path
+    resize_mode, format_name, runtime, small_weights, split_folder, tmp_path
 ):
     pytest.importorskip("tf2onnx")
     pytest.importorskip(runtime)
     file = tmp_path / f"Best{exported.FORMATS[format_name].suffix}"
     small.call("export", "--format", format_name, "--output", file, "--model_weights_path", small_weights)
-    images = [data.coffee(), photographs / "a.png", data.astronaut()[:20, :33]]
+    images = [data.coffee(), split_folder / "a.png", data.astronaut()[:20, :33]]
     predictions = [
         list(load(small.SMALL, weights=weights, resize_mode=resize_mode, batch_size=2).batch(images))
         for weights in (small_weights, file)
@@ -187,8 +187,8 @@ def test_a_number_without_end_is_no_protobuf():
         (["--precision", "bfloat16"], "its runtime computes in float32; --precision bfloat16 is for OpenVINO's files"),
     ],
 )
-def test_flags_that_do_not_fit_are_refused(network, photographs, flags, line):
-    arguments = ["predict", photographs / "a.png", "--model_weights_path", network, *flags]
+def test_flags_that_do_not_fit_are_refused(network, split_folder, flags, line):
+    arguments = ["predict", split_folder / "a.png", "--model_weights_path", network, *flags]
     with pytest.raises(UserError, match=line):
         script.run_script("", LAT, arguments=list(map(str, arguments)))
 
@@ -227,9 +227,9 @@ def test_evaluate_finds_exported_networks_where_there_are_no_weights(network, tm
     assert "other.onnx" in left_out[0]
 
 
-def test_a_profile_accounts_for_the_time(run, network, photographs, tmp_path):
+def test_a_profile_accounts_for_the_time(run, network, split_folder, tmp_path):
     """The parts that benchmarks.profile shows, none of which counts twice."""
-    started, image = time.time(), photographs / "a.png"
+    started, image = time.time(), split_folder / "a.png"
     flags = ("--model_weights_path", network)
     done = run("-m", "benchmarks.profiled", tmp_path / "times.json", "LAT.py", "predict", image, *flags)
     wall = time.time() - started
@@ -240,13 +240,13 @@ def test_a_profile_accounts_for_the_time(run, network, photographs, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_public_command_exports_and_predicts_the_same(run, weight_files, photographs, tmp_path):
+def test_the_public_command_exports_and_predicts_the_same(run, weight_files, split_folder, tmp_path):
     pytest.importorskip("tf2onnx")
     tables = []
     environment = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "KERAS_BACKEND": ""}
     for backend in (["--backend", "tensorflow"], ["--backend", "onnxruntime"], ["--verbose"]):
         flags = ("--model_weights_path", weight_files, *backend, "--output", tmp_path / "levels.csv")
-        done = run("LAT.py", "predict", photographs, *flags, "--overwrite", **environment)
+        done = run("LAT.py", "predict", split_folder, *flags, "--overwrite", **environment)
         assert done.returncode == 0, done.stderr
         tables.append(rows_of(tmp_path / "levels.csv"))
     assert "exporting" not in done.stderr and "float32, on onnx" in done.stderr
