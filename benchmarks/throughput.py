@@ -23,6 +23,7 @@ from common.core import threads
 from common.media.images import read_image
 from common.models.registry import get_model
 from common.prediction import inputs
+from common.prediction.resize_modes import PreparedImage
 
 COLUMNS = ["decoding alone /s", "network alone /s", "both /s", "of the slower", "of the bound"]
 COLUMNS += ["peak MB, a third", "peak MB"]
@@ -72,7 +73,7 @@ def measure(name, backend, precision, folder, count):
                 peaks.append(peak())
         peaks.append(peak())
 
-    prepared = [image for _, image in prepare(files[:8]) if image]
+    prepared = [image for _, image in prepare(files[:8]) if isinstance(image, PreparedImage)]
     list(predictor.stream(enumerate(prepared)))  # compiles
     images = ((n, prepared[n % len(prepared)]._replace(number=n)) for n in range(count))
     decoding, decoding_cpu = seconds(lambda: list(None for _ in prepare(paths)))

@@ -1,0 +1,13 @@
+"""What benchmarks.throughput measures."""
+
+from PIL import Image
+from skimage import data
+
+from benchmarks import throughput
+
+
+def test_a_damaged_picture_among_the_first_does_not_end_the_measurement(tmp_path):
+    Image.fromarray(data.coffee()).save(tmp_path / "1.png")
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    row = throughput.measure("LAT", "tensorflow", "float32", tmp_path, 2)
+    assert list(row) == throughput.COLUMNS and min(row.values()) > 0
