@@ -8,11 +8,14 @@ Parameters, multiply-accumulates, size of the weight file, milliseconds per imag
 `python3 -m benchmarks.predict` measures time and memory of the whole program, from PNG files to levels.
 """
 
+import math
 import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,12 +24,15 @@ from common.cli import flags, program
 from common.core import keras_backend
 from common.models.registry import get_model
 
+if TYPE_CHECKING:
+    import keras
+
 BATCHES = (1, 8)
 COLUMNS = ["parameters", "trainable", "GMAC", "weight file MB"]
 COLUMNS += [f"{quantity} {batch}" for batch in BATCHES for quantity in ("ms a picture, batch", "peak MB, batch")]
 
 
-def main():
+def main() -> int:
     """Run the benchmark and print a table, a row for each model, backend and precision."""
     parser = matrix.make_parser("complexity", __doc__)
     parser.add_argument("--seconds", type=flags.POSITIVE, default=4.0, help="how long each time is taken")
@@ -38,7 +44,7 @@ def main():
     return matrix.matrix_from(options).run(COLUMNS, rows)
 
 
-def measure(name, backend, precision, seconds):
+def measure(name: str, backend: str, precision: str, seconds: float) -> dict[str, Any]:
     """The row of one model, measured in this process."""
     keras_backend.use_backend(backend)
     keras_backend.load_keras()
@@ -49,7 +55,7 @@ def measure(name, backend, precision, seconds):
     model = build_network(spec)
     row = {
         "parameters": model.count_params(),
-        "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+        "trainable": sum(map(_size, model.trainable_weights)),
         "GMAC": round(multiply_accumulates(model, spec.levels("JND1")) / 1e9, 1),
         "weight file MB": round(file_size(model) / 1e6, 1),
     }
@@ -67,7 +73,7 @@ def measure(name, backend, precision, seconds):
     return row
 
 
-def multiply_accumulates(model, outputs):
+def multiply_accumulates(model: "keras.Model", outputs: Iterable[str]) -> int:
     """How many an image takes on the way to the layers named `outputs`, counted in convolutions and Dense layers."""
     import keras
 
@@ -75,15 +81,20 @@ def multiply_accumulates(model, outputs):
     total = 0
     for layer in part.layers:
         if isinstance(layer, keras.layers.Conv2DTranspose):  # each input pixel spreads over a kernel
-            total += np.prod(layer.kernel.shape) * np.prod(layer.input.shape[1:3])
+            total += _size(layer.kernel) * _size(layer.input, slice(1, 3))
         elif isinstance(layer, keras.layers.Conv2D):
-            total += np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3])
+            total += _size(layer.kernel) * _size(layer.output, slice(1, 3))
         elif isinstance(layer, keras.layers.Dense):
-            total += np.prod(layer.kernel.shape)
-    return int(total)
+            total += _size(layer.kernel)
+    return total
 
 
-def file_size(model):
+def _size(tensor: Any, axes: slice = slice(None)) -> int:
+    """How many numbers a tensor has, along these of its axes."""
+    return math.prod(tensor.shape[axes])
+
+
+def file_size(model: "keras.Model") -> int:
     """The bytes of the model's weight file."""
     from common.models import weight_files
 

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import matrix
@@ -19,12 +20,12 @@ from common.cli import flags, program
 from common.core.keras_backend import load_keras, silent_stderr
 from common.media.images import read_image, resize
 from common.models.exported import FORMATS
-from common.models.registry import get_model
+from common.models.registry import ModelSpec, get_model
 
 COLUMNS = ["s", "MB", "ms a picture", "largest difference, QP", "largest level, QP"]
 
 
-def main():
+def main() -> int:
     """Run the benchmark and print a table, a row for each model, format and precision."""
     parser = matrix.make_parser("export", __doc__, list(FORMATS))
     parser.add_argument("--photographs", type=Path, help="a folder of photographs; by default the demonstration's")
@@ -53,13 +54,13 @@ def main():
         return matrix.matrix_from(options).run(COLUMNS, rows)
 
 
-def predict(name, file, images):
+def predict(name: str, file: Path, images: Sequence[Path]) -> list[float]:
     """All levels of the images, in one list, as `predict` gives them."""
     predictor = load(name, 1 if get_model(name).needs_level else None, file)
     return [level for prediction in predictor.batch(images) for level in prediction.levels.values()]
 
 
-def export(spec, weights, format_name, precision, file):
+def export(spec: ModelSpec, weights: Path, format_name: str, precision: str, file: Path) -> tuple[float, float]:
     """Seconds that the command takes, and the size in MB of the file that it writes."""
     settings = {"model_weights_path": weights, "format": format_name, "precision": precision, "output": file}
     command = [*matrix.script_command(spec, "export", **settings), "--overwrite"]
@@ -68,7 +69,9 @@ def export(spec, weights, format_name, precision, file):
     return time.monotonic() - started, float(line.removeprefix(f"{file}: ").split(" MB")[0])
 
 
-def run_exported(name, format_name, file, images, seconds):
+def run_exported(
+    name: str, format_name: str, file: Path, images: Sequence[Path], seconds: float
+) -> tuple[list[float], float]:
     """All levels of the images, in one list, as the exported file gives them, and milliseconds per image."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     input_format = get_model(name).input

@@ -2,7 +2,9 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,15 +22,14 @@ from common.media import metrics
 from common.media.images import read_image, resize
 from common.models.registry import list_models
 
+if TYPE_CHECKING:  # it imports this module
+    from benchmarks.learning import Experiment, Run
+
 EXAMPLES = ("astronaut.png", "coffee.png", "rocket.jpg")  # of scikit-image
 
 
-def write(experiment, runs, folder: Path) -> None:
-    """Write the report of all runs that have a result.
-
-    Args:
-        experiment, runs: see `benchmarks.learning`.
-    """
+def write(experiment: "Experiment", runs: Sequence["Run"], folder: Path) -> None:
+    """Write the report of all runs that have a result."""
     manifest = pd.read_csv(experiment.rootdir / MANIFEST)
     made = [run for run in runs if experiment.record(run).get("best")]
     levels = level_table(experiment, [run for run in made if not run.is_autoencoder], manifest)
@@ -52,10 +53,10 @@ def write(experiment, runs, folder: Path) -> None:
     print(f"report: {folder / 'report.md'}")
 
 
-def level_table(experiment, runs, manifest: pd.DataFrame) -> pd.DataFrame:
+def level_table(experiment: "Experiment", runs: Sequence["Run"], manifest: pd.DataFrame) -> pd.DataFrame:
     """A row for each model and level: `measure`'s values with intervals by photograph, and how it was trained."""
-    source = manifest[manifest["split"] == "test"].set_index("image")[source_column(manifest)]
-    medians = manifest[manifest["split"] == "train"][list(LEVELS)].median()
+    source = manifest.loc[manifest["split"] == "test"].set_index("image")[source_column(manifest)]
+    medians = manifest.loc[manifest["split"] == "train", list(LEVELS)].median()
     ridge = pd.read_csv(experiment.output / "rivals" / "ridge.csv").set_index("image")
 
     def measure(file):
@@ -83,11 +84,11 @@ def level_table(experiment, runs, manifest: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def valid_errors(experiment, run) -> dict[str, float]:
+def valid_errors(experiment: "Experiment", run: "Run") -> dict[str, float]:
     """{level: mean absolute error on valid} in the epoch whose weights are kept."""
     logs, several = experiment.record(run)["best"]["logs"], len(run.spec.outputs) > 1
-    outputs = [output for output in run.spec.at(run.level) if output.target == "label"]
-    return {output.level: logs[f"val_{output.name}_loss" if several else "val_loss"] for output in outputs}
+    levels = run.spec.levels(run.level)
+    return {level: logs[f"val_{name}_loss" if several else "val_loss"] for name, level in levels.items()}
 
 
 def _training(experiment, run):
@@ -139,7 +140,7 @@ def _interval(row, name, form=".2f"):
     return f"{value} ({low} to {high})" if pd.notna(row[name]) else ""
 
 
-def autoencoder_table(experiment, runs) -> pd.DataFrame:
+def autoencoder_table(experiment: "Experiment", runs: Sequence["Run"]) -> pd.DataFrame:
     """A row for each autoencoder: quality of its reconstructions of the test frames against their targets."""
     rows = []
     for run in runs:
@@ -218,7 +219,7 @@ def _encoded(experiment):
     return ["## What it is good for", "", *_as_lines(pd.DataFrame(rows)), "", line, ""]
 
 
-def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
+def draw_curves(experiment: "Experiment", runs: Sequence["Run"], levels: pd.DataFrame, target: Path) -> None:
     """Draw the error on valid of each epoch, a panel for each run, beside the median's."""
     across = min(4, len(runs))
     down = -(-len(runs) // across)
@@ -245,7 +246,7 @@ def draw_curves(experiment, runs, levels: pd.DataFrame, target: Path) -> None:
         figure.supxlabel("epoch; solid: valid, dotted: train, dashed: always the training median (on test)", fontsize=8)
 
 
-def draw_reconstructions(experiment, runs, target: Path) -> None:
+def draw_reconstructions(experiment: "Experiment", runs: Sequence["Run"], target: Path) -> None:
     """Draw photographs of packages, each beside what the autoencoders make of it."""
     folder = experiment.examples
     originals = [folder / "test" / name for name in EXAMPLES]

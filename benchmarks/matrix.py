@@ -124,6 +124,6 @@ def _merge(file, table, key, columns):
     if file.is_file():
         before = pd.read_csv(file)
         measured_again = before.set_index(key).index.isin(table.set_index(key).index)
-        table = pd.concat([before[~measured_again], table]) if not measured_again.all() else table
+        table = pd.concat([before.loc[~measured_again], table]) if not measured_again.all() else table
     order = [*key, *columns, "failed", "machine"]
     write_csv(table.reindex(columns=order).dropna(axis=1, how="all").convert_dtypes(), file)

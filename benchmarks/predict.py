@@ -19,11 +19,12 @@ from benchmarks import matrix
 from benchmarks.inputs import COUNTS, make_rootdir, photographs, write_weights
 from common.cli import flags, program
 from common.core.errors import UserError
+from common.models.registry import ModelSpec
 
 COLUMNS = ["pictures", "wall s", "each run", "peak MB", "largest difference"]
 
 
-def main():
+def main() -> int:
     """Run the benchmark and print a table, a row for each model, backend, precision and number of images."""
     parser = matrix.make_parser("predict", __doc__)
     count = flags.COUNT
@@ -55,7 +56,7 @@ def main():
         return matrix.matrix_from(options).run(COLUMNS, rows)
 
 
-def link_images(images, folder, count):
+def link_images(images: Path, folder: Path, count: int) -> None:
     """Fill `folder` with `count` links to the images of another, over and over."""
     if folder == images:
         return
@@ -64,7 +65,7 @@ def link_images(images, folder, count):
         (folder / f"img{number}.png").symlink_to(images / f"img{number % COUNTS['test']}.png")
 
 
-def measure(spec, folder, count, backend, precision):
+def measure(spec: ModelSpec, folder: Path, count: int, backend: str, precision: str) -> tuple[float, float]:
     """Seconds and peak resident MB of one run."""
     settings = {"data_dir": folder / str(count), "precision": precision, "model_weights_path": folder / "weights.h5"}
     command = matrix.script_command(spec, "test", result_path=folder / "result.csv", **settings)
@@ -82,7 +83,7 @@ def measure(spec, folder, count, backend, precision):
     return time.monotonic() - started, usage.ru_maxrss / 1024
 
 
-def read_levels(path):
+def read_levels(path: Path) -> list[float]:
     """All predicted levels of a result file, in one list."""
     with open(path, newline="") as file:
         rows = csv.DictReader(file)

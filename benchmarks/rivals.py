@@ -43,8 +43,8 @@ def measure(rootdir: Path, folder: Path) -> None:
     for name, left_out in RIDGES.items():
         if not (folder / f"{name}.csv").is_file():
             table = pd.read_csv(file)
-            columns = [column for column in table if not left_out or left_out not in column]
-            write_csv(ridge(table[columns], splits), folder / f"{name}.csv")
+            unseen = [column for column in table if left_out and left_out in column]
+            write_csv(ridge(table.drop(columns=unseen), splits), folder / f"{name}.csv")
     if not (folder / "search.json").is_file():
         images = [read_image(path) for path in splits["test"].images[:: max(1, len(splits["test"]) // TIMED)]]
         seconds = {}
@@ -82,7 +82,7 @@ def features(image: np.ndarray) -> dict[str, float]:
     return {
         "brightness": luma.mean(),
         "contrast": luma.std(),
-        "entropy": skimage.measure.shannon_entropy(luma.astype(np.uint8)),
+        "entropy": float(skimage.measure.shannon_entropy(luma.astype(np.uint8))),
         "spatial information": edges.std(),  # ITU-T P.910
         "edges": edges.mean(),
         "detail": np.log(detail.std() + 1),
@@ -129,8 +129,8 @@ def encode_at_predictions(rootdir: Path, predictions: Path, folder: Path) -> Non
     if file.is_file() and file.stat().st_mtime > predictions.stat().st_mtime:
         return
     manifest, table = pd.read_csv(rootdir / MANIFEST), pd.read_csv(predictions)
-    first = manifest[manifest["split"] == "test"].drop_duplicates(source_column(manifest))
-    table = table[table["image"].isin(first["image"])]
+    first = manifest.loc[manifest["split"] == "test"].drop_duplicates(source_column(manifest))
+    table = table.loc[table["image"].isin(first["image"])]
     lowest = THRESHOLDS[0] - CLOSE
 
     def encode(row):

@@ -15,7 +15,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ffmpeg
@@ -35,12 +35,13 @@ from common.media.ffmpeg import CLIP_TIMEOUT, clip_input, x264_output
 from common.media.ffmpeg_process import run
 from common.models.registry import LEVELS
 from common.prediction.inputs import find_places
+from common.prediction.predictor import Predictor
 
 LOWEST, HIGHEST = 10, 46  # ab-av1's --min-crf and --max-crf for x264
 FRAMES = "scenes+1s"  # as `predict`
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table, a row for each clip and method; return the exit code."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.search", description=__doc__)
     add = parser.add_argument
@@ -81,7 +82,7 @@ def main(arguments=None) -> int:
     return 0
 
 
-def ours(predictor, clip: ClipInfo, file: Path) -> dict:
+def ours(predictor: Predictor, clip: ClipInfo, file: Path) -> dict:
     """Predict the QPs of a clip and encode it, each scene at its own."""
     started = _clock()
     level = predictor.levels[0]

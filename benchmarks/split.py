@@ -5,6 +5,7 @@ with its QP, its VMAF and both sizes in bytes.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from common.media.images import read_image
 BAR = 28  # pixels below the photograph, for the text
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture; return the exit code."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.split", description=__doc__)
     parser.add_argument("photograph", type=Path)

@@ -8,10 +8,11 @@ large image takes: Pillow's 4 bytes a pixel and our 3, and what its decoder take
 """
 
 import math
-import re
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -30,7 +31,7 @@ COLUMNS += ["peak MB, a third", "peak MB"]
 LARGE = (5000, 8000)
 
 
-def main():
+def main() -> int:
     """Run the benchmark and print a table, a row for each model, backend and precision."""
     parser = matrix.make_parser("throughput", __doc__)
     parser.add_argument("--photographs", type=Path, required=True, help="a folder of images")
@@ -51,7 +52,7 @@ def main():
     return matrix.matrix_from(options).run(COLUMNS, rows)
 
 
-def measure(name, backend, precision, folder, count):
+def measure(name: str, backend: str, precision: str, folder: Path, count: int) -> dict[str, Any]:
     """The row of one model, measured in this process."""
     from common.prediction.predictor import predict_files
 
@@ -85,19 +86,19 @@ def measure(name, backend, precision, folder, count):
     return dict(zip(COLUMNS, [*speeds, *shares, *peaks]))
 
 
-def reading(image):
+def reading(image: Path) -> int:
     """The memory in MB that an image takes at most while it is read."""
     before = peak()
     read_image(image)
     return peak() - before
 
 
-def peak():
+def peak() -> int:
     """The largest memory of this process so far, in MB; getrusage would count what started it too."""
-    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
 
 
-def seconds(work):
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
     """(seconds, seconds of processor time) that it takes."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()

@@ -8,18 +8,20 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks import matrix
 from benchmarks.inputs import make_rootdir, photographs, write_autoencoders
 from common.cli import flags, program
 from common.core.errors import UserError
-from common.models.registry import get_model, list_models
+from common.models.registry import ModelSpec, get_model, list_models
 
 SCRIPTS = ("LAT", "MJLAT", "MTJND")
 
 
-def main():
+def main() -> int:
     """Run the benchmark and print a table."""
     parser = program.Parser(prog="python3 -m benchmarks.train", description=__doc__)
     count = flags.COUNT
@@ -45,13 +47,16 @@ def main():
     return 0
 
 
-def measure(spec, folder, cache, settings):
+def measure(spec: ModelSpec, folder: Path, cache: str | Path, settings: Mapping[str, Any]) -> float:
     """The median of the seconds between two epochs' lines."""
-    backbone = {spec.backbone.flag.removeprefix("--"): folder if spec.backbone.optional_in_test else "none"}
+    backbone = {}
+    if spec.backbone:
+        backbone = {spec.backbone.flag.removeprefix("--"): folder if spec.backbone.optional_in_test else "none"}
     paths = {"data_dir": folder / "root", "checkpoint_path": folder / "weights.h5", "csv_log_path": folder / "log.csv"}
     command = matrix.script_command(spec, "train", feature_cache=cache, **paths, **backbone, **settings)
     times = []
     with subprocess.Popen([*command, "--overwrite"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
         for line in process.stdout:
             if line.startswith("epoch "):
                 times.append(time.monotonic())

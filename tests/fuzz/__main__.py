@@ -34,7 +34,7 @@ def main() -> int:
         kind = kinds.KINDS[name]
         inputs = kind.alone or 1
         commands = round(options.inputs * (1 if options.kind else kind.share) / inputs)
-        counts = collections.Counter(tried=commands * inputs)
+        counts: collections.Counter[str | int] = collections.Counter({"tried": commands * inputs})
         for number in [options.one] if options.one is not None else range(commands):
             place = folder / f"{name}-{options.seed}-{number}".replace(" ", "_")
             place.mkdir()

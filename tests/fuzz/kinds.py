@@ -10,7 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -127,7 +127,7 @@ def damage(kind: Kind, made: "Material", folder: Path, draw: random.Random) -> C
     return command(line, folder)
 
 
-def part(make: Callable[["Material", Path], object]) -> functools.cached_property:
+def part(make: Callable[[Any, Path], None]) -> functools.cached_property:
     """Return a part of the Material: the folder of the function's name, which `make` fills when it is first needed."""
 
     def filled(made: "Material") -> Path:
@@ -154,34 +154,34 @@ class Material:
             assert end.code == 0, end
 
     @part
-    def weights(self, folder):
+    def weights(self, folder: Path) -> None:
         self.run("save weights/Best.h5")
 
     @part
-    def network(self, folder):
+    def network(self, folder: Path) -> None:
         """The weights for ONNX Runtime, which predicts in a third of the time that Keras takes to start."""
         self.run("small export --model_weights_path {made.weights} --format onnx --output network/Best.onnx")
 
     @part
-    def root(self, folder):
+    def root(self, folder: Path) -> None:
         """A rootdir with attention maps."""
         write_rootdir(folder, 36, 64)
         self.run("prepare attention --data_dir root")
 
     @part
-    def out(self, folder):
+    def out(self, folder: Path) -> None:
         """What a training leaves."""
         self.run(TRAIN.format("small", "{made.root}", 2))
 
     @part
-    def rows(self, folder):
+    def rows(self, folder: Path) -> None:
         """Tables of `predict --output`, finished and not."""
         self.run(*(PREDICT_ONNX.format(f"{{made.root}}/test --output rows/rows.{kind}") for kind in ("csv", "jsonl")))
         for table in list(folder.iterdir()):
             shutil.copy(table, folder / f".part-{table.name}")
 
     @part
-    def coded(self, folder):
+    def coded(self, folder: Path) -> None:
         """What `predict --encode` leaves, finished and not."""
         self.run(
             *(PREDICT_ONNX.format(f"{{made.root}}/test --encode coded/{name}") for name in ("finished", "stopped"))
@@ -189,38 +189,38 @@ class Material:
         (folder / "stopped/report.csv").rename(folder / "stopped/.part-report.csv")
 
     @part
-    def photos(self, folder):
+    def photos(self, folder: Path) -> None:
         for number, image in enumerate((data.coffee(), data.astronaut(), data.chelsea())):
             Image.fromarray(image[:360]).resize((640, 360)).save(folder / f"photo{number}.png")
 
     @part
-    def set(self, folder):
+    def set(self, folder: Path) -> None:
         """A dataset of photographs."""
         self.run(PHOTOS)
 
     @part
-    def clips(self, folder):
+    def clips(self, folder: Path) -> None:
         kinds = {"a.mp4": {}, "b.mkv": {}, "c.264": {}, "d.avi": {"vcodec": "mpeg4"}, "e.webm": {"vcodec": "libvpx"},
                  "f.ts": {}, "g.mov": {"vcodec": "mjpeg"}, "h.mpg": {"vcodec": "mpeg2video", "rate": 25}}  # fmt: skip
         for number, (name, options) in enumerate(kinds.items()):
             make_clip(folder / name, moving(data.coffee()[number:], 6, 64, 48), **options)
 
     @part
-    def tables(self, folder):
+    def tables(self, folder: Path) -> None:
         rows = [f"{clip.name},{20 + number},30,40" for number, clip in enumerate(sorted(self.clips.iterdir())[:3])]
         (folder / "labels.csv").write_text("\n".join(["name,JND1,JND2,JND3", *rows]))
 
     @part
-    def mcl(self, folder):
+    def mcl(self, folder: Path) -> None:
         write_downloads(folder)
 
     @part
-    def zenodo(self, folder):
+    def zenodo(self, folder: Path) -> None:
         members = {"WP3/a.h5": (self.weights / "Best.h5").read_bytes(), "WP3/README.md": b"# Use", "WP3/LAT.py": b""}
         (folder / "archive.zip").write_bytes(zipped(members))
 
     @part
-    def pictures(self, folder):
+    def pictures(self, folder: Path) -> None:
         """Sound pictures of every format."""
         for name in (*OTHERS, *LOSSY):
             write_other(folder, name)
@@ -255,11 +255,13 @@ def compare(words: list[str]) -> int:
 
 
 def by_opencv(path: Path) -> np.ndarray:
-    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None  # else it cannot read the file
+    return pixels[..., ::-1]
 
 
 def by_tifffile(path: Path) -> np.ndarray:
-    page = tifffile.TiffFile(path).pages[0]
+    page = tifffile.TiffFile(path).pages.first
     pixels = page.asarray()
     pixels = np.moveaxis(pixels, 0, -1) if page.planarconfig == 2 and pixels.ndim == 3 else pixels
     pixels = pixels >> 8 if pixels.dtype == np.uint16 else pixels * np.uint8(255) if pixels.dtype == bool else pixels

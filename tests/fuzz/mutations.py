@@ -102,11 +102,11 @@ def in_hdf5(data: bytes, draw: random.Random) -> bytes:
         return in_bytes(data, draw)
     buffer = io.BytesIO(data)
     with h5py.File(buffer, "r+") as file:
-        groups = [name for name in file if isinstance(file[name], h5py.Group)]
+        groups = [name for name, item in file.items() if isinstance(item, h5py.Group)]
         arrays = []
         file.visititems(lambda name, item: arrays.append(name) if isinstance(item, h5py.Dataset) else None)
         name, array = draw.choice(groups), draw.choice(arrays)
-        values = file[array][()]
+        values = np.asarray(file[array])
         values = [values.T, values[..., None], values.astype("f8") * np.inf, values.astype("c8"), values.astype("i4"),
                   np.void(b"x"), "text", np.zeros((0, 3)), values.astype("f8") * 1e300, h5py.Empty("f4")]  # fmt: skip
         values += [h5py.SoftLink("/" + array), h5py.SoftLink("/no"), h5py.ExternalLink("x.h5", "/")]

@@ -16,7 +16,7 @@ from common.models.registry import Output
 from common.models.weight_files import save
 
 
-def build_with_map(shape):
+def build_with_map(shape: tuple[int, int, int]) -> keras.Model:
     """The network of small.py with an attention map besides."""
     model = small.build(shape)
     flat = layers.Flatten()(layers.Conv2D(1, 3, strides=8, padding="same")(model.input))

@@ -59,7 +59,7 @@ class Material(kinds.Material):
     """And what only these commands read."""
 
     @kinds.part
-    def stops(self, folder):
+    def stops(self, folder: Path) -> None:
         for number in range(24):
             write_png(folder / "images" / f"{number}.png", data.coffee()[number : number + 360, number:])
         film(folder / "film.mp4")
