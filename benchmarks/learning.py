@@ -208,7 +208,7 @@ def shuffle_labels(rootdir: Path, shuffled: Path) -> None:
 def train(run: Run, experiment: Experiment, hours: float | None, changes: dict[str, Any]) -> None:
     """Train, or go on with a training that did not finish, for at most `hours`."""
     before = experiment.record(run)
-    # A learning rate that falls until an epoch cannot go on with another, nor a network with another size.
+    # A rate that falls until an epoch cannot go on with another, nor a training with another size or precision.
     fixed = ("epochs", "input_size", "precision")
     began = {name: value for name, value in before.get("arguments", {}).items() if name in fixed}
     settings = {**run.settings, **{name: value for name, value in began.items() if value}, **changes}
