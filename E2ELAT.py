@@ -15,6 +15,7 @@ Deviation: where the output's bias starts, as in LAT.py.
 
 import sys
 from os.path import dirname
+from typing import Any
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
@@ -33,7 +34,7 @@ OUTPUTS = (
 )
 
 
-def build_model(autoencoder):
+def build_model(autoencoder: Any) -> Any:
     """E2E-LAT on an autoencoder: a Keras model, image (B, 352, 640, 3) -> [JNDImg, JND_output].
 
     11,226,812 parameters, all of which train.

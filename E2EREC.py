@@ -13,6 +13,7 @@ Loss and targets as E2ELAT.py.  Deviation: where the output's bias starts, as in
 
 import sys
 from os.path import dirname
+from typing import Any
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
@@ -25,7 +26,7 @@ from E2ELAT import BACKBONE, OUTPUTS
 from REC import PAPER, stem, trunk
 
 
-def build_model(autoencoder):
+def build_model(autoencoder: Any) -> Any:
     """E2E-REC on an autoencoder: a Keras model, image (B, 352, 640, 3) -> [JNDImg, JND_output].
 
     8,078,384 parameters, all of which train.

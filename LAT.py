@@ -19,6 +19,7 @@ dead for good; `--output_bias zero` starts as the released program does.
 
 import sys
 from os.path import dirname
+from typing import Any
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
@@ -44,7 +45,7 @@ class Paper:
 PAPER = Paper()
 
 
-def build_model(autoencoder):
+def build_model(autoencoder: Any) -> Any:
     """LAT on a JND autoencoder, which it freezes: a Keras model, image (B, 352, 640, 3) -> QP (B, 1).
 
     9,783,225 parameters with the encoder's; the decoder is not part of it.
@@ -58,13 +59,13 @@ def build_model(autoencoder):
     return keras.Model(autoencoder.input, regression_head(features, PAPER.hidden, "JND_output"), name="LAT")
 
 
-def stem(latent, prefix=""):
+def stem(latent: Any, prefix: str = "") -> Any:
     """The part that MJ-LAT has once a level: latent (B, 22, 40, 192) -> (B, 22, 40, 64)."""
     x = keras.layers.BatchNormalization(name=f"{prefix}latent_norm")(latent)
     return lat_block(x, PAPER.stem_filters, f"{prefix}lat_{PAPER.stem_filters}")
 
 
-def trunk(x):
+def trunk(x: Any) -> Any:
     """The other LAT blocks: (B, 22, 40, 64) -> features (B, 25600)."""
     first, *others = PAPER.trunk_filters
     x = lat_block(x, first, f"lat_{first}")

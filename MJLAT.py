@@ -15,6 +15,7 @@ Deviation: where the outputs' biases start, as in LAT.py.
 
 import sys
 from os.path import dirname
+from typing import Any
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
@@ -30,7 +31,7 @@ BACKBONE = Autoencoders(("JND1Reconstruction.h5", "JND2Reconstruction.h5", "JND3
 OUTPUTS = tuple(Output(f"{level}_output", level=level) for level in ("JND1", "JND2", "JND3"))
 
 
-def build_model(*autoencoders):
+def build_model(*autoencoders: Any) -> Any:
     """MJ-LAT on the JND1, JND2 and JND3 autoencoders, which it freezes: image (B, 352, 640, 3) -> 3 x QP (B, 1).
 
     The autoencoders share one input.  26,070,091 parameters with the encoders'; the decoders are not part of it.

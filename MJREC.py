@@ -15,6 +15,7 @@ Deviation: where the outputs' biases start, as in LAT.py.
 
 import sys
 from os.path import dirname
+from typing import Any
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
@@ -26,7 +27,7 @@ from MJLAT import BACKBONE, OUTPUTS
 from REC import PAPER, stem, trunk
 
 
-def build_model(*autoencoders):
+def build_model(*autoencoders: Any) -> Any:
     """MJ-REC on the JND1, JND2 and JND3 autoencoders, which it freezes: image (B, 352, 640, 3) -> 3 x QP (B, 1).
 
     The autoencoders share one input.  13,886,928 parameters with the autoencoders'.

@@ -18,8 +18,10 @@ its weight are ours, common/models/attention_decoder.py.
 """
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from os.path import dirname
+from typing import Any
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
@@ -46,7 +48,7 @@ THREE_LEVELS = tuple(Output(f"{level}_output", level=level) for level in ("JND1"
 ATTENTION = Output("VA_output", target="attention map", loss="KLD", metrics=("CC", "KLD", "SIM"))
 
 
-def build_model(vgg, heads):
+def build_model(vgg: Any, heads: Sequence[Output]) -> Any:
     """MTJND on VGG16: a Keras model, image (B, 270, 480, 3) -> a QP (B, 1) for each of `heads`, Outputs.
 
     62,000,451 parameters with three heads, 30,476,609 with one.
@@ -56,7 +58,7 @@ def build_model(vgg, heads):
     return keras.Model(vgg.input, qps, name="MTJND")
 
 
-def mtjnd(name, heads, weights, attention):
+def mtjnd(name: str, heads: tuple[Output, ...], weights: str, attention: bool) -> ModelSpec:
     """One of the three models; `attention`: whether it trains together with the decoder."""
     return register(
         ModelSpec(

@@ -17,6 +17,7 @@ Deviation: where the output's bias starts, as in LAT.py.
 
 import sys
 from os.path import dirname
+from typing import Any
 
 sys.path.insert(0, dirname(__file__))  # which PYTHONSAFEPATH=1 leaves out
 
@@ -41,7 +42,7 @@ class Paper:
 PAPER = Paper()
 
 
-def build_model(autoencoder):
+def build_model(autoencoder: Any) -> Any:
     """REC on a JND autoencoder, which it freezes: a Keras model, image (B, 352, 640, 3) -> QP (B, 1).
 
     8,078,384 parameters with the autoencoder's.
@@ -51,13 +52,13 @@ def build_model(autoencoder):
     return keras.Model(autoencoder.input, regression_head(features, PAPER.hidden, "JND_output"), name="REC")
 
 
-def stem(reconstruction, prefix=""):
+def stem(reconstruction: Any, prefix: str = "") -> Any:
     """The part that MJ-REC has once a level: reconstruction (B, 352, 640, 3) -> (B, 176, 320, 512)."""
     x = keras.layers.BatchNormalization(name=f"{prefix}reconstruction_norm")(reconstruction)
     return rec_block(x, PAPER.stem_filters, f"{prefix}rec_{PAPER.stem_filters}")
 
 
-def trunk(x):
+def trunk(x: Any) -> Any:
     """The other REC blocks: (B, 176, 320, 512) -> features (B, 7040)."""
     for filters in PAPER.trunk_filters:
         x = rec_block(x, filters, f"rec_{filters}")

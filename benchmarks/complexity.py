@@ -13,7 +13,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks import matrix
 from common.cli import flags, program
 from common.core import keras_backend
-from common.models.registry import get_model
+from common.models.registry import ModelSpec, get_model
 
 if TYPE_CHECKING:
     import keras
@@ -61,14 +61,9 @@ def measure(name: str, backend: str, precision: str, seconds: float) -> dict[str
     }
     network = for_prediction(model, list(spec.levels("JND1")), precision)
     for batch in BATCHES:
-        noise = np.random.default_rng(0).uniform(0, 255 * spec.input.scale, (batch, *spec.input.shape))
-        images, times = noise.astype("float32"), []
-        network.predict_on_batch(images)  # compiles
-        while len(times) < 3 or sum(times) < seconds:
-            started = time.perf_counter()
-            network.predict_on_batch(images)
-            times.append(time.perf_counter() - started)
-        row[f"ms a picture, batch {batch}"] = round(1000 * statistics.median(times) / batch, 1)
+        images = noise(spec, batch)
+        taken = median_seconds(seconds, network.predict_on_batch, images)
+        row[f"ms a picture, batch {batch}"] = round(1000 * taken / batch, 1)
         row[f"peak MB, batch {batch}"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return row
 
@@ -78,15 +73,35 @@ def multiply_accumulates(model: "keras.Model", outputs: Iterable[str]) -> int:
     import keras
 
     part = keras.Model(model.input, [model.get_layer(name).output for name in outputs])
-    total = 0
-    for layer in part.layers:
-        if isinstance(layer, keras.layers.Conv2DTranspose):  # each input pixel spreads over a kernel
-            total += _size(layer.kernel) * _size(layer.input, slice(1, 3))
-        elif isinstance(layer, keras.layers.Conv2D):
-            total += _size(layer.kernel) * _size(layer.output, slice(1, 3))
-        elif isinstance(layer, keras.layers.Dense):
-            total += _size(layer.kernel)
-    return total
+    return sum(map(layer_multiply_accumulates, part.layers))
+
+
+def layer_multiply_accumulates(layer: Any) -> int:
+    """How many an image takes in a layer: a convolution, a Dense layer, or another one, which has none."""
+    import keras
+
+    if isinstance(layer, keras.layers.Conv2DTranspose):  # each input pixel spreads over a kernel
+        return _size(layer.kernel) * _size(layer.input, slice(1, 3))
+    if isinstance(layer, keras.layers.Conv2D):
+        return _size(layer.kernel) * _size(layer.output, slice(1, 3))
+    return _size(layer.kernel) if isinstance(layer, keras.layers.Dense) else 0
+
+
+def median_seconds(seconds: float, work: Callable, *arguments: Any) -> float:
+    """The median of the seconds that work(*arguments) takes, in `seconds` or three runs, after one that compiles."""
+    times: list[float] = []
+    work(*arguments)
+    while len(times) < 3 or sum(times) < seconds:
+        started = time.perf_counter()
+        work(*arguments)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def noise(spec: ModelSpec, batch: int) -> np.ndarray:
+    """Images (batch, H, W, 3) of noise, as the networks of a model see them."""
+    pixels = np.random.default_rng(0).uniform(0, 255 * spec.input.scale, (batch, *spec.input.shape))
+    return pixels.astype("float32")
 
 
 def _size(tensor: Any, axes: slice = slice(None)) -> int:

@@ -21,6 +21,7 @@ from benchmarks.inputs import write_weights
 from common import load
 from common.cli import flags, program
 from common.core import threads
+from common.core.errors import UserError
 from common.media.images import read_image
 from common.models.registry import get_model
 from common.prediction import inputs
@@ -75,6 +76,8 @@ def measure(name: str, backend: str, precision: str, folder: Path, count: int) -
         peaks.append(peak())
 
     prepared = [image for _, image in prepare(files[:8]) if isinstance(image, PreparedImage)]
+    if not prepared:
+        raise UserError(f"{folder}: none of the first {len(files[:8])} images can be read; give another --photographs")
     list(predictor.stream(enumerate(prepared)))  # compiles
     images = ((n, prepared[n % len(prepared)]._replace(number=n)) for n in range(count))
     decoding, decoding_cpu = seconds(lambda: list(None for _ in prepare(paths)))

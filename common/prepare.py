@@ -18,7 +18,7 @@ SIZE = form(r"[1-9]\d*x[1-9]\d*", "width and height, such as 640x360")
 SIZE_OR_OWN = form(r"own|[1-9]\d*x[1-9]\d*", "width and height, such as 640x360, or own")
 
 
-def numbers(text):
+def numbers(text: str) -> list[int]:
     """Parse a flag: "1-160,170" is [1, ..., 160, 170], "none" is []."""
     spans = form(r"none|\d+(-\d+)?(,\d+(-\d+)?)*", "numbers such as 1-160,170, or none")(text).split(",")
     spans = [[int(end) for end in span.split("-")] for span in spans if span != "none"]

@@ -1,5 +1,7 @@
 """The flags of the scripts, COMMAND by COMMAND: `train_flags`, `test_flags` ..."""
 
+from collections.abc import Sequence
+
 from common.cli.flags import (
     BATCH_SIZE,
     COUNT,
@@ -14,9 +16,10 @@ from common.cli.flags import (
     training_flags,
     whole_number,
 )
+from common.cli.program import Parser
 from common.encoding.config import CODECS, PLAN_FORMATS, SCENE_QPS, EncodingConfig
 from common.models.exported import FORMATS
-from common.models.registry import LEVELS
+from common.models.registry import LEVELS, ModelSpec
 from common.models.weight_search import WeightsConfig
 from common.prediction import config
 
@@ -48,7 +51,7 @@ def _data_flags(needs, rare):
     setting_flag(rare, "label_unit", "unit of JND-Levels.txt: QP, 0 to 51, or JPEG quality factors, 0 to 100")
 
 
-def train_flags(parser, specs):
+def train_flags(parser: Parser, specs: Sequence[ModelSpec]) -> None:
     (needs, writes, computes, rare), (first, *_) = groups(parser), specs
     _model_flags(needs, rare, specs)
     _data_flags(needs, rare)
@@ -65,7 +68,7 @@ def train_flags(parser, specs):
     setting_flag(rare, "output_bias", "start of the output's bias: the mean training label, or zero as released")
 
 
-def test_flags(parser, specs):
+def test_flags(parser: Parser, specs: Sequence[ModelSpec]) -> None:
     (needs, writes, computes, rare), (first, *_) = groups(parser), specs
     _model_flags(needs, rare, specs)
     _data_flags(needs, rare)
@@ -78,7 +81,7 @@ def test_flags(parser, specs):
     _backbone_flag(rare, first, training=False)
 
 
-def predict_flags(parser, specs):
+def predict_flags(parser: Parser, specs: Sequence[ModelSpec]) -> None:
     needs, writes, computes, encodes, rare = groups(parser, "encoding at the level")
     text = "images, clips, folders with subfolders, patterns such as '**/*.png', or - for a list on standard input"
     needs.add_argument("inputs", nargs="+", metavar="INPUT", help=text)
@@ -119,7 +122,7 @@ def predict_flags(parser, specs):
     parser.set_defaults(of_encoding=own)
 
 
-def export_flags(parser, specs):
+def export_flags(parser: Parser, specs: Sequence[ModelSpec]) -> None:
     needs, writes, computes, rare = groups(parser)
     _model_flags(needs, rare, specs)
     _weights_flag(needs, specs, exported=False)

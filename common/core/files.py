@@ -92,7 +92,7 @@ def read_json(path: str | Path) -> Any:
         return None
 
 
-def write_csv(table, path: str | Path) -> None:
+def write_csv(table: Any, path: str | Path) -> None:
     """Write a pandas DataFrame as a CSV file, whole or not at all; names that are not UTF-8 keep their bytes."""
     with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False, errors="surrogateescape")

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from common import PARENT
 from common.core import messages, stopping
 
 
 def run_python(
-    *arguments: object, seconds: float | None = None, env: Mapping[str, str] = os.environ, **settings
+    *arguments: object, seconds: float | None = None, env: Mapping[str, str] = os.environ, **settings: Any
 ) -> int:
     """Run `python ARGUMENTS...` and return its exit code.
 

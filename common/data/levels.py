@@ -5,7 +5,7 @@ how many QP further its level lies is derived by `common.population`.
 """
 
 from collections.abc import Mapping
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,7 +33,7 @@ SHIFTS = {
 def nearest_qp(qps: float, *, clip: bool = False) -> int: ...
 @overload
 def nearest_qp(qps: ArrayLike, *, clip: bool = False) -> np.ndarray: ...
-def nearest_qp(qps, *, clip=False):
+def nearest_qp(qps: ArrayLike, *, clip: bool = False) -> Any:
     """Return the whole QP (or QF) nearest to each of `qps`, halves upwards: an int for a number, else an int array.
 
     clip: Limit each to the range that can be encoded, 1 to 51.  Raises UserError where one is NaN or infinite.

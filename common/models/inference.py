@@ -127,11 +127,11 @@ class WinogradConvPool(layers.Layer):
         super().__init__(**settings)
         self.filters = filters
 
-    def build(self, shape):
+    def build(self, shape: tuple) -> None:
         self.kernel = self.add_weight(shape=(16, 1, 1, shape[-1], self.filters), initializer="zeros", name="kernel")
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         height, width, channels = x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
         x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         x = ops.reshape(x, (-1, height + 1, 2, width + 1, 2, channels))

@@ -127,7 +127,7 @@ class Batches(keras.utils.PyDataset):
         # Keras divides by all images, doubles too: with these weights, that gives the mean of the real ones.
         return *batch, np.where(np.arange(len(chosen)) < real, len(chosen) / real, 0).astype("float32")
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self.epoch += 1
         self._draw_order()
 

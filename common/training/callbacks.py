@@ -28,10 +28,10 @@ class Progress(keras.callbacks.Callback):
             smoothing=0.05,
         )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.bar.update()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs = logs or {}
         text = f"loss {logs['loss']:.4g}, valid {logs['val_loss']:.4g}, best {self.run.best.loss:.4g}"
         self.bar.set_postfix_str(f"epoch {epoch + 1}/{self.epochs}: {text}")
@@ -40,7 +40,7 @@ class Progress(keras.callbacks.Callback):
             left = spent / (epoch + 1 - self.run.first) * (self.epochs - epoch - 1)
             note(f"epoch {epoch + 1}/{self.epochs}: {text}; {self.bar.format_interval(left)} left")
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         self.bar.close()
 
 

@@ -84,7 +84,7 @@ class Run(keras.callbacks.Callback):
         self.save_state = runs.Throttled(self._save_state)
         self.draw = runs.Throttled(self._draw)
 
-    def fit(self, attempt=None):
+    def fit(self, attempt: int | None = None) -> Best:
         """Train; `attempt` counts the seeds, None where a state that is to be resumed may say it."""
         config = self.config
         state = self._read_state() if config.resume and attempt is None else None
@@ -205,7 +205,7 @@ class Run(keras.callbacks.Callback):
             allow_tf32(False)  # what predicts next in this process
         self._save_state(self.epoch)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Draw the random numbers of an epoch alike after a --resume; begin the epochs that `settle` means."""
         settles = self.config.settle and epoch >= self.config.epochs - self.config.settle
         if settles and epoch in (self.first, self.config.epochs - self.config.settle):
@@ -214,7 +214,7 @@ class Run(keras.callbacks.Callback):
             seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
             keras.utils.set_random_seed(int(seed[0]))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Check the epoch, keep its weights if they are the best, and write down what --resume and people need."""
         self.epoch, logs = epoch + 1, logs or {}
         checks.check_finite(self.learner, logs, self.epoch, self._kept())

@@ -74,14 +74,14 @@ class Record:
         }
         self.before, self.began = 0.0, False
 
-    def resume(self):
+    def resume(self) -> None:
         """Go on from what an earlier process wrote."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # it is for people: nothing depends on it
             earlier = json.loads(self.path.read_text())
             self.before = float(earlier["seconds"])
             self.entries["resumed"] = [*earlier.get("resumed", []), earlier["started"]]
 
-    def write(self, status, **more):
+    def write(self, status: str, **more: Any) -> None:
         """Write it: running, finished, or what happened."""
         self.entries |= {"status": status, "seconds": round(self.before + time.monotonic() - self.started, 1), **more}
         self.began = True

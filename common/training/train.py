@@ -8,6 +8,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from common.core.keras_backend import load_keras
 from common.core.messages import note
@@ -22,7 +23,7 @@ from common.training.runs import Best, check_outputs
 from common.training.targets import Target, read_targets
 
 
-def train(model: str | ModelSpec, config: TrainingConfig | None = None, **settings) -> Best:
+def train(model: str | ModelSpec, config: TrainingConfig | None = None, **settings: Any) -> Best:
     """Train a model, keep the weights of the epoch that is best on valid, and print how good it is.
 
     Args:

@@ -2,10 +2,11 @@
 
 from itertools import product
 
+import keras
 import pandas as pd
 import pytest
 
-from benchmarks import matrix
+from benchmarks import device, matrix
 from benchmarks.complexity import multiply_accumulates
 from common.core.errors import UserError
 from common.models.backbones import build_network
@@ -19,6 +20,35 @@ GMAC = {"LAT": 8.8, "REC": 90.6, "MJ-LAT": 25.6, "MJ-REC": 130, "MT_3LJND": 39}
 def test_multiply_accumulates(name):
     spec = get_model(name)
     assert multiply_accumulates(build_network(spec), spec.levels("JND1")) / 1e9 == pytest.approx(GMAC[name], rel=0.02)
+
+
+def test_multiply_accumulates_of_a_training_step():
+    """Forward, and as many for each gradient that is needed: none of frozen layers, none by the input of the first."""
+    image = keras.Input((8, 8, 3))
+    frozen = keras.layers.Conv2D(2, 3, padding="same", trainable=False)
+    first, last = keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Dense(1)
+    network = keras.Model(image, last(keras.layers.Flatten()(first(frozen(image)))))
+    assert device.step_multiply_accumulates(network) == 64 * 9 * 3 * 2 + 2 * 64 * 9 * 2 * 4 + 3 * 64 * 4
+
+
+def test_the_speed_of_a_device(monkeypatch):
+    """The levels are those of the released program; a step that the memory has no room for has no number."""
+    monkeypatch.setattr(device, "fits", lambda learner, batch: batch < 2)
+    small, large = device.measure("LAT", "tensorflow", "float32", [1, 2], 0.01)
+    assert set(small) == set(device.COLUMNS)
+    assert all(0 < small[name] for name in device.COLUMNS[:-1]) and float(small["golden"]) < 1e-4
+    assert large["predicts /s"] > 0 and "trains /s" not in large
+
+
+def test_batch_sizes_end_where_the_memory_does():
+    class ResourceExhaustedError(Exception):
+        pass
+
+    def work(batch):
+        if batch > 2:
+            raise ResourceExhaustedError
+
+    assert len(device.rates(work, lambda batch: (batch,), [1, 2, 4, 8], 0.001)) == 2
 
 
 def test_the_table_of_costs(run, tmp_path):
