@@ -2,18 +2,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+OPTIONAL = imagecodecs==2026.3.6 jax==0.10.2 tensorboard torch==2.14.1
+TESTS_OF_OPTIONAL = media/test_png.py training/test_backends.py training/test_exact_errors.py training/test_training_faults.py
 
-.PHONY: help setup demo test test-slow fuzz stops lint benchmark clean
+.PHONY: help setup demo test test-optional test-slow fuzz stops lint benchmark clean
 help:
-	@echo "make setup      install everything into $(VENV)"
-	@echo "make demo       photographs in, JND levels and a page of them out (into demo/)"
-	@echo "make test       the tests"
-	@echo "make test-slow  the tests that train for minutes"
-	@echo "make fuzz       damaged inputs through the commands, some minutes"
-	@echo "make stops      commands stopped at random moments, half an hour"
-	@echo "make lint       style, direction of imports, types"
-	@echo "make benchmark  time and memory of each model's test"
-	@echo "make clean      remove $(VENV) and demo/"
+	@echo "make setup          install everything into $(VENV)"
+	@echo "make demo           photographs in, JND levels and a page of them out (into demo/)"
+	@echo "make test           the tests"
+	@echo "make test-optional  the tests of JAX, PyTorch, TensorBoard and imagecodecs, in $(VENV)-optional"
+	@echo "make test-slow      the tests that train for minutes"
+	@echo "make fuzz           damaged inputs through the commands, some minutes"
+	@echo "make stops          commands stopped at random moments, half an hour"
+	@echo "make lint           style, direction of imports, types"
+	@echo "make benchmark      time and memory of each model's test"
+	@echo "make clean          remove $(VENV) and demo/"
 
 setup: $(VENV)/installed
 
@@ -30,6 +33,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-optional:
+	$(MAKE) setup VENV=$(VENV)-optional
+	$(VENV)-optional/bin/python -m pip install --quiet --disable-pip-version-check $(OPTIONAL)
+	$(VENV)-optional/bin/python -m pytest -q -rs $(addprefix tests/,$(TESTS_OF_OPTIONAL))
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
@@ -50,4 +58,4 @@ benchmark: setup
 	$(BIN)/python -m benchmarks.predict
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(VENV)-optional demo

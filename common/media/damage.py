@@ -33,7 +33,7 @@ MISSING, ZEROED = "coded data is missing", "zero bytes instead of coded data"
 
 
 def find_damage(path: Path, image: Image.Image) -> str | None:
-    """Return what is wrong with the file of an image that Pillow has just loaded without an error, or None.
+    """Return what is wrong with the file of an image that was just decoded without an error, or None.
 
     A sound baseline JPEG costs a look at its bytes; one that is progressive, or ends in gray, is decoded twice.
     """

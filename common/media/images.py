@@ -85,13 +85,13 @@ def read_image(path: str | Path) -> np.ndarray:
                 raise _UnknownKind(f"a JPEG 2000 of {kind}, which is not read")
             if image.format == "PPM" and (highest := _beyond_maximum(path, image)):
                 raise _UnknownKind(f"its samples go to {highest[0]}, but its header says {highest[1]} at most")
-            if (pixels := _decode_plain_png(path, image)) is not None:
-                return pixels
+            pixels = _decode_plain_png(path, image)
             with tiff.listen() as heard:
-                image.load()  # raises where the file was cut short
+                if pixels is None:
+                    image.load()  # raises where the file was cut short
             if damage := heard() or find_damage(path, image):
                 raise UserError(f"{path}: damaged ({damage}); copy it again")
-            return _to_array(_upright_rgb(image))
+            return _to_array(_upright_rgb(image)) if pixels is None else pixels
     except UserError:
         raise
     except _UnknownKind as error:
@@ -155,7 +155,7 @@ def _beyond_maximum(path: Path, image: ImageFile.ImageFile) -> tuple[int, int] |
 
 
 def _decode_plain_png(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:
-    """Decode a PNG with imagecodecs, where it is installed: the same pixels in half of Pillow's time.
+    """Decode a PNG with imagecodecs, where it is installed: the same pixels in 0.6 of Pillow's time.
 
     Returns:
         uint8 RGB (H, W, 3); None where Pillow is to decode it, or to say what is wrong with it.
