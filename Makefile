@@ -21,8 +21,8 @@ help:
 setup: $(VENV)/installed
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else \
-	  "Python %d.%d found; 3.10 to 3.13 expected: make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	  "Python %d.%d found; 3.11 to 3.13 expected: make PYTHON=python3.12 ..." % v)'
 	@echo "everything goes into $(VENV), 3.7 GB; pip says nothing for some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +170,7 @@ def file_stamp(path: str | Path) -> str:
     except OSError:
         return ""
     try:
-        changed = f"{datetime.fromtimestamp(status.st_mtime, timezone.utc):%Y-%m-%dT%H:%M:%S.%fZ}"
+        changed = f"{datetime.fromtimestamp(status.st_mtime, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     except (ValueError, OverflowError, OSError):  # a damaged file system's: no year from 1 to 9999
         changed = str(status.st_mtime_ns)
     return f"{status.st_size} bytes {changed}"
@@ -184,7 +184,8 @@ def sha256(path: str | Path) -> str:
 
 @functools.cache
 def _sha256(path, *unchanged):
-    return _file_digest(path, "sha256").hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_digest(*columns: np.ndarray | Iterable[Path]) -> str:
@@ -192,7 +193,8 @@ def content_digest(*columns: np.ndarray | Iterable[Path]) -> str:
 
     def digest(path):
         try:
-            return _file_digest(path, "blake2b").digest()
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "blake2b").digest()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -205,12 +207,3 @@ def content_digest(*columns: np.ndarray | Iterable[Path]) -> str:
                 for part in digests:
                     whole.update(part)
     return whole.hexdigest()
-
-
-def _file_digest(path: str | Path, algorithm: str):
-    """hashlib.file_digest, which Python 3.10 lacks."""
-    digest = hashlib.new(algorithm)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest

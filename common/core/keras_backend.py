@@ -71,8 +71,6 @@ def load_keras(
                 import keras
             # Where VGG16's weights lie, which the folder that hid keras.json decided.
             vars(importlib.import_module("keras.src.backend.config"))["_KERAS_DIR"] = str(startup.keras_home())
-            if backend == "openvino" and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13):
-                raise UserError(f"backend openvino: Keras {keras.__version__} lacks layers; install 3.13 or later")
             # The networks and the released weights are made for these; keras.json may say otherwise.
             keras.config.set_image_data_format("channels_last")
             keras.config.set_floatx("float32")

@@ -4,7 +4,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def write(evaluation: Evaluation, command: Sequence[str], minutes: float) -> Non
     lines = [
         "# What was run",
         "",
-        f"On {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, in {minutes:.1f} minutes, not counting what was "
+        f"On {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, in {minutes:.1f} minutes, not counting what was "
         f"kept from earlier runs, in the programs' folder{_at_commit()}:",
         "",
         f"    {shlex.join(command) or evaluation.config}",

@@ -12,7 +12,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -86,7 +85,7 @@ def _apart() -> dict[str, Any]:
     guard kills the group, a shell that waits for the end of a pipe which nobody else holds.
     """
     alone = {"start_new_session": True}
-    if sys.version_info < (3, 11) or os.name != "posix":
+    if os.name != "posix":
         return alone
     guard = _guards.get(os.getpid())
     if not guard or guard.poll() is not None:

@@ -42,7 +42,6 @@ def test_a_stop_as_a_process_starts(tmp_path, begin):
     assert program.wait() == 143 and time.monotonic() - began < 20
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="its subprocess puts no process into another's group")
 def test_ffmpeg_ends_with_a_killed_program(tmp_path):
     """Also while it writes nothing, as on its way to a late frame of a film."""
     fake = tmp_path / "ffmpeg"
