@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-OPTIONAL = imagecodecs==2026.3.6 jax==0.10.2 tensorboard torch==2.14.1
-TESTS_OF_OPTIONAL = media/test_png.py training/test_backends.py training/test_exact_errors.py training/test_training_faults.py
+OPTIONAL = imagecodecs==2026.3.6 jax==0.10.2 tensorboard==2.21.0 torch==2.14.1
+TESTS_OF_OPTIONAL = media/test_png.py models/test_variants.py \
+  training/test_backends.py training/test_exact_errors.py training/test_training_faults.py
 
 .PHONY: help setup demo test test-optional test-slow fuzz stops lint benchmark clean
 help:

@@ -62,7 +62,7 @@ def measure(name: str, backend: str, precision: str, seconds: float) -> dict[str
     network = for_prediction(model, list(spec.levels("JND1")), precision)
     for batch in BATCHES:
         images = noise(spec, batch)
-        taken = median_seconds(seconds, network.predict_on_batch, images)
+        taken = statistics.median(timings(seconds, network.predict_on_batch, images))
         row[f"ms a picture, batch {batch}"] = round(1000 * taken / batch, 1)
         row[f"peak MB, batch {batch}"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return row
@@ -87,21 +87,23 @@ def layer_multiply_accumulates(layer: Any) -> int:
     return _size(layer.kernel) if isinstance(layer, keras.layers.Dense) else 0
 
 
-def median_seconds(seconds: float, work: Callable, *arguments: Any) -> float:
-    """The median of the seconds that work(*arguments) takes, in `seconds` or three runs, after one that compiles."""
+def timings(seconds: float, work: Callable, *arguments: Any) -> list[float]:
+    """The seconds that each of at least three runs of work(*arguments) takes, after one that compiles.
+
+    seconds: How long they take together, at least.
+    """
     times: list[float] = []
     work(*arguments)
     while len(times) < 3 or sum(times) < seconds:
         started = time.perf_counter()
         work(*arguments)
         times.append(time.perf_counter() - started)
-    return statistics.median(times)
+    return times
 
 
 def noise(spec: ModelSpec, batch: int) -> np.ndarray:
     """Images (batch, H, W, 3) of noise, as the networks of a model see them."""
-    pixels = np.random.default_rng(0).uniform(0, 255 * spec.input.scale, (batch, *spec.input.shape))
-    return pixels.astype("float32")
+    return np.random.default_rng(0).random((batch, *spec.input.shape), np.float32) * np.float32(255 * spec.input.scale)
 
 
 def _size(tensor: Any, axes: slice = slice(None)) -> int:

@@ -1,14 +1,17 @@
 """How well a GPU or a CPU is used: python3 -m benchmarks.device
 
-Images a second of prediction and of training steps, and which share of the device's peak that is: counted operations of
-convolutions and Dense layers, beside the product of two large matrices in the same precision on the same device.  A
-step trains all that is not frozen, without the feature cache.  Images are noise and come from the memory of the CPU, as
-in the programs; nothing is decoded.  `golden` is the largest relative difference of the levels from those of the
-released programs.
+Images a second of prediction, and of training steps.  The share of the peak is: operations of convolutions and Dense
+layers a second, divided by those of a product of two large matrices in the same precision on the same device.  The
+operations are those of direct convolution, so that a faster algorithm may reach more than 1.
+
+Images are noise and come from the memory of the CPU, as in the programs; nothing is decoded.  A step trains all that is
+not frozen, and computes the frozen layers too, whose features `train` keeps.  On a GPU, float32 steps use TF32, as in
+`train`; predictions do not.  `golden` is the largest relative difference of the levels from those that the released
+programs predict with the weights and images of tests/golden.
 
     python3 -m benchmarks.device --backends jax --precisions float32 bfloat16 --batches 8 32 128 --csv FILE
 
-A batch size that does not fit into memory, and larger ones, have no number.
+From the first batch size that does not fit into the memory on, there are no numbers; `problem` says why.
 """
 
 import json
@@ -20,15 +23,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks import matrix
-from benchmarks.complexity import layer_multiply_accumulates, median_seconds, multiply_accumulates, noise
-from benchmarks.inputs import write_weights
+from benchmarks.complexity import layer_multiply_accumulates, multiply_accumulates, noise, timings
+from benchmarks.inputs import golden_name, write_weights
 from common.cli import flags, program
 from common.core import device, keras_backend
+from common.core.errors import UserError
 from common.models.registry import ModelSpec, get_model
 from tests.golden import seeded
 
-COLUMNS = ["batch", "predicts /s", "of the peak", "trains /s", "of the peak, training", "peak TFLOP/s", "golden"]
+PREDICTION = ["predicts /s", "of the peak", "peak TFLOP/s"]
+TRAINING = ["trains /s", "of its peak", "its peak TFLOP/s"]
+COLUMNS = [*PREDICTION, *TRAINING, "golden", "device", "problem"]
 LEVEL = "JND1"  # of a model that needs one
+PRODUCTS = 10  # before the host waits for them: alone, one on a fast GPU is over too soon
 
 
 def main() -> int:
@@ -41,55 +48,105 @@ def main() -> int:
     batches = sorted(set(options.batches))
 
     def rows(spec, backend, precision):
-        return matrix.in_new_process(measure, spec.name, backend, precision, batches, options.seconds)
+        settings = (spec.name, backend, precision, batches, options.seconds)
+        predicted = matrix.in_new_process(measure_prediction, *settings)
+        if backend in keras_backend.PREDICT_ONLY:
+            return predicted
+        try:
+            trained = matrix.in_new_process(measure_training, *settings)
+        except UserError as error:  # its process was killed: what predicts stays
+            trained = [{"problem": f"training: {error}"}] * len(batches)
+        return [{**row, **more} for row, more in zip(predicted, trained)]
 
-    return matrix.matrix_from(options).run(COLUMNS, rows)
+    return matrix.matrix_from(options).run(COLUMNS, rows, more_key=["batch"])
 
 
-def measure(name: str, backend: str, precision: str, batches: Sequence[int], seconds: float) -> list[dict[str, Any]]:
-    """The rows of one model, measured in this process."""
+def measure_prediction(
+    name: str, backend: str, precision: str, batches: Sequence[int], seconds: float
+) -> list[dict[str, Any]]:
+    """The rows of one model that predicts, measured in this process."""
     keras_backend.use_backend(backend)
     keras_backend.load_keras()
-    from common.models.inference import load_network
+    from common.models.backbones import build_network
+    from common.models.inference import image_bytes, load_network
 
     spec = get_model(name)
+    # Not those of the network below: our Winograd layer has fewer, and is no layer that is counted.
+    operations = 2 * multiply_accumulates(build_network(spec), spec.levels(LEVEL))
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "weights.h5")
         write_weights(spec, weights)
         network = load_network(spec, weights, spec.levels(LEVEL), precision)
-    golden = golden_difference(spec, network)
-    operations, peak = 2 * multiply_accumulates(network, spec.levels(LEVEL)), product_peak(precision)
-    rows = [{"batch": batch, "peak TFLOP/s": round(peak / 1e12, 3), "golden": f"{golden:.1g}"} for batch in batches]
-    for row, rate in zip(rows, rates(network.predict_on_batch, lambda batch: (noise(spec, batch),), batches, seconds)):
-        row.update({"predicts /s": float(f"{rate:.3g}"), "of the peak": round(rate * operations / peak, 2)})
-    if backend in keras_backend.PREDICT_ONLY:
-        return rows
-    keras_backend.allow_tf32(True)  # as `train` does
-    learner = make_learner(spec, "mixed_bfloat16" if precision == "bfloat16" else precision)
-    operations, peak = 2 * step_multiply_accumulates(learner), product_peak(precision)
+    peak = None if backend in keras_backend.PREDICT_ONLY else product_peak(precision)  # whose ops only build graphs
 
-    def step(batch):
+    def images(batch):
+        check_memory(image_bytes(network) * batch)
+        return [noise(spec, batch)]
+
+    found = measure(network.predict_on_batch, images, batches, seconds, operations, peak, PREDICTION)
+    known = {"golden": golden_difference(spec, network), "device": device.current().name}
+    return [{"batch": batch, **known, **row} for batch, row in zip(batches, found)]
+
+
+def measure_training(
+    name: str, backend: str, precision: str, batches: Sequence[int], seconds: float
+) -> list[dict[str, Any]]:
+    """The rows of one model that trains, likewise."""
+    keras_backend.use_backend(backend)
+    keras_backend.load_keras(training=True, tf32=True)
+    from common.training import checks
+
+    spec = get_model(name)
+    learner = make_learner(spec, "mixed_bfloat16" if precision == "bfloat16" else precision)
+
+    def images_and_targets(batch):
+        check_memory(checks.needed_memory(learner, batch))
         shapes = [(batch, *output.shape[1:]) for output in learner.outputs]
         targets = [np.random.default_rng(1).random(shape, np.float32) for shape in shapes]
         return noise(spec, batch), targets if len(targets) > 1 else targets[0]
 
-    fitting = [batch for batch in batches if fits(learner, batch)]
-    for row, rate in zip(rows, rates(learner.train_on_batch, step, fitting, seconds)):
-        row.update({"trains /s": float(f"{rate:.3g}"), "of the peak, training": round(rate * operations / peak, 2)})
+    operations, peak = 2 * step_multiply_accumulates(learner), product_peak(precision)
+    return measure(learner.train_on_batch, images_and_targets, batches, seconds, operations, peak, TRAINING)
+
+
+def measure(
+    work: Callable,
+    arguments: Callable[[int], Sequence],
+    batches: Sequence[int],
+    seconds: float,
+    operations: int,
+    peak: float | None,
+    columns: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Time work(*arguments(batch)) for each batch size, up to the first that fails.
+
+    Args:
+        operations: That an image takes.
+        peak: Operations a second that the device can do; None where that is unknown.
+        columns: For images a second, the share of the peak, and the peak.
+
+    Returns:
+        A row for each batch size; `problem` is what the first that fails says.
+    """
+    rows: list[dict[str, Any]] = [{} for _ in batches]
+    for batch, row in zip(batches, rows):
+        try:
+            rate = batch / np.median(timings(seconds, work, *arguments(batch)))
+        except Exception as error:  # each backend says in its own way that the memory is full
+            row["problem"] = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            break
+        shares = (rate * operations / peak, peak / 1e12) if peak else ()
+        row.update({column: float(f"{value:.3g}") for column, value in zip(columns, (rate, *shares))})
     return rows
 
 
-def rates(work: Callable, inputs: Callable[[int], tuple], batches: Sequence[int], seconds: float) -> list[float]:
-    """Images a second of work(*inputs(batch)) for each batch size, up to the first that the memory has no room for."""
-    found: list[float] = []
-    for batch in batches:
-        try:
-            found.append(batch / median_seconds(seconds, work, *inputs(batch)))
-        except Exception as error:
-            if not device.is_out_of_memory(error):
-                raise
-            break
-    return found
+def check_memory(needed: float) -> None:
+    """Raise MemoryError where a CPU has fewer bytes free; a GPU says so itself."""
+    from common.training.checks import available_memory
+
+    free = available_memory()
+    if device.current().kind == "cpu" and free is not None and needed > free:
+        raise MemoryError(f"takes about {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free")
 
 
 def make_learner(spec: ModelSpec, precision: str) -> Any:
@@ -113,7 +170,7 @@ def make_learner(spec: ModelSpec, precision: str) -> Any:
 
 
 def step_multiply_accumulates(learner: Any) -> int:
-    """How many an image takes in a training step, counted in convolutions and Dense layers.
+    """Multiply-accumulates of a training step for one image, in convolutions and Dense layers.
 
     As many again as forward for the gradient by the weights of a layer that learns, and by its input if one before it
     learns.
@@ -126,40 +183,34 @@ def step_multiply_accumulates(learner: Any) -> int:
     return total
 
 
-def fits(learner: Any, batch: int) -> bool:
-    """Whether a training step on a CPU fits into its memory; a GPU says so itself."""
-    from common.training import checks
-
-    free = checks.available_memory()
-    on_gpu = device.current().kind == "gpu"
-    return on_gpu or free is None or checks.needed_memory(learner, batch) < free
-
-
 def product_peak(precision: str) -> float:
-    """Floating-point operations a second of a product of large matrices on Keras's device."""
+    """Floating-point operations a second of products of large matrices on Keras's device, the fastest of several."""
     import keras
 
-    side = 8192 if device.current().kind == "gpu" else 2048
     ops: Any = keras.ops
-    a = ops.cast(np.random.default_rng(0).random((side, side), np.float32), precision)
+    side = 8192 if device.current().kind == "gpu" else 2048
+    values = np.random.default_rng(0).random((side, side), np.float32) * (2 / side)  # rows sum to 1: no product grows
+    a = ops.cast(values, precision)
 
-    def product():
-        ops.convert_to_numpy(ops.cast(ops.matmul(a, a)[0, 0], "float32"))  # waits for it
+    def products():
+        x = a
+        for _ in range(PRODUCTS):
+            x = ops.matmul(x, a)
+        ops.convert_to_numpy(ops.cast(x[0, 0], "float32"))  # waits for them
 
-    return 2 * side**3 / median_seconds(0.5, product)
+    return 2 * side**3 * PRODUCTS / min(timings(0.5, products))
 
 
-def golden_difference(spec: ModelSpec, network: Any) -> float:
-    """The largest relative difference of the levels from the released programs'; NaN for a model that has none."""
-    predictions = json.loads((seeded.HERE / "golden.json").read_text())
-    name = spec.name.replace("-", "").replace("MT_3LJND_VA", "MT_3LJND")
-    if name not in predictions:
-        return float("nan")
+def golden_difference(spec: ModelSpec, network: Any) -> float | None:
+    """The largest relative difference of the levels from the released programs'; None for a model that has none."""
+    if not (name := golden_name(spec)):
+        return None
+    predictions = json.loads((seeded.HERE / "golden.json").read_text())[name]["outputs"]
+    expected = np.concatenate([output["values"] for output in predictions if "values" in output], axis=1)
     images = seeded.images(*spec.input.shape[:2]).astype("float32") * spec.input.scale
     outputs = network.predict_on_batch(images)
-    expected = [output["values"] for output in predictions[name]["outputs"] if "values" in output]
-    outputs = np.concatenate(outputs if isinstance(outputs, list) else [outputs], axis=1)
-    return float(np.max(np.abs(outputs / np.concatenate(expected, axis=1) - 1)))
+    levels = np.concatenate(outputs if isinstance(outputs, list) else [outputs], axis=1)
+    return float(f"{np.max(np.abs(levels / expected - 1)):.1g}")
 
 
 if __name__ == "__main__":

@@ -40,11 +40,16 @@ def make_rootdir(sources: list[Path], root: Path) -> None:
 
 def write_weights(spec: ModelSpec, file: Path) -> None:
     """Write the golden tests' weights of a model, or random ones of a model that these tests do not know."""
-    name = spec.name.replace("-", "").replace("MT_3LJND_VA", "MT_3LJND")
-    if name in seeded.LAYOUTS:
+    if name := golden_name(spec):
         seeded.write_h5(name, file)
     else:
         in_new_process(_write_random_weights, spec.name, file)
+
+
+def golden_name(spec: ModelSpec) -> str | None:
+    """The name of a model in tests/golden; None for one that is not there."""
+    name = spec.name.replace("-", "").replace("MT_3LJND_VA", "MT_3LJND")
+    return name if name in seeded.LAYOUTS else None
 
 
 def _write_random_weights(name: str, file: Path) -> None:

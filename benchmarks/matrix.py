@@ -62,14 +62,22 @@ class Matrix:
         """Return the combinations in the order in which they are measured."""
         return list(product(self.specs, self.runtimes, self.precisions))
 
-    def run(self, columns: Sequence[str], measure: Callable[[ModelSpec, str, str], Sequence[Mapping]]) -> int:
+    def run(
+        self,
+        columns: Sequence[str],
+        measure: Callable[[ModelSpec, str, str], Sequence[Mapping]],
+        more_key: Sequence[str] = (),
+    ) -> int:
         """Measure each combination, print the table and write it; returns the exit code.
 
         Args:
             columns: The columns of the table, besides those that name the combination.
             measure: Returns the rows of a combination.  Where it raises, the row has the reason as `failed`.
+            more_key: Columns that tell the rows of a combination apart; a row takes the place of an earlier one that is
+                the same in these.
         """
-        key, table = ["model", self.column, "precision"], []
+        combination, table = ["model", self.column, "precision"], []
+        key = [*combination, *more_key]
         if self.csv:
             check_writable(self.csv)
             if self.csv.exists():
@@ -81,11 +89,11 @@ class Matrix:
             except Exception as error:  # a backend's own, of any kind
                 first = next(iter(str(error).strip().splitlines()), "")
                 rows = [{"failed": first if isinstance(error, UserError) else f"{type(error).__name__}: {first}"}]
-            rows = [{**dict(zip(key, (spec.name, runtime, precision))), **row} for row in rows]
+            rows = [{**dict(zip(combination, (spec.name, runtime, precision))), **row} for row in rows]
             for row in rows:
                 cells = [f"failed: {row['failed']}"] if "failed" in row else [row.get(name, "") for name in columns]
                 shown = (f"{cell:,}" if isinstance(cell, int) else cell for cell in cells)
-                print(*(row[name] for name in key), *shown, sep=" | ", flush=True)
+                print(*(row.get(name, "") for name in key), *shown, sep=" | ", flush=True)
             table += [{**row, "machine": machine()} for row in rows]
             if self.csv:
                 _merge(self.csv, pd.DataFrame(table), key, columns)

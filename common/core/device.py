@@ -103,7 +103,7 @@ def loaders(device: Device) -> tuple[int, int]:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether TensorFlow, PyTorch or JAX, which need not be loaded here, say that a device's memory is full."""
     name = type(error).__name__
-    return name in ("ResourceExhaustedError", "OutOfMemoryError") or str(error).startswith("RESOURCE_EXHAUSTED")
+    return name in ("ResourceExhaustedError", "OutOfMemoryError") or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def training_advice(device: Device, precision: str, tf32: bool) -> str:

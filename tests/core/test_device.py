@@ -183,4 +183,5 @@ def test_a_full_card_is_no_traceback():
 
     assert device.is_out_of_memory(OutOfMemoryError())
     assert device.is_out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate"))
+    assert device.is_out_of_memory(RuntimeError("UNKNOWN: no convolution algorithm; RESOURCE_EXHAUSTED: Out of memory"))
     assert not device.is_out_of_memory(RuntimeError("another"))

@@ -1,6 +1,7 @@
 """Multiply-accumulates counted from the layers, against the papers' figures."""
 
 from itertools import product
+from unittest.mock import Mock
 
 import keras
 import pandas as pd
@@ -32,23 +33,33 @@ def test_multiply_accumulates_of_a_training_step():
 
 
 def test_the_speed_of_a_device(monkeypatch):
-    """The levels are those of the released program; a step that the memory has no room for has no number."""
-    monkeypatch.setattr(device, "fits", lambda learner, batch: batch < 2)
-    small, large = device.measure("LAT", "tensorflow", "float32", [1, 2], 0.01)
-    assert set(small) == set(device.COLUMNS)
-    assert all(0 < small[name] for name in device.COLUMNS[:-1]) and float(small["golden"]) < 1e-4
-    assert large["predicts /s"] > 0 and "trains /s" not in large
+    """The levels are those of the released program; from the first step that does not fit on, there are no numbers."""
+    (row,) = device.measure_prediction("LAT", "tensorflow", "float32", [1], 0.01)
+    assert set(row) == {"batch", *device.PREDICTION, "golden", "device"}
+    assert all(row[name] > 0 for name in device.PREDICTION) and row["golden"] < 1e-4
+
+    check_memory = Mock(side_effect=[None, MemoryError("takes too much")])
+    monkeypatch.setattr(device, "check_memory", check_memory)
+    fits, too_large, larger = device.measure_training("LAT", "tensorflow", "float32", [1, 2, 4], 0.01)
+    assert all(fits[name] > 0 for name in device.TRAINING)
+    assert (too_large, larger) == ({"problem": "takes too much"}, {})
 
 
-def test_batch_sizes_end_where_the_memory_does():
-    class ResourceExhaustedError(Exception):
-        pass
+def test_the_share_of_the_peak_is_that_of_direct_convolution(monkeypatch):
+    """Not of our Winograd layer, which takes the place of REC's."""
+    monkeypatch.setattr(device, "timings", lambda *_: [1.0])
+    monkeypatch.setattr(device, "product_peak", lambda precision: 2e9 * GMAC["REC"])
+    (row,) = device.measure_prediction("REC", "tensorflow", "float32", [1], 1)
+    assert row["of the peak"] == pytest.approx(1, rel=0.02)
 
-    def work(batch):
-        if batch > 2:
-            raise ResourceExhaustedError
 
-    assert len(device.rates(work, lambda batch: (batch,), [1, 2, 4, 8], 0.001)) == 2
+def test_rows_of_other_batch_sizes_stay(tmp_path, capsys):
+    chosen = matrix.Matrix([get_model("LAT")], "backend", ["jax"], ["float32"], tmp_path / "a.csv")
+    for batch, rate in ((8, 1), (16, 2), (8, 3)):
+        chosen.run(["rate"], lambda *_: [{"batch": batch, "rate": rate}], more_key=["batch"])  # noqa: B023
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert dict(zip(table["batch"], table["rate"])) == {16: 2, 8: 3}
+    assert "LAT | jax | float32 | 16 | 2" in capsys.readouterr().out
 
 
 def test_the_table_of_costs(run, tmp_path):

@@ -151,8 +151,6 @@ for name, *arguments in json.loads(sys.argv[1]):
 def test_other_backends_predict_the_same(backend, golden, files, golden_root, tmp_path, run):
     """One that attends, one that reconstructs images, and one on VGG16."""
     pytest.importorskip(backend)
-    if backend == "openvino" and keras.__version__.startswith("3.12."):
-        pytest.skip("this Keras has not all layers for OpenVINO")
     commands, images = [], {"LAT": 2, "REC": 1, "MT_1LJND_VA": 2}
     for name, count in images.items():
         where = ["--data_dir", golden_root(VARIANTS[name][0], count), "--model_weights_path", files(name, "JND1")]
