@@ -83,8 +83,8 @@ def measure_prediction(
         check_memory(image_bytes(network) * batch)
         return [noise(spec, batch)]
 
+    known = {"golden": golden_difference(spec, network), "device": device.current().name}  # before the memory is full
     found = measure(network.predict_on_batch, images, batches, seconds, operations, peak, PREDICTION)
-    known = {"golden": golden_difference(spec, network), "device": device.current().name}
     return [{"batch": batch, **known, **row} for batch, row in zip(batches, found)]
 
 
